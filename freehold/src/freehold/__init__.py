@@ -1,0 +1,1 @@
+"""Freehold: a self-hosted engine that the unmodified modal package deploys to."""

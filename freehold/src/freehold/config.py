@@ -1,0 +1,79 @@
+"""Every setting of the engine: name, type, default and one line. Built once, handed down in parts.
+
+Sources, later ones winning: defaults, `$FREEHOLD_HOME/config.toml`, `FREEHOLD_…` environment variables, flags of the command line.
+"""
+
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+_MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """The engine's settings; frozen. `FREEHOLD_HOME` holds all state of one engine."""
+
+    model_config = SettingsConfigDict(env_prefix="FREEHOLD_", frozen=True, extra="forbid")
+
+    home: Path = Field(default=Path("~/.freehold"), description="Folder of all state: database, blobs, layers, logs, key.")
+    host: str = Field(default="127.0.0.1", description="Address that the control plane and the gateway bind.")
+    control_port: int = Field(default=8970, ge=1, le=65535, description="Port of the control plane (gRPC).")
+    gateway_port: int = Field(default=8980, ge=1, le=65535, description="Port of the gateway (HTTP).")
+    workspace: str = Field(default="local", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="First part of web addresses.")
+    domain: str = Field(default="localhost", description="Last part of web addresses.")
+    default_max_containers: int = Field(default=16, ge=1, description="Tasks of one function where max_containers is not given.")
+    max_tasks: int = Field(default=64, ge=1, description="Tasks on this machine, all functions together.")
+    max_queued_inputs: int = Field(default=1_000_000, ge=1, description="Inputs waiting over all functions; more are refused.")
+    result_ttl: timedelta = Field(default=timedelta(days=7), description="How long results of asynchronous calls are kept.")
+    blob_cache_bytes: int = Field(default=20 * 1024 * _MIB, ge=_MIB, description="Size of the blob folder above which unused blobs go.")
+    max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
+    max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")
+    log_bytes_per_app: int = Field(default=64 * _MIB, ge=64 * 1024, description="Log kept per app; the oldest goes first.")
+    pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
+    http_request_timeout: timedelta = Field(default=timedelta(seconds=150), description="How long a web request may wait for its first byte.")
+    log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")
+    log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe level that is printed.")
+    image_builder_version: str = Field(default="2025.06", description="Builder version told to clients that know it; older ones get 2024.10.")
+    base_image_source: str = Field(default="auto", pattern="^(auto|registry|debian)$", description="Where base images come from: a registry, or Debian packages with a Python.")
+    unsafe_allow_remote: bool = Field(default=False, description="Allow binding an address that is not loopback.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags (init arguments) win over the environment, the environment over the file."""
+        del dotenv_settings, file_secret_settings
+        home = init_settings().get("home") or env_settings().get("home") or "~/.freehold"
+        toml = TomlConfigSettingsSource(settings_cls, Path(home).expanduser() / "config.toml")
+        return init_settings, env_settings, toml
+
+    @classmethod
+    def load(cls, **flags: Any) -> Self:
+        """The settings from all sources. A flag that is None was not given."""
+        return cls(**{name: value for name, value in flags.items() if value is not None})
+
+    @property
+    def root(self) -> Path:
+        return self.home.expanduser().absolute()
+
+    @property
+    def control_url(self) -> str:
+        return f"http://{self.host}:{self.control_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{self.host}:{self.gateway_port}"
+
+
+def unknown_keys(path: Path) -> list[str]:
+    """Keys of a configuration file that are no setting."""
+    return sorted(set(tomllib.loads(path.read_text())) - set(Settings.model_fields))

@@ -1,0 +1,84 @@
+"""Identifiers, in the shapes that the modal client checks: a short prefix and 22 characters of base 62.
+
+The client decides by shape whether an argument is an id or a name (`^ap-[a-zA-Z0-9]{22}$`), so the length is part of the protocol.
+"""
+
+import re
+import secrets
+import string
+from typing import NewType
+
+EnvironmentId = NewType("EnvironmentId", str)
+AppId = NewType("AppId", str)
+FunctionId = NewType("FunctionId", str)
+DefinitionId = NewType("DefinitionId", str)
+ClassId = NewType("ClassId", str)
+ImageId = NewType("ImageId", str)
+MountId = NewType("MountId", str)
+SecretId = NewType("SecretId", str)
+BlobId = NewType("BlobId", str)
+CallId = NewType("CallId", str)
+InputId = NewType("InputId", str)
+TaskId = NewType("TaskId", str)
+LayerId = NewType("LayerId", str)
+
+_ALPHABET = string.ascii_letters + string.digits
+_BODY_LENGTH = 22
+_SHAPE = re.compile(r"^[a-z]{2}-[a-zA-Z0-9]{22}$")
+
+
+def _fresh(prefix: str) -> str:
+    return prefix + "-" + "".join(secrets.choice(_ALPHABET) for _ in range(_BODY_LENGTH))
+
+
+def new_environment_id() -> EnvironmentId:
+    return EnvironmentId(_fresh("en"))
+
+
+def new_app_id() -> AppId:
+    return AppId(_fresh("ap"))
+
+
+def new_function_id() -> FunctionId:
+    return FunctionId(_fresh("fu"))
+
+
+def new_definition_id() -> DefinitionId:
+    return DefinitionId(_fresh("de"))
+
+
+def new_class_id() -> ClassId:
+    return ClassId(_fresh("cs"))
+
+
+def new_image_id() -> ImageId:
+    return ImageId(_fresh("im"))
+
+
+def new_mount_id() -> MountId:
+    return MountId(_fresh("mo"))
+
+
+def new_secret_id() -> SecretId:
+    return SecretId(_fresh("st"))
+
+
+def new_blob_id() -> BlobId:
+    return BlobId(_fresh("bl"))
+
+
+def new_call_id() -> CallId:
+    return CallId(_fresh("fc"))
+
+
+def new_input_id() -> InputId:
+    return InputId(_fresh("in"))
+
+
+def new_task_id() -> TaskId:
+    return TaskId(_fresh("ta"))
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether the text has the shape of an id with this prefix (without its dash)."""
+    return text.startswith(prefix + "-") and _SHAPE.match(text) is not None

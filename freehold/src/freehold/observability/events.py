@@ -1,0 +1,16 @@
+"""Events: recorded facts, so that the story of one id can be read from first wish to last exit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`subject` is the id it happened to, `kind` a past-tense word, `cause` the id or the reason behind it."""
+
+    subject: str
+    at: datetime
+    kind: str
+    cause: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What is kept: ports, and their implementations in memory and SQL; blobs as files."""

@@ -1,0 +1,1 @@
+"""Blobs: content by id or digest, in a folder."""

@@ -1,0 +1,1 @@
+"""The store on SQLAlchemy 2 (SQLite now; Postgres by the same statements)."""

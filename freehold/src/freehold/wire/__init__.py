@@ -1,0 +1,1 @@
+"""Messages: Modal's, from the installed modal_proto, read into domain values; and ours, between control plane and worker."""

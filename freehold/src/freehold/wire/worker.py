@@ -1,0 +1,118 @@
+"""What control plane and worker say to each other: wishes (specs) go down, facts (reports) come up. Ours, not Modal's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from freehold.domain.files import FileTree
+from freehold.domain.ids import ImageId, LayerId, TaskId
+from freehold.domain.images import ImageConfig
+from freehold.domain.logs import LogEntry
+from freehold.domain.tasks import TaskExit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one container; 0 means none. CPU in thousandths of a core."""
+
+    memory_mib: int = 0
+    milli_cpu: int = 0
+    pids: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientRuntime:
+    """Which modal package the container gets over its image.
+
+    `with_dependencies` adds what that package imports; `with_web` adds FastAPI, for images that lack it. Both come after the
+    image's own site-packages, so that the user's versions win.
+    """
+
+    version: str  # of the modal package: "1.6.4"
+    python_series: str  # of the image: "3.11"
+    with_dependencies: bool
+    with_web: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A container that should run. `env` holds secrets: it is never logged and never part of a repr."""
+
+    task_id: TaskId
+    layers: tuple[LayerId, ...]  # of the image, lowest first
+    trees: tuple[FileTree, ...]  # mounts, over the image in this order
+    image: ImageConfig
+    client: ClientRuntime
+    arguments: bytes = field(repr=False)  # serialized ContainerArguments
+    token: str = field(repr=False)  # identity of the task on every RPC
+    env: Mapping[str, str] = field(repr=False, default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    network: bool = True  # outbound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildFunctionSpec:
+    """`Image.run_function`: a function to run once over the image so far; what it writes is the layer."""
+
+    arguments: bytes = field(repr=False)  # serialized ContainerArguments
+    task_id: TaskId
+    token: str = field(repr=False)
+    trees: tuple[FileTree, ...]
+    client: ClientRuntime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSpec:
+    """An image that should exist: Dockerfile-like commands over earlier images of ours or over a base from outside.
+
+    `bases` names the earlier images by the tag used in the commands (`FROM base`, `COPY --from=base`).
+    """
+
+    image_id: ImageId
+    commands: tuple[str, ...]
+    bases: Mapping[str, "BuiltImage"] = field(default_factory=dict)
+    context: FileTree | None = None  # what COPY and ADD read from
+    context_files: Mapping[str, bytes] = field(default_factory=dict)  # small files sent inline: path → content
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(repr=False, default_factory=dict)  # secrets: seen by RUN, kept in no layer
+    function: BuildFunctionSpec | None = None
+    force: bool = False  # build all steps anew
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    layers: tuple[LayerId, ...]
+    config: ImageConfig
+
+
+class WorkerReports(Protocol):
+    """Facts that a worker reports, each once, in the order in which they happened for one id. Calls must return quickly."""
+
+    async def task_started(self, task_id: TaskId) -> None: ...
+
+    async def task_exited(self, task_id: TaskId, exit: TaskExit) -> None: ...
+
+    def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None: ...
+
+    def build_logged(self, image_id: ImageId, entries: list[LogEntry]) -> None: ...
+
+    async def build_finished(self, image_id: ImageId, outcome: "BuiltImage | str") -> None:
+        """`outcome` is the image, or the text that says why there is none."""
+        ...
+
+
+class WorkerControl(Protocol):
+    """What a placement asks of a worker. Wishes are complete and may be repeated: the same set twice changes nothing."""
+
+    def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
+        """The full set of tasks that should run. Others are stopped: SIGINT, a grace period, SIGKILL."""
+        ...
+
+    def build(self, spec: BuildSpec) -> None:
+        """Start this build unless it is running already."""
+        ...
+
+    async def kill(self, task_id: TaskId) -> None:
+        """End a task at once, without grace."""
+        ...

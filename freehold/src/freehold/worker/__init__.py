@@ -1,0 +1,1 @@
+"""What runs on each machine: tasks, images, network; knows neither control plane nor store."""

@@ -1,0 +1,1 @@
+"""Images, built step by step into layers."""

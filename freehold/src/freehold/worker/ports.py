@@ -1,0 +1,141 @@
+"""The seams inside a worker: root filesystems, networks and runtimes, each replaceable and proved by its contract suite."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from freehold.domain.ids import LayerId
+from freehold.wire.worker import Limits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A file or folder of the machine that a container sees."""
+
+    source: Path
+    target: str
+    read_only: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerSpec:
+    """One container: a mounted root, a process, and what it may use and see.
+
+    `stdout` and `stderr` are open file descriptors that the container inherits; the caller keeps and closes its own ends.
+    `netns` is the path of a network namespace; None gives the container a fresh, empty one with only loopback.
+    """
+
+    id: str  # unique on this machine; letters, digits and dashes
+    rootfs: Path
+    argv: tuple[str, ...]
+    stdout: int
+    stderr: int
+    env: Mapping[str, str] = field(repr=False, default_factory=dict)
+    cwd: str = "/"
+    user: str = ""  # "name", "uid", "uid:gid"; empty is root
+    hostname: str = "modal"
+    binds: tuple[Bind, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+    netns: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerExit:
+    """How the first process of a container ended: exit status, or 128 + signal."""
+
+    code: int
+    out_of_memory: bool = False
+
+
+class Container(Protocol):
+    """A running container. `wait` may be called by several; all get the same answer, also after the end."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def wait(self) -> ContainerExit: ...
+
+    async def signal(self, number: int) -> None:
+        """Send a signal to the first process; nothing happens if it has ended."""
+        ...
+
+    async def destroy(self) -> None:
+        """Kill what still runs and remove every trace (state, cgroup). Safe to repeat."""
+        ...
+
+
+class Runtime(Protocol):
+    """Runs containers. After `destroy`, or after `sweep`, nothing of a container is left: no process, mount, cgroup, namespace."""
+
+    async def start(self, spec: ContainerSpec) -> Container:
+        """Returns when the process runs. Raises Unavailable with the runtime's own words when it cannot."""
+        ...
+
+    async def sweep(self) -> list[str]:
+        """Destroy every container that an earlier engine of this home left behind; their ids."""
+        ...
+
+
+class Snapshotter(Protocol):
+    """Layers and root filesystems.
+
+    A layer is a finished folder of changes, identified by a LayerId, immutable and shared. A root filesystem is a stack of layers,
+    lowest first, with a writable folder on top, mounted at a path. `commit` turns the writable folder of an unmounted root into a
+    layer; `remove` throws it away.
+
+        root = await snapshots.mount("build-1", layers=(debian, python))
+        ... run apt-get in root ...
+        await snapshots.unmount("build-1")
+        layer = await snapshots.commit("build-1", as_layer)
+    """
+
+    async def mount(self, key: str, layers: tuple[LayerId, ...], extra: tuple[Path, ...] = ()) -> Path:
+        """Mount a root; `extra` are read-only folders over the layers, in this order (mounts, the client)."""
+        ...
+
+    async def unmount(self, key: str) -> None: ...
+
+    async def commit(self, key: str, layer: LayerId) -> None:
+        """Atomic: the layer exists whole or not at all. If it exists already, the writable folder is thrown away."""
+        ...
+
+    async def remove(self, key: str) -> None:
+        """Unmount if mounted, delete the writable folder. Safe to repeat."""
+        ...
+
+    def has(self, layer: LayerId) -> bool: ...
+
+    def path(self, layer: LayerId) -> Path: ...
+
+    def staging(self) -> Path:
+        """A fresh, empty folder on the layers' filesystem, in which a layer may be assembled by hand (`adopt`)."""
+        ...
+
+    def adopt(self, folder: Path, layer: LayerId) -> None:
+        """Make a staged folder a layer, atomically."""
+        ...
+
+
+class Networks(Protocol):
+    """Network namespaces. Each container gets one of its own; containers reach neither each other nor services of the machine."""
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Remove everything of this engine: namespaces, interfaces, filter rules."""
+        ...
+
+    async def create(self, key: str, *, outbound: bool) -> str:
+        """A namespace with loopback and, if outbound, an interface named eth0 with a way out; its path."""
+        ...
+
+    async def remove(self, key: str) -> None: ...
+
+
+class ContentStore(Protocol):
+    """Where a worker finds file contents by digest."""
+
+    def path_of(self, digest: str) -> Path:
+        """The file with this content. Raises NotFound."""
+        ...

@@ -1,0 +1,1 @@
+"""Ways to run a container, behind one Protocol."""
