@@ -1,0 +1,19 @@
+"""Who is asking: a client with a token, or a task with its own. Passed to services, which decide what it may touch."""
+
+from dataclasses import dataclass
+
+from freehold.domain.ids import TaskId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """`task_id` is set for containers. `client_version` is the version of its modal package, as it says itself."""
+
+    task_id: TaskId | None = None
+    client_version: str = ""
+    client_type: int = 0  # modal's ClientType number
+    idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none
+
+    @property
+    def is_task(self) -> bool:
+        return self.task_id is not None

@@ -1,0 +1,38 @@
+"""Hints without data: "something about X changed". A lost or doubled hint costs latency only, never correctness."""
+
+import asyncio
+
+
+class Wakeup:
+    """Wakes everyone who waits now. Waiters look at the state themselves; the hint says nothing about it.
+
+    Read `generation`, look at the state, then `wait(generation)`: a hint between the look and the wait is not lost.
+    """
+
+    def __init__(self) -> None:
+        self._generation = 0
+        self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def generation(self) -> int:
+        return self._generation
+
+    def notify(self) -> None:
+        self._generation += 1
+        changed, self._changed = self._changed, None
+        if changed is not None and not changed.done():
+            changed.set_result(None)
+
+    async def wait(self, generation: int, timeout: float) -> bool:
+        """True as soon as there was a hint after `generation`; False after `timeout` seconds without one."""
+        if self._generation != generation:
+            return True
+        if timeout <= 0:
+            return False
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._changed), timeout)
+        except TimeoutError:
+            return False
+        return True
