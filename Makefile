@@ -1,0 +1,53 @@
+# Every command of this repository; `make help` lists them. Each sets up what it needs first.
+SHELL := /bin/bash
+BIN := .venv/bin
+CODE := freehold/src tests scripts examples benchmarks
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check fix test unit contracts conformance bench docs lock clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install system packages, uv and the locked dependencies (quick when they are there)
+	@scripts/setup.sh
+
+demo: setup ## From nothing to an answer: engine up, train iris, deploy, predict, engine down
+	@$(BIN)/python scripts/demo.py
+
+check: setup ## Format, lint, types, import contracts, generated docs
+	$(BIN)/ruff format --check --quiet $(wildcard $(CODE))
+	$(BIN)/ruff check --quiet $(wildcard $(CODE))
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/generate_docs.py --check
+
+fix: setup ## Format the code and mend what ruff can mend
+	$(BIN)/ruff format $(wildcard $(CODE))
+	$(BIN)/ruff check --fix $(wildcard $(CODE))
+
+test: check ## Everything that must be green: check, then all tests
+	$(BIN)/pytest tests
+
+unit: setup ## Decisions and services, in seconds
+	$(BIN)/pytest tests/unit
+
+contracts: setup ## Each Protocol's suite, over every implementation
+	$(BIN)/pytest tests/contracts
+
+conformance: setup ## The real modal client and CLI against a live engine
+	$(BIN)/pytest tests/conformance
+
+bench: setup ## Latency and throughput, as a table and in build/bench.json
+	@$(BIN)/python benchmarks/run.py
+
+docs: setup ## Generate the reference pages
+	@$(BIN)/python scripts/generate_docs.py
+
+lock: setup ## Bring requirements.lock up to date with the pyproject files
+	$(BIN)/uv pip compile --quiet freehold/pyproject.toml --group dev --group examples --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --output-file requirements.lock
+
+clean: ## Remove what the commands above made in this checkout
+	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find freehold tests scripts examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# Makes this checkout ready: system packages, uv, and the locked dependencies in .venv. Quick when all of it is there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly stamp=.venv/.ready
+readonly inputs=(requirements.lock pyproject.toml freehold/pyproject.toml scripts/setup.sh)
+
+main() {
+  install_system_packages
+  if [[ $(fingerprint) != "$(cat "$stamp" 2>/dev/null)" ]]; then
+    install_python_packages
+    fingerprint >"$stamp"
+  fi
+}
+
+# A command that the engine runs, and the Debian package that has it.
+needed_commands() {
+  cat <<'LIST'
+runc runc
+tini tini
+mmdebstrap mmdebstrap
+busybox busybox-static
+ip iproute2
+nft nftables
+ps procps
+update-ca-certificates ca-certificates
+LIST
+}
+
+install_system_packages() {
+  local missing
+  missing=$(needed_commands | while read -r command package; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$command" >/dev/null || echo "$package"
+  done)
+  [[ -z $missing ]] || apt_install $missing
+}
+
+apt_install() {
+  local root=()
+  if ! command -v apt-get >/dev/null; then
+    stop "This set-up needs Debian's apt-get. Install what these Debian packages hold, then try again: $*"
+  fi
+  if [[ $(id -u) != 0 ]]; then
+    command -v sudo >/dev/null && sudo true || stop "Run this as root, then try again: apt-get install -y $*"
+    root=(sudo)
+  fi
+  say "Installing system packages: $*"
+  "${root[@]}" apt-get update -qq
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+install_python_packages() {
+  local python
+  python=$(find_python)
+  [[ -x .venv/bin/uv && $(.venv/bin/uv --version) == "uv $(locked_uv_version)"* ]] && uv=.venv/bin/uv || install_uv "$python"
+  [[ -x .venv/bin/python ]] || "$uv" venv --quiet --no-python-downloads --python "$python" .venv
+  say "Installing the locked Python packages into .venv"
+  # Compiled here because PYTHONDONTWRITEBYTECODE, where it is set, would make every start compile them anew.
+  VIRTUAL_ENV=.venv "$uv" pip install --quiet --compile-bytecode --requirements requirements.lock --editable ./freehold
+}
+
+# The interpreter itself, not a shim that may mean another one tomorrow.
+find_python() {
+  local candidate
+  for candidate in python3 python3.11 python3.12 python3.13 /usr/bin/python3; do
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11)) or print(sys.executable)' 2>/dev/null && return
+  done
+  stop "Python 3.11 or newer was not found. Install it (Debian 12: apt-get install python3), then try again."
+}
+
+# Into a folder of its own (--target), which needs neither python3-venv nor a say from Debian's EXTERNALLY-MANAGED marker.
+install_uv() {
+  "$1" -m pip --version >/dev/null 2>&1 || apt_install python3-pip
+  say "Installing uv into build/uv"
+  mkdir -p build
+  awk '/^uv==/ { on = 1 } on { print } on && !/\\$/ { exit }' requirements.lock >build/uv.txt
+  rm -rf build/uv
+  "$1" -m pip install --quiet --disable-pip-version-check --require-hashes --target build/uv --requirement build/uv.txt
+  uv=build/uv/bin/uv
+}
+
+locked_uv_version() {
+  sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements.lock
+}
+
+fingerprint() {
+  sha256sum "${inputs[@]}"
+}
+
+say() {
+  printf '%s\n' "$*" >&2
+}
+
+stop() {
+  say "$@"
+  exit 1
+}
+
+main
