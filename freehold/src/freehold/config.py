@@ -3,21 +3,27 @@
 Sources, later ones winning: defaults, `$FREEHOLD_HOME/config.toml`, `FREEHOLD_…` environment variables, flags of the command line.
 """
 
+import difflib
+import os
 import tomllib
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from freehold.domain.errors import InvalidRequest
+
+_PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
 
 
 class Settings(BaseSettings):
     """The engine's settings; frozen. `FREEHOLD_HOME` holds all state of one engine."""
 
-    model_config = SettingsConfigDict(env_prefix="FREEHOLD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     home: Path = Field(default=Path("~/.freehold"), description="Folder of all state: database, blobs, layers, logs, key.")
     host: str = Field(default="127.0.0.1", description="Address that the control plane and the gateway bind.")
@@ -34,11 +40,19 @@ class Settings(BaseSettings):
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")
     log_bytes_per_app: int = Field(default=64 * _MIB, ge=64 * 1024, description="Log kept per app; the oldest goes first.")
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
-    http_request_timeout: timedelta = Field(default=timedelta(seconds=150), description="How long a web request may wait for its first byte.")
+    http_request_timeout: timedelta = Field(
+        default=timedelta(seconds=150), description="How long a web request may wait for its first byte."
+    )
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe level that is printed.")
-    image_builder_version: str = Field(default="2025.06", description="Builder version told to clients that know it; older ones get 2024.10.")
-    base_image_source: str = Field(default="auto", pattern="^(auto|registry|debian)$", description="Where base images come from: a registry, or Debian packages with a Python.")
+    image_builder_version: str = Field(
+        default="2025.06", description="Builder version told to clients that know it; older ones get 2024.10."
+    )
+    base_image_source: str = Field(
+        default="auto",
+        pattern="^(auto|registry|debian)$",
+        description="Where base images come from: a registry, or Debian packages with a Python.",
+    )
     unsafe_allow_remote: bool = Field(default=False, description="Allow binding an address that is not loopback.")
 
     @classmethod
@@ -52,14 +66,26 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags (init arguments) win over the environment, the environment over the file."""
         del dotenv_settings, file_secret_settings
-        home = init_settings().get("home") or env_settings().get("home") or "~/.freehold"
-        toml = TomlConfigSettingsSource(settings_cls, Path(home).expanduser() / "config.toml")
-        return init_settings, env_settings, toml
+        home = init_settings().get("home") or env_settings().get("home") or settings_cls.model_fields["home"].default
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file_in(Path(home)))
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
-        """The settings from all sources. A flag that is None was not given."""
-        return cls(**{name: value for name, value in flags.items() if value is not None})
+        """The settings from all sources. A flag that is None was not given. Raises InvalidRequest that names what to mend."""
+        _check_names("environment variable", _environment(), [name_in_environment(name) for name in cls.model_fields])
+        try:
+            return cls(**_given(flags))
+        except tomllib.TOMLDecodeError as error:
+            msg = f"The configuration file is not valid TOML: {error}"
+            raise InvalidRequest(msg) from error
+        except ValidationError as error:
+            raise InvalidRequest(_explain(error, flags)) from error
+
+    def sources(self, **flags: Any) -> dict[str, str]:
+        """Where each value comes from: a flag, an environment variable, the configuration file, or the default."""
+        file = file_in(self.root)
+        keys = set(tomllib.loads(file.read_text())) if file.exists() else set()
+        return {name: _source(name, _given(flags), keys, file) for name in type(self).model_fields}
 
     @property
     def root(self) -> Path:
@@ -74,6 +100,48 @@ class Settings(BaseSettings):
         return f"http://{self.host}:{self.gateway_port}"
 
 
-def unknown_keys(path: Path) -> list[str]:
-    """Keys of a configuration file that are no setting."""
-    return sorted(set(tomllib.loads(path.read_text())) - set(Settings.model_fields))
+def file_in(home: Path) -> Path:
+    """The configuration file of an engine; it need not exist."""
+    return home.expanduser() / "config.toml"
+
+
+def name_in_environment(setting: str) -> str:
+    return _PREFIX + setting.upper()
+
+
+def _given(flags: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _environment() -> list[str]:
+    return [name for name, value in os.environ.items() if name.startswith(_PREFIX) and value]
+
+
+def _source(setting: str, flags: Mapping[str, Any], keys: Iterable[str], file: Path) -> str:
+    if setting in flags:
+        return "--" + setting.replace("_", "-")
+    if name_in_environment(setting) in _environment():
+        return name_in_environment(setting)
+    return str(file) if setting in keys else "default"
+
+
+def _check_names(kind: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InvalidRequest(_unknown(kind, name, known))
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    advice = f"Did you mean {near[0]!r}?" if near else "`freehold config` lists the settings."
+    return f"No setting is called {name!r} ({kind}). {advice}"
+
+
+def _explain(error: ValidationError, flags: Mapping[str, Any]) -> str:
+    """The first thing that is wrong, with the name under which the person gave it."""
+    first = error.errors()[0]
+    setting = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return _unknown("configuration file", setting, Settings.model_fields)
+    where = _source(setting, _given(flags), [setting], Path("config.toml"))
+    return f"The setting {setting} ({where}) cannot be {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}."
