@@ -9,6 +9,7 @@ raises NotFound with a sentence for the person; `find` answers None. Nothing her
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
@@ -96,7 +97,11 @@ class Calls(Protocol):
         ...
 
     async def delete_finished_before(self, moment: datetime) -> int:
-        """Forget calls whose every input finished before this; how many."""
+        """Forget calls made before this whose every input finished before it too; how many."""
+        ...
+
+    async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
+        """The next inputs of all calls, in order of id; `after` is the last id of the page before, empty for the first."""
         ...
 
 
@@ -117,6 +122,9 @@ class Mounts(Protocol):
     async def get(self, mount_id: MountId) -> Mount: ...
     async def find_by_tree(self, tree_id: str) -> Mount | None: ...
     async def find_by_name(self, name: str) -> Mount | None: ...
+    async def digests(self) -> AbstractSet[str]:
+        """Of all files of all mounts."""
+        ...
 
 
 class Secrets(Protocol):
@@ -149,7 +157,15 @@ class Blobs(Protocol):
     async def touch(self, blob_ids: Sequence[str], used_at: datetime) -> None: ...
     async def total_bytes(self) -> int: ...
     async def least_recently_used(self, limit: int) -> Sequence[tuple[str, int, datetime]]: ...
-    async def delete(self, blob_ids: Sequence[str]) -> None: ...
+    async def delete(self, blob_ids: Sequence[str]) -> None:
+        """Their aliases too."""
+        ...
+
+    async def put_alias(self, alias: str, blob_id: str) -> None:
+        """Another id for a blob, given before its content was known."""
+        ...
+
+    async def find_alias(self, alias: str) -> str | None: ...
 
 
 class Events(Protocol):

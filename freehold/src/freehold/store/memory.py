@@ -1,0 +1,391 @@
+"""The store in memory: real behaviour without a disk, for tests and for trying things. Nothing survives the process."""
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from typing import Generic, TypeVar
+
+import anyio
+
+from freehold.domain.apps import App, AppState, Deployment
+from freehold.domain.calls import FunctionCall, StoredInput
+from freehold.domain.environments import Environment
+from freehold.domain.errors import NotFound, Unavailable
+from freehold.domain.files import Mount
+from freehold.domain.functions import Definition, Function, UserClass
+from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
+from freehold.domain.images import Image, ImageState
+from freehold.domain.secrets import Secret
+from freehold.domain.tasks import Task
+from freehold.observability.events import Event
+from freehold.store import missing, ports
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one inside another would wait for ever
+
+_Undo = list[Callable[[], object]]
+
+
+class _Rows(Generic[K, V]):
+    """A table: key → value. Every change notes how to take it back."""
+
+    def __init__(self, undo: _Undo) -> None:
+        self._values: dict[K, V] = {}
+        self._undo = undo
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._values.values())
+
+    def get(self, key: K) -> V | None:
+        return self._values.get(key)
+
+    def put(self, key: K, value: V) -> None:
+        self._note(key)
+        self._values[key] = value
+
+    def drop(self, key: K) -> None:
+        self._note(key)
+        self._values.pop(key, None)
+
+    def _note(self, key: K) -> None:
+        if key in self._values:
+            self._undo.append(partial(self._values.__setitem__, key, self._values[key]))
+        else:
+            self._undo.append(partial(self._values.pop, key, None))
+
+
+def _required(found: V | None, error: NotFound) -> V:
+    if found is None:
+        raise error
+    return found
+
+
+class _Environments:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Environment] = _Rows(undo)
+
+    async def put(self, environment: Environment) -> None:
+        self._rows.put(environment.id, environment)
+
+    async def find(self, name: str) -> Environment | None:
+        return next((row for row in self._rows if row.name == name), None)
+
+    async def get(self, name: str) -> Environment:
+        return _required(await self.find(name), missing.environment(name))
+
+    async def list(self) -> Sequence[Environment]:
+        return sorted(self._rows, key=lambda row: row.name)
+
+    async def delete(self, name: str) -> None:
+        found = await self.find(name)
+        if found is not None:
+            self._rows.drop(found.id)
+
+
+class _Apps:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, App] = _Rows(undo)
+        self._deployments: _Rows[tuple[str, int], Deployment] = _Rows(undo)
+
+    async def put(self, app: App) -> None:
+        self._rows.put(app.id, app)
+
+    async def get(self, app_id: AppId) -> App:
+        return _required(self._rows.get(app_id), missing.app(app_id))
+
+    async def find_deployed(self, environment: str, name: str) -> App | None:
+        apps = await self.list(environment)
+        return next((app for app in apps if app.name == name and app.state is AppState.DEPLOYED), None)
+
+    async def list(self, environment: str) -> Sequence[App]:
+        found = [app for app in self._rows if app.environment == environment]
+        return sorted(found, key=lambda app: (app.created_at, app.id), reverse=True)
+
+    async def list_live(self) -> Sequence[App]:
+        return sorted((app for app in self._rows if app.is_live), key=lambda app: (app.created_at, app.id), reverse=True)
+
+    async def put_deployment(self, deployment: Deployment) -> None:
+        self._deployments.put((deployment.app_id, deployment.version), deployment)
+
+    async def deployments(self, app_id: AppId) -> Sequence[Deployment]:
+        found = [row for row in self._deployments if row.app_id == app_id]
+        return sorted(found, key=lambda row: row.version, reverse=True)
+
+
+class _Functions:
+    def __init__(self, undo: _Undo, apps: _Apps) -> None:
+        self._rows: _Rows[str, Function] = _Rows(undo)
+        self._definitions: _Rows[str, Definition] = _Rows(undo)
+        self._classes: _Rows[str, UserClass] = _Rows(undo)
+        self._apps = apps
+
+    async def put(self, function: Function) -> None:
+        self._rows.put(function.id, function)
+
+    async def get(self, function_id: FunctionId) -> Function:
+        return _required(self._rows.get(function_id), missing.function(function_id))
+
+    async def find_by_tag(self, app_id: AppId, tag: str) -> Function | None:
+        return next((row for row in self._rows if (row.app_id, row.tag) == (app_id, tag) and not row.is_bound), None)
+
+    async def find_bound(self, base_id: FunctionId, serialized_params: bytes, options: bytes) -> Function | None:
+        wanted = (base_id, serialized_params, options)
+        return next((row for row in self._rows if (row.base_id, row.serialized_params, row.options) == wanted), None)
+
+    async def find_by_web_label(self, label: str) -> Function | None:
+        live = [row for row in self._rows if row.web_label == label and (await self._apps.get(row.app_id)).is_live]
+        dated = [(definition.created_at, row) for row in live if (definition := self._live_definition(row)) is not None]
+        return max(dated, key=lambda pair: pair[0])[1] if dated else None
+
+    def _live_definition(self, function: Function) -> Definition | None:
+        return self._definitions.get(function.live_definition_id) if function.live_definition_id else None
+
+    async def of_app(self, app_id: AppId) -> Sequence[Function]:
+        return sorted((row for row in self._rows if row.app_id == app_id), key=lambda row: (row.tag, row.id))
+
+    async def put_definition(self, definition: Definition) -> None:
+        self._definitions.put(definition.id, definition)
+
+    async def get_definition(self, definition_id: DefinitionId) -> Definition:
+        return _required(self._definitions.get(definition_id), missing.definition(definition_id))
+
+    async def put_class(self, user_class: UserClass) -> None:
+        self._classes.put(user_class.id, user_class)
+
+    async def get_class(self, class_id: ClassId) -> UserClass:
+        return _required(self._classes.get(class_id), missing.user_class(class_id))
+
+    async def find_class(self, app_id: AppId, tag: str) -> UserClass | None:
+        return next((row for row in self._classes if (row.app_id, row.tag) == (app_id, tag)), None)
+
+
+class _Calls:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, FunctionCall] = _Rows(undo)
+        self._inputs: _Rows[str, StoredInput] = _Rows(undo)
+
+    async def put(self, call: FunctionCall) -> None:
+        self._rows.put(call.id, call)
+
+    async def find(self, call_id: CallId) -> FunctionCall | None:
+        return self._rows.get(call_id)
+
+    async def add_inputs(self, inputs: Sequence[StoredInput]) -> None:
+        for item in inputs:
+            self._inputs.put(item.id, item)
+
+    async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
+        return sorted((row for row in self._inputs if row.call_id == call_id), key=lambda row: row.idx)
+
+    async def record_result(self, input_id: InputId, result: bytes, at: datetime) -> bool:
+        found = self._inputs.get(input_id)
+        if found is None or found.result is not None:
+            return False
+        self._inputs.put(input_id, replace(found, result=result, finished_at=at))
+        return True
+
+    async def unfinished(self) -> Sequence[tuple[FunctionCall, Sequence[StoredInput]]]:
+        calls = sorted(self._rows, key=lambda call: (call.created_at, call.id))
+        pairs = [(call, [row for row in await self.inputs(call.id) if row.result is None]) for call in calls]
+        return [(call, inputs) for call, inputs in pairs if inputs]
+
+    async def delete_finished_before(self, moment: datetime) -> int:
+        old = [call for call in self._rows if call.created_at < moment]
+        finished = [call for call in old if all(_finished_before(row, moment) for row in await self.inputs(call.id))]
+        for call in finished:
+            self._rows.drop(call.id)
+            for row in await self.inputs(call.id):
+                self._inputs.drop(row.id)
+        return len(finished)
+
+    async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
+        return sorted((row for row in self._inputs if row.id > after), key=lambda row: row.id)[:limit]
+
+
+def _finished_before(row: StoredInput, moment: datetime) -> bool:
+    return row.finished_at is not None and row.finished_at < moment
+
+
+class _Images:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Image] = _Rows(undo)
+
+    async def put(self, image: Image) -> None:
+        self._rows.put(image.id, image)
+
+    async def get(self, image_id: ImageId) -> Image:
+        return _required(self._rows.get(image_id), missing.image(image_id))
+
+    async def find_by_key(self, key: str) -> Image | None:
+        return max((row for row in self._rows if row.key == key), key=lambda row: (row.created_at, row.id), default=None)
+
+    async def unfinished(self) -> Sequence[Image]:
+        found = [row for row in self._rows if row.state in {ImageState.WANTED, ImageState.BUILDING}]
+        return sorted(found, key=lambda row: (row.created_at, row.id))
+
+
+class _Mounts:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Mount] = _Rows(undo)
+
+    async def put(self, mount: Mount) -> None:
+        self._rows.put(mount.id, mount)
+
+    async def get(self, mount_id: MountId) -> Mount:
+        return _required(self._rows.get(mount_id), missing.mount(mount_id))
+
+    async def find_by_tree(self, tree_id: str) -> Mount | None:
+        return self._newest(row for row in self._rows if row.tree.id == tree_id)
+
+    async def find_by_name(self, name: str) -> Mount | None:
+        return self._newest(row for row in self._rows if row.name == name)
+
+    @staticmethod
+    def _newest(rows: Iterator[Mount]) -> Mount | None:
+        return max(rows, key=lambda row: (row.created_at, row.id), default=None)
+
+    async def digests(self) -> AbstractSet[str]:
+        return {file.digest for row in self._rows for file in row.tree.files}
+
+
+class _Secrets:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Secret] = _Rows(undo)
+
+    async def put(self, secret: Secret) -> None:
+        self._rows.put(secret.id, secret)
+
+    async def get(self, secret_id: SecretId) -> Secret:
+        return _required(self._rows.get(secret_id), missing.secret(secret_id))
+
+    async def find(self, environment: str, name: str) -> Secret | None:
+        return next((row for row in self._rows if (row.environment, row.name) == (environment, name)), None)
+
+    async def list(self, environment: str) -> Sequence[Secret]:
+        found = [row for row in self._rows if row.environment == environment and row.name]
+        return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)
+
+    async def delete(self, secret_id: SecretId) -> None:
+        self._rows.drop(secret_id)
+
+
+class _Tasks:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Task] = _Rows(undo)
+
+    async def put(self, task: Task) -> None:
+        self._rows.put(task.id, task)
+
+    async def get(self, task_id: TaskId) -> Task:
+        return _required(self._rows.get(task_id), missing.task(task_id))
+
+    async def alive(self) -> Sequence[Task]:
+        return sorted((row for row in self._rows if row.is_alive), key=lambda row: (row.enqueued_at, row.id))
+
+    async def of_app(self, app_id: AppId) -> Sequence[Task]:
+        found = [row for row in self._rows if row.app_id == app_id]
+        return sorted(found, key=lambda row: (row.enqueued_at, row.id), reverse=True)
+
+
+class _Blobs:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, tuple[str, int, datetime]] = _Rows(undo)
+        self._aliases: _Rows[str, tuple[str, str]] = _Rows(undo)
+
+    async def put(self, blob_id: str, size: int, used_at: datetime) -> None:
+        self._rows.put(blob_id, (blob_id, size, used_at))
+
+    async def touch(self, blob_ids: Sequence[str], used_at: datetime) -> None:
+        for blob_id in blob_ids:
+            if (found := self._rows.get(blob_id)) is not None:
+                self._rows.put(blob_id, (blob_id, found[1], used_at))
+
+    async def total_bytes(self) -> int:
+        return sum(size for _, size, _ in self._rows)
+
+    async def least_recently_used(self, limit: int) -> Sequence[tuple[str, int, datetime]]:
+        return sorted(self._rows, key=lambda row: (row[2], row[0]))[:limit]
+
+    async def delete(self, blob_ids: Sequence[str]) -> None:
+        for blob_id in blob_ids:
+            self._rows.drop(blob_id)
+        for alias, blob_id in list(self._aliases):
+            if blob_id in blob_ids:
+                self._aliases.drop(alias)
+
+    async def put_alias(self, alias: str, blob_id: str) -> None:
+        self._aliases.put(alias, (alias, blob_id))
+
+    async def find_alias(self, alias: str) -> str | None:
+        found = self._aliases.get(alias)
+        return found[1] if found else None
+
+
+class _Events:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[int, Event] = _Rows(undo)
+        self._numbers = itertools.count()
+
+    async def add(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._rows.put(next(self._numbers), event)
+
+    async def of(self, subject: str, limit: int = 1000) -> Sequence[Event]:
+        return [row for row in self._rows if row.subject == subject][:limit]
+
+
+class MemoryTransaction:
+    """All aggregates over one list of what to take back if the block fails."""
+
+    def __init__(self, undo: _Undo) -> None:
+        self.environments: ports.Environments = _Environments(undo)
+        self.apps: ports.Apps = (apps := _Apps(undo))
+        self.functions: ports.Functions = _Functions(undo, apps)
+        self.calls: ports.Calls = _Calls(undo)
+        self.images: ports.Images = _Images(undo)
+        self.mounts: ports.Mounts = _Mounts(undo)
+        self.secrets: ports.Secrets = _Secrets(undo)
+        self.tasks: ports.Tasks = _Tasks(undo)
+        self.blobs: ports.Blobs = _Blobs(undo)
+        self.events: ports.Events = _Events(undo)
+
+
+class MemoryStore:
+    def __init__(self) -> None:
+        self._undo: _Undo = []
+        self._everything = MemoryTransaction(self._undo)
+        self._one_at_a_time = anyio.Lock()
+
+    async def open(self) -> None:
+        """Nothing to prepare."""
+
+    async def close(self) -> None:
+        async with self._one_at_a_time:
+            pass
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[MemoryTransaction]:
+        await self._acquire()
+        try:
+            yield self._everything
+        except BaseException:
+            for take_back in reversed(self._undo):
+                take_back()
+            raise
+        finally:
+            self._undo.clear()
+            self._one_at_a_time.release()
+
+    async def _acquire(self) -> None:
+        try:
+            with anyio.fail_after(_LONGEST_WAIT):
+                await self._one_at_a_time.acquire()
+        except TimeoutError as error:
+            msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
+            raise Unavailable(msg) from error

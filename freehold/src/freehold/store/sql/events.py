@@ -1,0 +1,35 @@
+"""Events in SQL."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.observability.events import Event
+from freehold.store.sql.tables import events
+
+_INSERT = insert(events)
+
+
+class SqlEvents:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def add(self, events: Sequence[Event]) -> None:
+        if events:
+            await self._connection.execute(_INSERT, [_row(event) for event in events])
+
+    async def of(self, subject: str, limit: int = 1000) -> Sequence[Event]:
+        query = select(events).where(events.c.subject == subject).order_by(events.c.number).limit(limit)
+        rows = await self._connection.execute(query)
+        return [Event(subject=row.subject, at=row.at, kind=row.kind, cause=row.cause, fields=row.fields) for row in rows]
+
+
+def _row(event: Event) -> dict[str, object]:
+    return {
+        "subject": event.subject,
+        "at": event.at,
+        "kind": event.kind,
+        "cause": event.cause,
+        "fields": dict(event.fields),
+    }

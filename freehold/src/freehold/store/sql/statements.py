@@ -1,0 +1,47 @@
+"""What the aggregates share: inserting or replacing a row, and asking for one."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Row, Select, Table
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import Insert
+
+from freehold.domain.errors import NotFound
+
+# Both databases know ON CONFLICT, each with its own spelling in SQLAlchemy.
+_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+async def put(connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> None:
+    """Insert the row, or replace the one with its primary key."""
+    await connection.execute(_upsert(table, connection.dialect.name), row)
+
+
+async def put_all(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        await connection.execute(_upsert(table, connection.dialect.name), rows)
+
+
+async def one(connection: AsyncConnection, query: Select[Any]) -> Row[Any] | None:
+    """The first row."""
+    row: Row[Any] | None = (await connection.execute(query.limit(1))).first()
+    return row
+
+
+async def required(connection: AsyncConnection, query: Select[Any], error: NotFound) -> Row[Any]:
+    """The first row; the error where there is none."""
+    row = await one(connection, query)
+    if row is None:
+        raise error
+    return row
+
+
+@cache
+def _upsert(table: Table, dialect: str) -> Insert:
+    insert = _INSERTS[dialect](table)
+    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    statement: Insert = insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
+    return statement

@@ -1,0 +1,86 @@
+"""The SQL store: one engine, one transaction at a time, migrations on the way up."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from freehold.domain.errors import Unavailable
+from freehold.store import migrations, ports
+from freehold.store.sql import sqlite
+from freehold.store.sql.apps import SqlApps
+from freehold.store.sql.blobs import SqlBlobs
+from freehold.store.sql.calls import SqlCalls
+from freehold.store.sql.environments import SqlEnvironments
+from freehold.store.sql.events import SqlEvents
+from freehold.store.sql.functions import SqlFunctions
+from freehold.store.sql.images import SqlImages
+from freehold.store.sql.mounts import SqlMounts
+from freehold.store.sql.secrets import SqlSecrets
+from freehold.store.sql.tasks import SqlTasks
+
+_LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one inside another would wait for ever
+
+
+class SqlTransaction:
+    """All aggregates over one connection."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self.environments: ports.Environments = SqlEnvironments(connection)
+        self.apps: ports.Apps = SqlApps(connection)
+        self.functions: ports.Functions = SqlFunctions(connection)
+        self.calls: ports.Calls = SqlCalls(connection)
+        self.images: ports.Images = SqlImages(connection)
+        self.mounts: ports.Mounts = SqlMounts(connection)
+        self.secrets: ports.Secrets = SqlSecrets(connection)
+        self.tasks: ports.Tasks = SqlTasks(connection)
+        self.blobs: ports.Blobs = SqlBlobs(connection)
+        self.events: ports.Events = SqlEvents(connection)
+
+
+class SqlStore:
+    """A store in one SQLite file.
+
+    The pool holds a single connection: SQLite has one writer anyway, and waiting for it in the pool is fair, bounded and never
+    ends in `database is locked`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._engine: AsyncEngine | None = None
+
+    async def open(self) -> None:
+        await asyncio.to_thread(self._prepare)
+        engine = create_async_engine(
+            sqlite.url(self._path, "aiosqlite"),
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=_LONGEST_WAIT,
+            pool_reset_on_return=None,  # every transaction ends by itself, so there is nothing to reset
+        )
+        sqlite.configure(engine.sync_engine)
+        self._engine = engine
+
+    async def close(self) -> None:
+        if self._engine is not None:
+            await self._engine.dispose()
+            self._engine = None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[SqlTransaction]:
+        if self._engine is None:
+            msg = "The store is closed: the engine is starting or stopping. Try again."
+            raise Unavailable(msg)
+        try:
+            async with self._engine.begin() as connection:
+                yield SqlTransaction(connection)
+        except PoolTimeoutError as error:
+            msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
+            raise Unavailable(msg) from error
+
+    def _prepare(self) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        migrations.upgrade(sqlite.url(self._path, "pysqlite"))

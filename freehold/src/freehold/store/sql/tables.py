@@ -1,0 +1,250 @@
+"""The tables, as SQLAlchemy Core. Migrations make the same ones; a test compares."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime, kept as whole microseconds since 1970: exact, sortable, and alike in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        del dialect
+        return None if value is None else (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+environments = Table(
+    "environments",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("created_at", Moment, nullable=False),
+    Column("web_suffix", String, nullable=False),
+)
+
+apps = Table(
+    "apps",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("description", Text, nullable=False),
+    Column("state", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("name", String),
+    Column("version", Integer, nullable=False),
+    Column("stopped_at", Moment),
+    Column("tags", JSON, nullable=False),
+    Column("client_version", String, nullable=False),
+    Index(None, "environment", "created_at"),
+    Index("ix_apps_live", "state", sqlite_where=text("state != 'stopped'"), postgresql_where=text("state != 'stopped'")),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("app_id", ForeignKey("apps.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("deployed_at", Moment, nullable=False),
+    Column("client_version", String, nullable=False),
+    Column("layout", JSON, nullable=False),
+    Column("tag", String, nullable=False),
+    Column("rollback_of", Integer, nullable=False),
+    Column("commit_info", LargeBinary, nullable=False),
+)
+
+functions = Table(
+    "functions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("app_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+    Column("live_definition_id", String),
+    Column("base_id", String, index=True),
+    Column("serialized_params", LargeBinary, nullable=False),
+    Column("options", LargeBinary, nullable=False),
+    Column("web_label", String, nullable=False, index=True),
+    Index(None, "app_id", "tag"),
+)
+
+definitions = Table(
+    "definitions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column(
+        "function_id", ForeignKey("functions.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), nullable=False, index=True
+    ),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+classes = Table(
+    "classes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("app_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index(None, "app_id", "tag"),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("function_id", String, nullable=False),
+    Column("app_id", String, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("invocation", String, nullable=False),
+    Column("created_at", Moment, nullable=False, index=True),
+    Column("parent_input_id", String, nullable=False),
+    Column("is_cancelled", Boolean, nullable=False),
+)
+
+inputs = Table(
+    "inputs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("call_id", ForeignKey("calls.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("result", LargeBinary),
+    Column("finished_at", Moment),
+    Index(None, "call_id", "idx"),
+    Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
+)
+
+images = Table(
+    "images",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("key", String, nullable=False, index=True),
+    Column("state", String, nullable=False, index=True),
+    Column("request", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("builder_version", String, nullable=False),
+    Column("layers", JSON, nullable=False),
+    Column("config", JSON, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("app_id", String, nullable=False),
+    Column("build_function_id", String, nullable=False),
+)
+
+trees = Table(
+    "trees",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("files", JSON, nullable=False),  # rows of path, digest, mode
+)
+
+mounts = Table(
+    "mounts",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tree_id", ForeignKey("trees.id", deferrable=True, initially="DEFERRED"), nullable=False, index=True),
+    Column("created_at", Moment, nullable=False),
+    Column("name", String, nullable=False, index=True),
+    Column("app_id", String, nullable=False),
+)
+
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("keys", JSON, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("last_used_at", Moment),
+    Column("app_id", String, nullable=False),
+    Index(
+        "uq_secrets_environment_name",
+        "environment",
+        "name",
+        unique=True,
+        sqlite_where=text("name != ''"),
+        postgresql_where=text("name != ''"),
+    ),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("app_id", String, nullable=False),
+    Column("function_id", String, nullable=False),
+    Column("definition_id", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("enqueued_at", Moment, nullable=False),
+    Column("started_at", Moment),
+    Column("ready_at", Moment),
+    Column("ended_at", Moment),
+    Column("exit_kind", String),
+    Column("exit_code", Integer),
+    Column("exit_detail", Text),
+    Index(None, "app_id", "enqueued_at"),
+    Index("ix_tasks_alive", "state", sqlite_where=text("state != 'ended'"), postgresql_where=text("state != 'ended'")),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("used_at", Moment, nullable=False, index=True),
+)
+
+blob_aliases = Table(
+    "blob_aliases",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("blob_id", String, nullable=False, index=True),
+)
+
+events = Table(
+    "events",
+    metadata,
+    # SQLite counts up by itself only in an INTEGER key; Postgres gets the wide one.
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("subject", String, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("fields", JSON, nullable=False),
+    Index(None, "subject", "number"),
+)

@@ -1,0 +1,71 @@
+"""Tasks in SQL."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from freehold.domain.ids import AppId, TaskId
+from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
+from freehold.store import missing
+from freehold.store.sql import statements
+from freehold.store.sql.tables import tasks
+
+
+class SqlTasks:
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def put(self, task: Task) -> None:
+        await statements.put(self._connection, tasks, _row(task))
+
+    async def get(self, task_id: TaskId) -> Task:
+        row = await statements.required(self._connection, select(tasks).where(tasks.c.id == task_id), missing.task(task_id))
+        return _task(row)
+
+    async def alive(self) -> Sequence[Task]:
+        query = select(tasks).where(tasks.c.state != TaskState.ENDED.value).order_by(tasks.c.enqueued_at, tasks.c.id)
+        return [_task(row) for row in await self._connection.execute(query)]
+
+    async def of_app(self, app_id: AppId) -> Sequence[Task]:
+        query = select(tasks).where(tasks.c.app_id == app_id).order_by(tasks.c.enqueued_at.desc(), tasks.c.id.desc())
+        return [_task(row) for row in await self._connection.execute(query)]
+
+
+def _row(task: Task) -> dict[str, Any]:
+    return {
+        "id": task.id,
+        "app_id": task.app_id,
+        "function_id": task.function_id,
+        "definition_id": task.definition_id,
+        "state": task.state.value,
+        "enqueued_at": task.enqueued_at,
+        "started_at": task.started_at,
+        "ready_at": task.ready_at,
+        "ended_at": task.ended_at,
+        "exit_kind": task.exit.kind.value if task.exit else None,
+        "exit_code": task.exit.code if task.exit else None,
+        "exit_detail": task.exit.detail if task.exit else None,
+    }
+
+
+def _task(row: Row[Any]) -> Task:
+    return Task(
+        id=row.id,
+        app_id=row.app_id,
+        function_id=row.function_id,
+        definition_id=row.definition_id,
+        state=TaskState(row.state),
+        enqueued_at=row.enqueued_at,
+        started_at=row.started_at,
+        ready_at=row.ready_at,
+        ended_at=row.ended_at,
+        exit=_exit(row),
+    )
+
+
+def _exit(row: Row[Any]) -> TaskExit | None:
+    if row.exit_kind is None:
+        return None
+    return TaskExit(kind=ExitKind(row.exit_kind), code=row.exit_code, detail=row.exit_detail)

@@ -1,0 +1,578 @@
+"""What every store must do, as `store/ports.py` says it: one suite, run over memory and SQLite."""
+
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import anyio
+import pytest
+
+from freehold.domain.apps import App, AppState, Deployment, Layout, move
+from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.environments import Environment
+from freehold.domain.errors import NotFound
+from freehold.domain.files import FileTree, Mount, TreeFile
+from freehold.domain.functions import Definition, Function, UserClass
+from freehold.domain.ids import (
+    new_app_id,
+    new_call_id,
+    new_class_id,
+    new_definition_id,
+    new_environment_id,
+    new_function_id,
+    new_image_id,
+    new_input_id,
+    new_mount_id,
+    new_secret_id,
+    new_task_id,
+)
+from freehold.domain.images import Image, ImageConfig, ImageState
+from freehold.domain.secrets import Secret
+from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
+from freehold.observability.events import Event
+from freehold.store.memory import MemoryStore
+from freehold.store.sql.store import SqlStore
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request, tmp_path):
+    store = MemoryStore() if request.param == "memory" else SqlStore(tmp_path / "freehold.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+def an_app(**changes):
+    app = App(id=new_app_id(), environment="main", description="an app", state=AppState.INITIALIZING, created_at=NOW)
+    return replace(app, **changes)
+
+
+def a_function(app, **changes):
+    return replace(Function(id=new_function_id(), app_id=app.id, tag="f"), **changes)
+
+
+def a_definition(function, **changes):
+    return replace(Definition(id=new_definition_id(), function_id=function.id, payload=b"\x00code", created_at=NOW), **changes)
+
+
+def a_call(**changes):
+    call = FunctionCall(
+        id=new_call_id(),
+        function_id=new_function_id(),
+        app_id=new_app_id(),
+        kind=CallKind.MAP,
+        invocation=Invocation.ASYNC,
+        created_at=NOW,
+    )
+    return replace(call, **changes)
+
+
+def an_input(call, idx=0, **changes):
+    return replace(StoredInput(id=new_input_id(), call_id=call.id, idx=idx, payload=b"args\xff", created_at=NOW), **changes)
+
+
+def a_tree(*digests):
+    files = tuple(TreeFile(path=f"/root/{digest}.py", digest=digest, mode=0o755) for digest in digests)
+    return FileTree(id="-".join(digests), files=files)
+
+
+def a_mount(tree, **changes):
+    return replace(Mount(id=new_mount_id(), tree=tree, created_at=NOW), **changes)
+
+
+def a_secret(**changes):
+    secret = Secret(id=new_secret_id(), environment="main", name="models", keys=("A", "B"), sealed=b"sealed", created_at=NOW)
+    return replace(secret, **changes)
+
+
+def an_image(**changes):
+    image = Image(id=new_image_id(), key="key", state=ImageState.WANTED, request=b"request", created_at=NOW)
+    return replace(image, **changes)
+
+
+def a_task(**changes):
+    task = Task(
+        id=new_task_id(),
+        app_id=new_app_id(),
+        function_id=new_function_id(),
+        definition_id=new_definition_id(),
+        state=TaskState.PENDING,
+        enqueued_at=NOW,
+    )
+    return replace(task, **changes)
+
+
+class TestTransactions:
+    async def test_what_was_put_is_there_in_the_next_transaction(self, store):
+        app = an_app()
+        async with store.transaction() as tx:
+            await tx.apps.put(app)
+        async with store.transaction() as tx:
+            assert await tx.apps.get(app.id) == app
+
+    async def test_a_transaction_sees_its_own_changes(self, store):
+        app = an_app()
+        async with store.transaction() as tx:
+            await tx.apps.put(app)
+            assert await tx.apps.get(app.id) == app
+
+    async def test_an_exception_takes_everything_back(self, store):
+        kept, gone, call = an_app(), an_app(), a_call()
+        async with store.transaction() as tx:
+            await tx.apps.put(kept)
+        with pytest.raises(ZeroDivisionError):
+            await self._fail_after_changing(store, kept, gone, call)
+        async with store.transaction() as tx:
+            assert await tx.apps.get(kept.id) == kept
+            assert await tx.calls.find(call.id) is None
+            with pytest.raises(NotFound):
+                await tx.apps.get(gone.id)
+
+    @staticmethod
+    async def _fail_after_changing(store, kept, gone, call):
+        async with store.transaction() as tx:
+            await tx.apps.put(replace(kept, description="changed"))
+            await tx.apps.put(replace(kept, description="changed again"))
+            await tx.apps.put(gone)
+            await tx.calls.put(call)
+            raise ZeroDivisionError
+
+    async def test_a_cancelled_transaction_leaves_nothing_and_the_next_one_works(self, store):
+        app, inside = an_app(), asyncio.Event()
+
+        async def hang():
+            async with store.transaction() as tx:
+                await tx.apps.put(app)
+                inside.set()
+                await asyncio.Event().wait()
+
+        async with asyncio.TaskGroup() as tasks:
+            hanging = tasks.create_task(hang())
+            await inside.wait()
+            hanging.cancel()
+        async with store.transaction() as tx:
+            assert await tx.apps.list("main") == []
+
+    async def test_cancelling_in_the_middle_of_anything_keeps_the_store_usable(self, store):
+        """grpc cancels handlers at any await: also inside a statement, a commit, or the wait for the connection."""
+
+        async def work():
+            async with store.transaction() as tx:
+                for _ in range(5):
+                    await tx.apps.put(an_app())
+
+        for delay in range(40):
+            async with asyncio.TaskGroup() as tasks:
+                running = [tasks.create_task(work()) for _ in range(3)]
+                await asyncio.sleep(delay / 10_000)
+                for task in running:
+                    task.cancel()
+        with anyio.fail_after(5):
+            await work()
+            async with store.transaction() as tx:
+                assert len(await tx.apps.list("main")) % 5 == 0
+
+    async def test_transactions_do_not_see_each_others_halves(self, store):
+        async def move_count():
+            async with store.transaction() as tx:
+                app = (await tx.apps.list("main"))[0]
+                await asyncio.sleep(0)
+                await tx.apps.put(replace(app, version=app.version + 1))
+
+        async with store.transaction() as tx:
+            await tx.apps.put(an_app())
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(20):
+                tasks.create_task(move_count())
+        async with store.transaction() as tx:
+            assert (await tx.apps.list("main"))[0].version == 20
+
+
+class TestEnvironments:
+    async def test_environments_are_listed_by_name(self, store):
+        dev, main = an_environment("dev", web_suffix="dev"), an_environment("main")
+        async with store.transaction() as tx:
+            await tx.environments.put(main)
+            await tx.environments.put(dev)
+            assert await tx.environments.list() == [dev, main]
+            assert await tx.environments.get("dev") == dev
+            assert await tx.environments.find("prod") is None
+
+    async def test_a_missing_environment_says_how_to_make_it(self, store):
+        async with store.transaction() as tx:
+            with pytest.raises(NotFound, match="modal environment create prod"):
+                await tx.environments.get("prod")
+
+    async def test_a_renamed_environment_keeps_its_id_and_loses_its_old_name(self, store):
+        dev = an_environment("dev")
+        async with store.transaction() as tx:
+            await tx.environments.put(dev)
+            await tx.environments.put(replace(dev, name="test"))
+            assert await tx.environments.find("dev") is None
+            assert (await tx.environments.get("test")).id == dev.id
+
+    async def test_a_deleted_environment_is_gone_and_deleting_again_is_fine(self, store):
+        async with store.transaction() as tx:
+            await tx.environments.put(an_environment("dev"))
+            await tx.environments.delete("dev")
+            await tx.environments.delete("dev")
+            assert await tx.environments.list() == []
+
+
+def an_environment(name, **changes):
+    return replace(Environment(id=new_environment_id(), name=name, created_at=NOW), **changes)
+
+
+class TestApps:
+    async def test_an_app_comes_back_as_it_was_put(self, store):
+        app = an_app(name="iris", version=3, tags={"team": "a"}, client_version="1.6.4", stopped_at=NOW, state=AppState.STOPPED)
+        async with store.transaction() as tx:
+            await tx.apps.put(app)
+        async with store.transaction() as tx:
+            assert await tx.apps.get(app.id) == app
+
+    async def test_only_a_deployed_app_is_found_by_its_name(self, store):
+        deployed = an_app(name="iris", state=AppState.DEPLOYED)
+        stopped = an_app(name="old", state=AppState.STOPPED)
+        async with store.transaction() as tx:
+            for app in (deployed, stopped, an_app(name="iris", state=AppState.DEPLOYED, environment="dev")):
+                await tx.apps.put(app)
+            assert await tx.apps.find_deployed("main", "iris") == deployed
+            assert await tx.apps.find_deployed("main", "old") is None
+            await tx.apps.put(move(deployed, AppState.STOPPED, NOW))
+            assert await tx.apps.find_deployed("main", "iris") is None
+
+    async def test_apps_are_listed_newest_first(self, store):
+        apps = [an_app(created_at=NOW + n * MINUTE) for n in range(3)]
+        async with store.transaction() as tx:
+            for app in [apps[1], apps[0], apps[2]]:
+                await tx.apps.put(app)
+            await tx.apps.put(an_app(environment="dev"))
+            assert await tx.apps.list("main") == [apps[2], apps[1], apps[0]]
+
+    async def test_live_apps_of_all_environments_are_listed(self, store):
+        live = {an_app().id: None, an_app().id: None}
+        async with store.transaction() as tx:
+            for app_id, environment in zip(live, ("main", "dev"), strict=True):
+                await tx.apps.put(an_app(id=app_id, environment=environment))
+            await tx.apps.put(an_app(state=AppState.STOPPED))
+            assert {app.id for app in await tx.apps.list_live()} == set(live)
+
+    async def test_deployments_are_a_history_newest_first(self, store):
+        app, function = an_app(), a_function(an_app())
+        layout = Layout(function_ids={"f": function.id}, class_ids={"K": "cs-1"}, definition_ids={function.id: new_definition_id()})
+        first = Deployment(app_id=app.id, version=1, deployed_at=NOW, client_version="1.6.4", layout=layout, commit_info=b"\x01")
+        second = replace(first, version=2, deployed_at=NOW + MINUTE, tag="v2", rollback_of=1)
+        async with store.transaction() as tx:
+            await tx.apps.put(app)
+            await tx.apps.put_deployment(first)
+            await tx.apps.put_deployment(second)
+        async with store.transaction() as tx:
+            assert await tx.apps.deployments(app.id) == [second, first]
+
+
+class TestFunctions:
+    async def test_a_function_comes_back_as_it_was_put(self, store):
+        app = an_app()
+        function = a_function(
+            app, live_definition_id=new_definition_id(), base_id=new_function_id(), serialized_params=b"\0p", options=b"o", web_label="l"
+        )
+        async with store.transaction() as tx:
+            await tx.functions.put(function)
+        async with store.transaction() as tx:
+            assert await tx.functions.get(function.id) == function
+
+    async def test_a_tag_finds_the_unbound_function(self, store):
+        app = an_app()
+        base = a_function(app, tag="K.*")
+        bound = a_function(app, tag="K.*", base_id=base.id, serialized_params=b"p")
+        async with store.transaction() as tx:
+            await tx.functions.put(bound)
+            await tx.functions.put(base)
+            assert await tx.functions.find_by_tag(app.id, "K.*") == base
+            assert await tx.functions.find_by_tag(app.id, "g") is None
+            assert list(await tx.functions.of_app(app.id)) == sorted([base, bound], key=lambda row: row.id)
+
+    async def test_a_bound_function_is_found_by_exactly_its_parameters_and_options(self, store):
+        base = a_function(an_app())
+        bound = replace(base, id=new_function_id(), base_id=base.id, serialized_params=b"\0a", options=b"")
+        async with store.transaction() as tx:
+            await tx.functions.put(base)
+            await tx.functions.put(bound)
+            assert await tx.functions.find_bound(base.id, b"\0a", b"") == bound
+            assert await tx.functions.find_bound(base.id, b"\0a", b"x") is None
+            assert await tx.functions.find_bound(base.id, b"", b"") is None
+
+    async def test_a_web_label_means_the_newest_live_function_of_an_app_that_runs(self, store):
+        old, new, stopped = an_app(), an_app(), an_app(state=AppState.STOPPED)
+        async with store.transaction() as tx:
+            expected = await put_web_function(tx, new, NOW + MINUTE)
+            await put_web_function(tx, old, NOW)
+            await put_web_function(tx, stopped, NOW + 2 * MINUTE)
+            unpublished = a_function(new, tag="u", web_label="label")
+            await tx.functions.put(unpublished)
+            assert await tx.functions.find_by_web_label("label") == expected
+            assert await tx.functions.find_by_web_label("other") is None
+
+    async def test_definitions_and_classes_come_back(self, store):
+        app = an_app()
+        function = a_function(app)
+        definition = a_definition(function)
+        user_class = UserClass(id=new_class_id(), app_id=app.id, tag="K", payload=b"class")
+        async with store.transaction() as tx:
+            await tx.functions.put_definition(definition)
+            await tx.functions.put(function)
+            await tx.functions.put_class(user_class)
+        async with store.transaction() as tx:
+            assert await tx.functions.get_definition(definition.id) == definition
+            assert await tx.functions.get_class(user_class.id) == user_class
+            assert await tx.functions.find_class(app.id, "K") == user_class
+            assert await tx.functions.find_class(app.id, "L") is None
+
+
+async def put_web_function(tx, app, created_at):
+    function = a_function(app, web_label="label", live_definition_id=new_definition_id())
+    await tx.apps.put(app)
+    await tx.functions.put(function)
+    await tx.functions.put_definition(a_definition(function, id=function.live_definition_id, created_at=created_at))
+    return function
+
+
+class TestCalls:
+    async def test_a_call_and_its_inputs_come_back_in_order(self, store):
+        call = a_call(parent_input_id="in-1", is_cancelled=True)
+        inputs = [an_input(call, idx) for idx in range(3)]
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([inputs[2], inputs[0]])
+            await tx.calls.add_inputs([inputs[1]])
+        async with store.transaction() as tx:
+            assert await tx.calls.find(call.id) == call
+            assert await tx.calls.inputs(call.id) == inputs
+            assert await tx.calls.find(new_call_id()) is None
+
+    async def test_a_result_is_written_once(self, store):
+        call = a_call()
+        item = an_input(call)
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([item])
+            assert await tx.calls.record_result(item.id, b"first", NOW + MINUTE) is True
+            assert await tx.calls.record_result(item.id, b"second", NOW + 2 * MINUTE) is False
+        async with store.transaction() as tx:
+            assert await tx.calls.inputs(call.id) == [replace(item, result=b"first", finished_at=NOW + MINUTE)]
+
+    async def test_a_result_for_an_input_that_is_gone_is_not_written(self, store):
+        async with store.transaction() as tx:
+            assert await tx.calls.record_result(new_input_id(), b"late", NOW) is False
+
+    async def test_an_empty_result_is_a_result(self, store):
+        call = a_call()
+        item = an_input(call)
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([item])
+            await tx.calls.record_result(item.id, b"", NOW)
+            assert await tx.calls.unfinished() == []
+
+    async def test_unfinished_calls_come_with_their_open_inputs_oldest_first(self, store):
+        old, new, done = a_call(), a_call(created_at=NOW + MINUTE), a_call()
+        inputs = {call.id: [an_input(call, idx) for idx in range(3)] for call in (new, old, done)}
+        async with store.transaction() as tx:
+            for call in (new, old, done):
+                await tx.calls.put(call)
+                await tx.calls.add_inputs(inputs[call.id])
+            for item in [*inputs[done.id], inputs[old.id][1]]:
+                await tx.calls.record_result(item.id, b"r", NOW)
+        async with store.transaction() as tx:
+            first, second = inputs[old.id], inputs[new.id]
+            assert await tx.calls.unfinished() == [(old, [first[0], first[2]]), (new, second)]
+
+    async def test_only_calls_that_finished_before_are_forgotten(self, store):
+        finished, late, unfinished, empty = a_call(), a_call(), a_call(), a_call()
+        items = {call.id: [an_input(call, idx) for idx in range(2)] for call in (finished, late, unfinished)}
+        async with store.transaction() as tx:
+            for call in (finished, late, unfinished, empty):
+                await tx.calls.put(call)
+                await tx.calls.add_inputs(items.get(call.id, []))
+            for item in (*items[finished.id], items[late.id][0], items[unfinished.id][0]):
+                await tx.calls.record_result(item.id, b"r", NOW + MINUTE)
+            await tx.calls.record_result(items[late.id][1].id, b"r", NOW + 3 * MINUTE)
+        async with store.transaction() as tx:
+            assert await tx.calls.delete_finished_before(NOW + 2 * MINUTE) == 2
+        async with store.transaction() as tx:
+            assert [await tx.calls.find(call.id) for call in (finished, late, unfinished, empty)] == [None, late, unfinished, None]
+            assert await tx.calls.inputs(finished.id) == []
+            assert len(await tx.calls.inputs(late.id)) == 2
+
+    async def test_all_inputs_can_be_read_page_by_page(self, store):
+        call = a_call()
+        inputs = [an_input(call, idx) for idx in range(5)]
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs(inputs)
+            seen, after = [], ""
+            while page := await tx.calls.page(after, 2):
+                assert len(page) <= 2
+                seen, after = [*seen, *page], page[-1].id
+        assert seen == sorted(inputs, key=lambda item: item.id)
+
+
+class TestImages:
+    async def test_an_image_comes_back_as_it_was_put(self, store):
+        config = ImageConfig(env={"A": "1"}, workdir="/w", entrypoint=("e",), cmd=("c", "d"), user="u", python_series="3.11")
+        image = an_image(state=ImageState.BUILT, builder_version="2025.06", layers=("l1", "l2"), config=config, app_id="ap-1")
+        async with store.transaction() as tx:
+            await tx.images.put(image)
+        async with store.transaction() as tx:
+            assert await tx.images.get(image.id) == image
+
+    async def test_a_key_finds_the_newest_image(self, store):
+        old, new = an_image(), an_image(created_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            await tx.images.put(new)
+            await tx.images.put(old)
+            assert await tx.images.find_by_key("key") == new
+            assert await tx.images.find_by_key("other") is None
+
+    async def test_unfinished_images_are_those_wanted_or_building(self, store):
+        images = {state: an_image(state=state, error="why") for state in ImageState}
+        async with store.transaction() as tx:
+            for image in images.values():
+                await tx.images.put(image)
+            found = await tx.images.unfinished()
+        assert {image.state for image in found} == {ImageState.WANTED, ImageState.BUILDING}
+
+
+class TestMounts:
+    async def test_a_mount_comes_back_by_id_tree_and_name(self, store):
+        mount = a_mount(a_tree("aa", "bb"), name="shared", app_id="ap-1")
+        async with store.transaction() as tx:
+            await tx.mounts.put(mount)
+        async with store.transaction() as tx:
+            assert await tx.mounts.get(mount.id) == mount
+            assert await tx.mounts.find_by_tree("aa-bb") == mount
+            assert await tx.mounts.find_by_name("shared") == mount
+            assert await tx.mounts.find_by_tree("aa") is None
+            assert await tx.mounts.find_by_name("other") is None
+
+    async def test_the_newest_mount_of_a_name_is_found(self, store):
+        old, new = a_mount(a_tree("aa"), name="shared"), a_mount(a_tree("bb"), name="shared", created_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            await tx.mounts.put(new)
+            await tx.mounts.put(old)
+            assert await tx.mounts.find_by_name("shared") == new
+
+    async def test_the_digests_of_all_files_are_known(self, store):
+        async with store.transaction() as tx:
+            await tx.mounts.put(a_mount(a_tree("aa", "bb")))
+            await tx.mounts.put(a_mount(a_tree("bb", "cc")))
+            await tx.mounts.put(a_mount(a_tree()))
+            assert await tx.mounts.digests() == {"aa", "bb", "cc"}
+
+
+class TestSecrets:
+    async def test_a_secret_comes_back_as_it_was_put(self, store):
+        secret = a_secret(last_used_at=NOW, app_id="ap-1")
+        async with store.transaction() as tx:
+            await tx.secrets.put(secret)
+        async with store.transaction() as tx:
+            assert await tx.secrets.get(secret.id) == secret
+            assert await tx.secrets.find("main", "models") == secret
+            assert await tx.secrets.find("dev", "models") is None
+
+    async def test_only_named_secrets_are_listed_newest_first(self, store):
+        old, new = a_secret(name="old"), a_secret(name="new", created_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            for secret in (new, old, a_secret(name=""), a_secret(name=""), a_secret(environment="dev")):
+                await tx.secrets.put(secret)
+            assert await tx.secrets.list("main") == [new, old]
+
+    async def test_a_deleted_secret_is_gone(self, store):
+        secret = a_secret()
+        async with store.transaction() as tx:
+            await tx.secrets.put(secret)
+            await tx.secrets.delete(secret.id)
+            with pytest.raises(NotFound, match="modal secret list"):
+                await tx.secrets.get(secret.id)
+
+
+class TestTasks:
+    async def test_a_task_comes_back_as_it_was_put(self, store):
+        ended = TaskExit(kind=ExitKind.OUT_OF_MEMORY, code=137, detail="last line")
+        task = a_task(state=TaskState.ENDED, started_at=NOW, ready_at=NOW + MINUTE, ended_at=NOW + 2 * MINUTE, exit=ended)
+        async with store.transaction() as tx:
+            await tx.tasks.put(task)
+        async with store.transaction() as tx:
+            assert await tx.tasks.get(task.id) == task
+
+    async def test_alive_tasks_are_those_that_have_not_ended(self, store):
+        tasks = {state: a_task(state=state) for state in TaskState}
+        async with store.transaction() as tx:
+            for task in tasks.values():
+                await tx.tasks.put(task)
+            alive = await tx.tasks.alive()
+        assert {task.state for task in alive} == set(TaskState) - {TaskState.ENDED}
+
+    async def test_tasks_of_an_app_are_listed_newest_first(self, store):
+        old = a_task()
+        new = a_task(app_id=old.app_id, enqueued_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            for task in (new, old, a_task()):
+                await tx.tasks.put(task)
+            assert await tx.tasks.of_app(old.app_id) == [new, old]
+
+
+class TestBlobs:
+    async def test_the_least_recently_used_come_first(self, store):
+        async with store.transaction() as tx:
+            await tx.blobs.put("bl-1", 10, NOW)
+            await tx.blobs.put("bl-2", 20, NOW + MINUTE)
+            await tx.blobs.put("bl-3", 30, NOW + 2 * MINUTE)
+            await tx.blobs.touch(["bl-1", "bl-unknown"], NOW + 3 * MINUTE)
+            assert await tx.blobs.total_bytes() == 60
+            found = await tx.blobs.least_recently_used(2)
+        assert found == [("bl-2", 20, NOW + MINUTE), ("bl-3", 30, NOW + 2 * MINUTE)]
+
+    async def test_a_deleted_blob_loses_its_aliases_too(self, store):
+        async with store.transaction() as tx:
+            await tx.blobs.put("bl-1", 10, NOW)
+            await tx.blobs.put_alias("bl-early", "bl-1")
+            assert await tx.blobs.find_alias("bl-early") == "bl-1"
+            await tx.blobs.delete(["bl-1"])
+            assert await tx.blobs.total_bytes() == 0
+            assert await tx.blobs.find_alias("bl-early") is None
+
+
+class TestEvents:
+    async def test_the_story_of_one_id_is_told_oldest_first(self, store):
+        told = [Event(subject="ta-1", at=NOW, kind=kind, cause="im-1", fields={"code": "0"}) for kind in ("started", "exited")]
+        async with store.transaction() as tx:
+            await tx.events.add(told[:1])
+            await tx.events.add([Event(subject="ta-2", at=NOW, kind="started")])
+            await tx.events.add(told[1:])
+            await tx.events.add([])
+            assert await tx.events.of("ta-1") == told
+            assert await tx.events.of("ta-1", limit=1) == told[:1]
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "getter", "identifier"),
+    [
+        ("apps", "get", "ap-x"),
+        ("functions", "get", "fu-x"),
+        ("functions", "get_definition", "de-x"),
+        ("functions", "get_class", "cs-x"),
+        ("images", "get", "im-x"),
+        ("mounts", "get", "mo-x"),
+        ("secrets", "get", "st-x"),
+        ("tasks", "get", "ta-x"),
+    ],
+)
+async def test_what_is_not_there_is_named_in_the_error(store, aggregate, getter, identifier):
+    async with store.transaction() as tx:
+        with pytest.raises(NotFound, match=identifier):
+            await getattr(getattr(tx, aggregate), getter)(identifier)
