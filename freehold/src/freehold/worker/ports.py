@@ -1,12 +1,14 @@
 """The seams inside a worker: root filesystems, networks and runtimes, each replaceable and proved by its contract suite."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from freehold.domain.files import FileTree
 from freehold.domain.ids import LayerId
-from freehold.wire.worker import Limits
+from freehold.domain.logs import LogEntry
+from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +118,10 @@ class Snapshotter(Protocol):
         """Make a staged folder a layer, atomically."""
         ...
 
+    async def sweep(self) -> list[str]:
+        """Remove every root and staged folder that an earlier engine of this home left behind; the keys of the roots."""
+        ...
+
 
 class Networks(Protocol):
     """Network namespaces. Each container gets one of its own; containers reach neither each other nor services of the machine."""
@@ -139,3 +145,23 @@ class ContentStore(Protocol):
     def path_of(self, digest: str) -> Path:
         """The file with this content. Raises NotFound."""
         ...
+
+
+class Trees(Protocol):
+    """Makes file trees into folders that can be layers."""
+
+    async def materialize(self, tree: FileTree) -> Path:
+        """The folder that holds this tree; made once, then shared. Raises NotFound when a file's content is not here."""
+        ...
+
+
+class Bundles(Protocol):
+    """The modal package and what comes with it, as folders that can be layers."""
+
+    async def layers_for(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]: ...
+
+
+class Builder(Protocol):
+    """Builds images. The answer is the image, or the text that says why there is none; `log` takes output as it comes."""
+
+    async def build(self, spec: BuildSpec, log: Callable[[list[LogEntry]], None]) -> BuiltImage | str: ...

@@ -1,0 +1,99 @@
+"""What a container prints: read from its pipes, cut at lines, handed on at once. Slow readers slow the container, not the engine."""
+
+import codecs
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+
+import anyio
+
+from freehold.domain.clock import Clock
+from freehold.domain.logs import LogEntry, LogSource
+
+Sink = Callable[[list[LogEntry]], None]
+
+_CHUNK = 64 * 1024  # a pipe holds no more
+_PATIENCE = 0.1  # how long a line may stay unfinished before people want to see its beginning
+_TAIL_LINES = 50
+_TAIL_LINE_LENGTH = 2000
+
+
+class LineCutter:
+    """Bytes in, text out: whole lines, or the beginning of one that is too long or was asked for."""
+
+    def __init__(self, longest: int = _CHUNK) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode
+        self._longest = longest
+        self._unfinished = ""
+
+    @property
+    def has_unfinished(self) -> bool:
+        return bool(self._unfinished)
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Pieces that are ready: all whole lines as one, and full lengths of a line without end."""
+        text = self._unfinished + self._decode(data)
+        whole, newline, rest = text.rpartition("\n")
+        if newline:
+            yield whole + newline
+        while len(rest) >= self._longest:
+            yield rest[: self._longest]
+            rest = rest[self._longest :]
+        self._unfinished = rest
+
+    def flush(self, *, final: bool = False) -> Iterator[str]:
+        """The unfinished line as it is; at the end with what remained of a cut character."""
+        text, self._unfinished = self._unfinished + self._decode(b"", final), ""
+        if text:
+            yield text
+
+
+class Tail:
+    """The last lines of both streams, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._unfinished = ""
+
+    def add(self, text: str) -> None:
+        *lines, self._unfinished = (self._unfinished + text).split("\n")
+        self._lines.extend(line[:_TAIL_LINE_LENGTH] for line in lines[-_TAIL_LINES:])
+        self._unfinished = self._unfinished[-_TAIL_LINE_LENGTH:]
+
+    def text(self) -> str:
+        return "\n".join((*self._lines, self._unfinished)).strip("\n")
+
+
+class ContainerLog:
+    """The output of one container. `read` one stream each until its end; all its processes must be gone for that."""
+
+    def __init__(self, *, sink: Sink, clock: Clock, task_id: str = "") -> None:
+        self._sink = sink
+        self._clock = clock
+        self._task_id = task_id
+        self.tail = Tail()
+
+    async def read(self, pipe: int, source: LogSource) -> None:
+        """Read a pipe to its end and close it."""
+        cutter = LineCutter()
+        try:
+            while (data := await self._next(pipe, cutter, source)) != b"":
+                self._emit(cutter.feed(data), source)
+            self._emit(cutter.flush(final=True), source)
+        finally:
+            os.close(pipe)
+
+    async def _next(self, pipe: int, cutter: LineCutter, source: LogSource) -> bytes:
+        """The next bytes; what is unfinished is shown when they are late."""
+        if cutter.has_unfinished:
+            with anyio.move_on_after(_PATIENCE):
+                await anyio.wait_readable(pipe)
+                return os.read(pipe, _CHUNK)
+            self._emit(cutter.flush(), source)
+        await anyio.wait_readable(pipe)
+        return os.read(pipe, _CHUNK)
+
+    def _emit(self, pieces: Iterator[str], source: LogSource) -> None:
+        for text in pieces:
+            self.tail.add(text)
+            self._sink([LogEntry(at=self._clock.now().timestamp(), source=source, text=text, task_id=self._task_id)])

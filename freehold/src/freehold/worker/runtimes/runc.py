@@ -1,0 +1,167 @@
+"""Containers by runc (or crun), which leaves after the start: the engine itself is the parent that waits for the end."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import structlog
+
+from freehold.domain.errors import Unavailable
+from freehold.worker import syscalls
+from freehold.worker.cgroups import read_cgroups
+from freehold.worker.naming import home_key
+from freehold.worker.ports import ContainerExit, ContainerSpec
+from freehold.worker.processes import Child, spawn
+from freehold.worker.runtimes.programs import find_init, find_runtime
+from freehold.worker.runtimes.spec import Machine, oci_config
+from freehold.worker.runtimes.users import resolve_user
+
+log = structlog.get_logger(__name__)
+
+# A start takes 0.1 s; this long means that the machine is out of memory or its disk hangs.
+_DEADLINE = 30.0
+
+
+class RuncRuntime:
+    """Implements `Runtime`. State is in `run/runc` of the engine's home, cgroups are under one group named after the home."""
+
+    def __init__(self, *, home: Path) -> None:
+        self._folder = home / "run" / "runc"
+        self._cgroup = f"/freehold-{home_key(home)}"
+        self._cgroups = read_cgroups()
+        self._program = find_runtime(self._cgroups.mode)
+        self._machine = Machine(init=find_init(), open_files=_open_files(), bounds_swap=self._cgroups.bounds_swap)
+        syscalls.become_subreaper()
+
+    async def start(self, spec: ContainerSpec) -> "RuncContainer":
+        # Half a start would leave a container that nobody knows, so cancellation waits for this short moment.
+        with anyio.CancelScope(shield=True):
+            try:
+                return await self._start(spec)
+            except BaseException:
+                await self.delete(spec.id)
+                raise
+
+    async def sweep(self) -> list[str]:
+        leftovers = sorted(entry.name for entry in self._state.glob("*"))
+        for container_id in leftovers:
+            await self.delete(container_id)
+        await anyio.to_thread.run_sync(self._cgroups.remove, self._cgroup)
+        return leftovers
+
+    async def delete(self, container_id: str) -> None:
+        """Remove the container's state and cgroup, with whatever still runs in it. No such container: nothing to do."""
+        if not (self._state / container_id).exists():
+            return
+        words = self._folder / f"{container_id}.delete.log"
+        code = await self._run(("delete", "--force", container_id), words)
+        if code != 0:
+            log.warning("container_not_deleted", container_id=container_id, reason=_last_words(words))
+        words.unlink(missing_ok=True)
+
+    def oom_kills(self, container_id: str) -> int:
+        return self._cgroups.oom_kills(self._group_of(container_id))
+
+    @property
+    def _state(self) -> Path:
+        return self._folder / "state"
+
+    def _group_of(self, container_id: str) -> str:
+        return f"{self._cgroup}/{container_id}"
+
+    async def _start(self, spec: ContainerSpec) -> "RuncContainer":
+        bundle = self._folder / "bundles" / spec.id
+        try:
+            await anyio.to_thread.run_sync(self._write_bundle, spec, bundle)
+            return await self._run_detached(spec, bundle)
+        finally:
+            # Not only tidiness: the configuration holds secrets.
+            await anyio.to_thread.run_sync(lambda: shutil.rmtree(bundle, ignore_errors=True))
+
+    def _write_bundle(self, spec: ContainerSpec, bundle: Path) -> None:
+        bundle.mkdir(parents=True, mode=0o700)
+        config = oci_config(
+            replace(spec, limits=self._cgroups.enforceable(spec.limits)),
+            user=resolve_user(spec.rootfs, spec.user),
+            cgroup=self._group_of(spec.id),
+            machine=self._machine,
+        )
+        (bundle / "config.json").write_text(json.dumps(config))
+
+    async def _run_detached(self, spec: ContainerSpec, bundle: Path) -> "RuncContainer":
+        words, pid_file = bundle / "log", bundle / "pid"
+        arguments = ("run", "--detach", "--bundle", str(bundle), "--pid-file", str(pid_file), spec.id)
+        code = await self._run(arguments, words, stdout=spec.stdout, stderr=spec.stderr)
+        if code != 0:
+            msg = f"{self._program.name} could not start the container: {_last_words(words)}"
+            raise Unavailable(msg)
+        return RuncContainer(runtime=self, container_id=spec.id, process=Child(int(pid_file.read_text())))
+
+    async def _run(self, arguments: tuple[str, ...], words: Path, *, stdout: int | None = None, stderr: int | None = None) -> int:
+        null = os.open(os.devnull, os.O_WRONLY)
+        try:
+            child = spawn(
+                (str(self._program), "--root", str(self._state), "--log", str(words), "--log-format", "json", *arguments),
+                stdout=null if stdout is None else stdout,
+                stderr=null if stderr is None else stderr,
+            )
+        finally:
+            os.close(null)
+        return await self._finish(child)
+
+    async def _finish(self, child: Child) -> int:
+        try:
+            with anyio.fail_after(_DEADLINE):
+                return await child.wait()
+        except TimeoutError as error:
+            child.signal(signal.SIGKILL)
+            await child.wait()
+            msg = f"{self._program.name} did not answer within {_DEADLINE:.0f} s. Look at the machine's memory and disk."
+            raise Unavailable(msg) from error
+
+
+class RuncContainer:
+    """Implements `Container`."""
+
+    def __init__(self, *, runtime: RuncRuntime, container_id: str, process: Child) -> None:
+        self._runtime = runtime
+        self._id = container_id
+        self._process = process
+        self._exit: ContainerExit | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    async def wait(self) -> ContainerExit:
+        code = await self._process.wait()
+        if self._exit is None:  # the counter goes with the cgroup, so it is read once, before anyone can destroy
+            self._exit = ContainerExit(code=code, out_of_memory=self._runtime.oom_kills(self._id) > 0)
+        return self._exit
+
+    async def signal(self, number: int) -> None:
+        self._process.signal(number)
+
+    async def destroy(self) -> None:
+        with anyio.CancelScope(shield=True):
+            self._process.signal(signal.SIGKILL)
+            await self.wait()
+            await self._runtime.delete(self._id)
+
+
+def _open_files() -> int:
+    """As many as servers usually want, or what this process may grant."""
+    return min(65_536, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
+def _last_words(words: Path) -> str:
+    """The last error in a log of JSON lines."""
+    lines = words.read_text(errors="replace").splitlines() if words.exists() else []
+    messages = [entry.get("msg", "") for entry in map(json.loads, lines) if entry.get("level") == "error"]
+    return messages[-1] if messages else "it gave no reason"

@@ -1,0 +1,108 @@
+"""A ContainerSpec as an OCI runtime configuration: a pure translation, where the container's confinement is decided."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from freehold.wire.worker import Limits
+from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.runtimes import seccomp
+
+INIT = "/__freehold/init"
+_CPU_PERIOD = 100_000  # microseconds, the kernel's own default
+# What Docker grants, without NET_RAW: forging packets is of use to attackers on a shared bridge only.
+_CAPABILITIES = [
+    "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+]  # fmt: skip
+_MASKED = [
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
+    "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+]  # fmt: skip
+_READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Numbers of a user inside the container."""
+
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What the machine contributes. `init` runs as process 1: it passes signals on to the command and reaps orphans."""
+
+    init: Path
+    open_files: int  # the most that one process may have
+    bounds_swap: bool  # whether swap can be limited together with memory
+
+
+def oci_config(spec: ContainerSpec, *, user: User, cgroup: str, machine: Machine) -> dict[str, Any]:
+    binds = (*spec.binds, Bind(source=machine.init, target=INIT))
+    return {
+        "ociVersion": "1.0.2",
+        "hostname": spec.hostname,
+        "root": {"path": str(spec.rootfs)},
+        "process": _process(spec, user, machine.open_files),
+        "mounts": [*_kernel_mounts(), *map(_bind_mount, binds)],
+        "linux": {
+            "cgroupsPath": cgroup,
+            "namespaces": _namespaces(spec.netns),
+            "resources": _resources(spec.limits, bounds_swap=machine.bounds_swap),
+            "seccomp": seccomp.profile(),
+            "maskedPaths": _MASKED,
+            "readonlyPaths": _READ_ONLY,
+        },
+    }
+
+
+def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]:
+    return {
+        "args": [INIT, "--", *spec.argv],
+        "env": [f"{name}={value}" for name, value in spec.env.items()],
+        "cwd": spec.cwd,
+        "user": {"uid": user.uid, "gid": user.gid},
+        "noNewPrivileges": True,
+        "capabilities": {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")},
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files, "hard": open_files}],
+    }
+
+
+def _namespaces(netns: str | None) -> list[dict[str, str]]:
+    network = {"type": "network"} | ({"path": netns} if netns else {})
+    return [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")] + [network]
+
+
+def _resources(limits: Limits, *, bounds_swap: bool) -> dict[str, Any]:
+    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+    if limits.memory_mib:
+        size = limits.memory_mib * 1024 * 1024
+        resources["memory"] = {"limit": size} | ({"swap": size} if bounds_swap else {})
+    if limits.milli_cpu:
+        resources["cpu"] = {"period": _CPU_PERIOD, "quota": limits.milli_cpu * _CPU_PERIOD // 1000}
+    if limits.pids:
+        resources["pids"] = {"limit": limits.pids}
+    return resources
+
+
+def _kernel_mounts() -> list[dict[str, Any]]:
+    return [
+        _mount("/proc", "proc"),
+        _mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
+        # No size: its pages count as memory of the container, whose limit holds. Data loaders share gigabytes through it.
+        _mount("/dev/shm", "tmpfs", "nosuid", "nodev", "noexec", "mode=1777"),  # noqa: S108 — a path in the container
+        _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+    ]
+
+
+def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": kind, "options": list(options)}
+
+
+def _bind_mount(bind: Bind) -> dict[str, Any]:
+    access = "ro" if bind.read_only else "rw"
+    return {"destination": bind.target, "type": "bind", "source": str(bind.source), "options": ["rbind", "rprivate", "nosuid", "nodev", access]}

@@ -1,0 +1,111 @@
+"""Layers as plain folders, root filesystems as overlay mounts of them. A finished writable folder becomes a layer by one rename."""
+
+import secrets
+import shutil
+import threading
+from pathlib import Path
+
+import anyio.to_thread
+
+from freehold.domain.ids import LayerId
+from freehold.worker import syscalls
+from freehold.worker.snapshots.mounts import mount_overlay, unmount
+
+# The lowest layer of every root holds the places where the runtime mounts things. Otherwise it would make them in the writable
+# folder, and every layer that a build commits would carry them.
+_MOUNT_FOLDERS = ("proc", "sys", "dev", "etc", "__freehold/control", "__freehold/task", "root")
+_MOUNT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "__freehold/init", "__freehold/task/arguments.bin")
+
+
+class OverlaySnapshots:
+    """Implements `Snapshotter`: `layers/<id>`, `roots/<key>/{upper,work,merged}` and `staging/` in the engine's home."""
+
+    def __init__(self, *, home: Path) -> None:
+        self._layers = home / "layers"
+        self._roots = home / "roots"
+        self._staging = home / "staging"
+        self._ground = home / "run" / "ground"
+        self._making_ground = threading.Lock()
+
+    async def mount(self, key: str, layers: tuple[LayerId, ...], extra: tuple[Path, ...] = ()) -> Path:
+        return await anyio.to_thread.run_sync(self._mount, key, layers, extra)
+
+    async def unmount(self, key: str) -> None:
+        await anyio.to_thread.run_sync(unmount, self._merged(key))
+
+    async def commit(self, key: str, layer: LayerId) -> None:
+        await anyio.to_thread.run_sync(self._commit, key, layer)
+
+    async def remove(self, key: str) -> None:
+        await anyio.to_thread.run_sync(self._remove, key)
+
+    async def sweep(self) -> list[str]:
+        return await anyio.to_thread.run_sync(self._sweep)
+
+    def has(self, layer: LayerId) -> bool:
+        return self.path(layer).is_dir()
+
+    def path(self, layer: LayerId) -> Path:
+        return self._layers / layer
+
+    def staging(self) -> Path:
+        folder = self._staging / secrets.token_hex(8)
+        _make_folder(folder)
+        return folder
+
+    def adopt(self, folder: Path, layer: LayerId) -> None:
+        """Make a finished folder a layer. What is not yet on disk would be missing from it after a power cut, so it waits for that."""
+        syscalls.sync_filesystem(folder)
+        _make_folder(self._layers)
+        try:
+            folder.rename(self.path(layer))
+        except OSError:
+            if not self.has(layer):
+                raise
+            shutil.rmtree(folder)
+
+    def _mount(self, key: str, layers: tuple[LayerId, ...], extra: tuple[Path, ...]) -> Path:
+        self._remove(key)
+        merged = self._merged(key)
+        upper, work = merged.with_name("upper"), merged.with_name("work")
+        for folder in (upper, work, merged):
+            _make_folder(folder)
+        lower = (self._lowest(), *map(self.path, layers), *extra)
+        mount_overlay(merged, lower=lower, upper=upper, work=work)
+        return merged
+
+    def _commit(self, key: str, layer: LayerId) -> None:
+        self.adopt(self._merged(key).with_name("upper"), layer)
+        self._remove(key)
+
+    def _remove(self, key: str) -> None:
+        root = self._roots / key
+        if root.exists():
+            unmount(self._merged(key))
+            shutil.rmtree(root)
+
+    def _sweep(self) -> list[str]:
+        left = sorted(folder.name for folder in self._roots.glob("*"))
+        for key in left:
+            self._remove(key)
+        for folder in (self._staging, self._ground):  # an earlier version may have made the latter
+            shutil.rmtree(folder, ignore_errors=True)
+        return left
+
+    def _merged(self, key: str) -> Path:
+        return self._roots / key / "merged"
+
+    def _lowest(self) -> Path:
+        with self._making_ground:
+            if not self._ground.exists():
+                for folder in _MOUNT_FOLDERS:
+                    _make_folder(self._ground / folder)
+                for file in _MOUNT_FILES:
+                    (self._ground / file).touch()
+        return self._ground
+
+
+def _make_folder(folder: Path) -> None:
+    """With the mode that a root filesystem's folders have, whatever the umask."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)

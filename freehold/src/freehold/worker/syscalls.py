@@ -1,0 +1,54 @@
+"""The few Linux calls that Python 3.11 has no name for. Each raises OSError with the kernel's reason."""
+
+import ctypes
+import os
+from pathlib import Path
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+MS_REC = 0x4000
+MS_SLAVE = 0x80000
+MNT_DETACH = 0x2
+_PR_SET_CHILD_SUBREAPER = 36
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+
+
+def mount(source: str, target: Path, kind: str, flags: int, options: str) -> None:
+    code = _libc.mount(source.encode(), os.fsencode(target), kind.encode(), flags, options.encode())
+    _check(code, str(target))
+
+
+def unmount(target: Path, flags: int = 0) -> None:
+    _check(_libc.umount2(os.fsencode(target), flags), str(target))
+
+
+def unshare(flags: int) -> None:
+    _check(_libc.unshare(flags), "unshare")
+
+
+def enter_namespace(descriptor: int, kind: int) -> None:
+    """Move the calling thread, and only it, into a namespace."""
+    _check(_libc.setns(descriptor, kind), "setns")
+
+
+def become_subreaper() -> None:
+    """From now on orphaned descendants become children of this process, which can then wait for them."""
+    _check(_libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def sync_filesystem(path: Path) -> None:
+    """Return when everything written to the file system of this path is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        _check(_libc.syncfs(descriptor), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def _check(code: int, what: str) -> None:
+    if code != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
