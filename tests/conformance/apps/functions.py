@@ -1,0 +1,89 @@
+"""Every way to call a function."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import modal
+
+app = modal.App("functions")
+
+
+class OutOfStock(Exception):
+    """What a shop raises."""
+
+
+@app.function(max_containers=2)
+def square(x: float) -> float:
+    return x * x
+
+
+@app.function()
+async def add(x: int, y: int = 0) -> int:
+    await asyncio.sleep(0)
+    return x + y
+
+
+@app.function(max_containers=2)
+@modal.concurrent(max_inputs=10)
+def nap(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.function()
+def invert(x: int) -> float:
+    print(f"inverting {x}")
+    return 1 / x
+
+
+@app.function()
+def order(fruit: str, count: int) -> None:
+    _look_in_the_store(fruit, count)
+
+
+def _look_in_the_store(fruit: str, count: int) -> None:
+    raise OutOfStock(fruit, count)
+
+
+@app.function()
+@modal.concurrent(max_inputs=10)
+def echo(*args: object, **kwargs: object) -> tuple[object, ...]:
+    return (*args, *kwargs.items())
+
+
+@app.function()
+def digest_and_reverse(data: bytes) -> tuple[str, bytes]:
+    return hashlib.sha256(data).hexdigest(), data[::-1]
+
+
+@app.function()
+def count_to(n: int) -> Iterator[int]:
+    yield from range(1, n + 1)
+
+
+@app.function()
+async def count_slowly_to(n: int) -> AsyncIterator[tuple[int, float]]:
+    for number in range(1, n + 1):
+        yield number, time.time()
+        await asyncio.sleep(0.5)
+
+
+@app.function()
+def count_and_fall(n: int) -> Iterator[int]:
+    yield from range(1, n + 1)
+    message = f"fell at {n}"
+    raise RuntimeError(message)
+
+
+@app.function(timeout=2)
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@app.function()
+def square_plus(x: int) -> float:
+    """A function that calls others of its app."""
+    return square.remote(x) + add.remote(1, y=2)

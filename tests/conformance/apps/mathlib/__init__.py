@@ -1,0 +1,5 @@
+"""A package of the user's own."""
+
+from mathlib.sums import total
+
+__all__ = ["total"]

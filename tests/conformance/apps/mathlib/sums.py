@@ -1,0 +1,5 @@
+"""Sums."""
+
+
+def total(numbers: list[int]) -> int:
+    return sum(numbers)

@@ -1,0 +1,3 @@
+"""Knows nothing of modal."""
+
+PRICES = {"apple": 3, "pear": 4}

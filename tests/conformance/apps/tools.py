@@ -1,0 +1,5 @@
+"""A module beside the script that uses it."""
+
+
+def shout(text: str) -> str:
+    return text.upper() + "!"

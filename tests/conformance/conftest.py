@@ -1,0 +1,61 @@
+"""One live engine for the whole suite. Its home is kept between runs, so that images are built once."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from modal_proto import api_pb2
+
+from conformance.engine import Engine
+from conformance.leftovers import traces
+
+CHECKOUT = Path(__file__).parents[2]
+HOME = Path(os.environ.get("FREEHOLD_TEST_HOME", CHECKOUT / "build" / "conformance-home")).absolute()
+
+# Small enough that a test may reach it, large enough for what tests run.
+SETTINGS = {"pids_limit": "512"}
+
+# A fixture that deploys may have to build its images first.
+COLD_BUILD_SECONDS = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(COLD_BUILD_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[Engine]:
+    if os.geteuid() != 0:
+        pytest.skip("Containers need root: run `sudo make conformance`.")
+    before = traces(HOME)
+    live = Engine(HOME, SETTINGS)
+    live.start()
+    _stop_apps(live)
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in live.credentials.items():
+            environment.setenv(name, value)
+        yield live
+    if not live.is_running():
+        return
+    live.stop().succeeded()
+    assert not traces(HOME).beyond(before), "`freehold down` left something behind."
+
+
+def _stop_apps(engine: Engine) -> None:
+    """Apps of an earlier run that was cut short."""
+    for app in engine.call("AppList", api_pb2.AppListRequest()).apps:
+        if app.state != api_pb2.APP_STATE_STOPPED:
+            engine.call("AppStop", api_pb2.AppStopRequest(app_id=app.app_id))
+
+
+@pytest.fixture(autouse=True)
+def _running_engine(request: pytest.FixtureRequest) -> None:
+    """A test that ended the engine and failed before it started it again must not fail all that follow."""
+    if "engine" not in request.fixturenames:
+        return
+    engine = request.getfixturevalue("engine")
+    if not engine.is_running():
+        engine.start()

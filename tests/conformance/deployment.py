@@ -1,0 +1,72 @@
+"""A deployed app, as its user sees it."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import modal
+from modal_proto import api_pb2
+
+from conformance.engine import APPS, Engine
+
+
+@dataclass(frozen=True)
+class Deployment:
+    engine: Engine
+    name: str
+    output: str  # what `modal deploy` printed
+
+    @property
+    def app_id(self) -> str:
+        request = api_pb2.AppGetByDeploymentNameRequest(name=self.name)
+        return str(self.engine.call("AppGetByDeploymentName", request).app_id)
+
+    def function(self, name: str) -> modal.Function:
+        return modal.Function.from_name(self.name, name)
+
+    def cls(self, name: str) -> modal.Cls:
+        return modal.Cls.from_name(self.name, name)
+
+    def url(self, name: str) -> str:
+        url = self.function(name).get_web_url()
+        assert url, f"{name} has no address"
+        return url
+
+    def containers(self) -> Sequence[Any]:
+        """Its running containers, as `modal container list` gets them."""
+        return list(self.engine.call("TaskList", api_pb2.TaskListRequest(app_id=self.app_id)).tasks)
+
+    def logs(self) -> str:
+        return self.engine.modal("app", "logs", self.name).succeeded().output
+
+
+def deploy(engine: Engine, script: str | Path, *, name: str = "", within: float = 900) -> Deployment:
+    """`modal deploy`, which must succeed. A script without a folder is one of `apps/`."""
+    path = APPS / script
+    name = name or path.stem.replace("_", "-")
+    finished = engine.modal("deploy", "--name", name, path, within=within).succeeded()
+    return Deployment(engine, name, finished.output)
+
+
+@contextmanager
+def deployed(engine: Engine, script: str | Path, *, name: str = "") -> Iterator[Deployment]:
+    """A deployment that is stopped at the end of the block, so that its containers are not in the way of others."""
+    deployment = deploy(engine, script, name=name)
+    try:
+        yield deployment
+    finally:
+        engine.call("AppStop", api_pb2.AppStopRequest(app_id=deployment.app_id))
+
+
+def versioned(script: str, folder: Path, **values: object) -> Path:
+    """A copy of a script of `apps/` in which top-level constants have other values: what a person does in an editor."""
+    text = (APPS / script).read_text()
+    for name, value in values.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
+        assert count == 1, f"{script} has no line that sets {name}"
+    copy = folder / script
+    copy.write_text(text)
+    return copy

@@ -1,0 +1,174 @@
+"""A live engine for the tests: `freehold up` in a process of its own, and the ways to talk to it that its users have."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from freehold.store.keyring import Keyring
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2, api_pb2_grpc
+
+from conformance.waiting import Running, eventually
+
+BIN = Path(sys.executable).parent
+APPS = Path(__file__).parent / "apps"
+
+# Narrow terminals wrap the lines that tests look for.
+_TERMINAL = {"COLUMNS": "250", "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended. `output` holds both streams, as a person would see them."""
+
+    code: int
+    output: str
+    seconds: float
+
+    def succeeded(self) -> "Finished":
+        assert self.code == 0, f"Exit status {self.code}:\n{self.output}"
+        return self
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Engine:
+    """One engine on a home of its own. It may be killed and started again: home, ports and token stay the same."""
+
+    def __init__(self, home: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.control_port, self.gateway_port = free_port(), free_port()
+        self.log = home.with_name(home.name + ".log")
+        self._settings = dict(settings or {})
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def control_url(self) -> str:
+        return f"http://127.0.0.1:{self.control_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.gateway_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the engine and the `freehold` command run with."""
+        return {
+            **os.environ,
+            **_TERMINAL,
+            "FREEHOLD_HOME": str(self.home),
+            "FREEHOLD_CONTROL_PORT": str(self.control_port),
+            "FREEHOLD_GATEWAY_PORT": str(self.gateway_port),
+            **{f"FREEHOLD_{name.upper()}": value for name, value in self._settings.items()},
+        }
+
+    @property
+    def credentials(self) -> dict[str, str]:
+        """What makes a modal client talk to this engine."""
+        keyring = Keyring.open(self.home)
+        return {"MODAL_SERVER_URL": self.control_url, "MODAL_TOKEN_ID": keyring.token_id, "MODAL_TOKEN_SECRET": keyring.token_secret}
+
+    @property
+    def client_environment(self) -> dict[str, str]:
+        return {**os.environ, **_TERMINAL, **self.credentials}
+
+    def start(self, *, within: float = 60) -> None:
+        """`freehold up`, in the foreground of a process of ours; returns when the engine answers."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                [BIN / "freehold", "up"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True
+            )
+        eventually(self._answers, within=within, what="An engine that answers")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"The engine ended with status {self._process.returncode}:\n{self.log_tail()}"
+        try:
+            for port in (self.control_port, self.gateway_port):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            self.call("ClientHello", Empty(), timeout=1)
+        except (grpc.RpcError, OSError):
+            return False
+        return True
+
+    def kill(self) -> None:
+        """What a power cut does to the process."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self, *, within: float = 60) -> Finished:
+        """`freehold down`; the process has ended when this returns."""
+        finished = self.freehold("down", within=within)
+        if self._process is not None:
+            self._process.wait(within)
+        return finished
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log_tail(self, characters: int = 4000) -> str:
+        return self.log.read_text(errors="replace")[-characters:]
+
+    def freehold(self, *args: str | Path, within: float = 60, env: Mapping[str, str] | None = None) -> Finished:
+        return _finish([BIN / "freehold", *args], env={**self.environment, **(env or {})}, within=within)
+
+    def modal(self, *args: str | Path, within: float = 120, env: Mapping[str, str] | None = None) -> Finished:
+        """The real CLI, to its end. `env` replaces what it would otherwise run with."""
+        return _finish([BIN / "modal", *args], env=self.client_environment if env is None else env, within=within)
+
+    def start_modal(self, *args: str | Path, cwd: Path = APPS) -> Running:
+        """The real CLI, with its output read while it runs."""
+        return Running(_start([BIN / "modal", *args], env=self.client_environment, cwd=cwd))
+
+    def python(self, script: Path, *args: str, within: float = 120) -> Finished:
+        """A user's script in a process of its own."""
+        return _finish([Path(sys.executable), script, *args], env=self.client_environment, within=within, cwd=script.parent)
+
+    def call(self, method: str, request: Any, *, metadata: Mapping[str, str] | None = None, timeout: float = 20) -> Any:
+        """One raw RPC with a client's token, or with exactly this metadata."""
+        sent = self._client_metadata() if metadata is None else metadata
+        with grpc.insecure_channel(f"127.0.0.1:{self.control_port}") as channel:
+            stub = api_pb2_grpc.ModalClientStub(channel)
+            return getattr(stub, method)(request, metadata=tuple(sent.items()), timeout=timeout)
+
+    def _client_metadata(self) -> dict[str, str]:
+        keyring = Keyring.open(self.home)
+        return {
+            "x-modal-client-version": "1.6.4",
+            "x-modal-client-type": str(api_pb2.CLIENT_TYPE_CLIENT),
+            "x-modal-token-id": keyring.token_id,
+            "x-modal-token-secret": keyring.token_secret,
+        }
+
+
+def _start(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def _finish(command: Sequence[str | Path], *, env: Mapping[str, str], within: float, cwd: Path = APPS) -> Finished:
+    started = time.monotonic()
+    process = _start(command, env=env, cwd=cwd)
+    try:
+        output, _ = process.communicate(timeout=within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        output, _ = process.communicate()
+        words = " ".join(str(word) for word in command)
+        msg = f"`{words}` did not end within {within} s. The output so far:\n{output}"
+        raise AssertionError(msg) from None
+    return Finished(process.returncode, output, time.monotonic() - started)

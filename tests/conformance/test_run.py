@@ -1,0 +1,96 @@
+"""`modal run`: an app that lives as long as the command does."""
+
+import json
+import signal
+
+from conformance.engine import APPS, Engine
+from conformance.waiting import eventually
+
+RUN = APPS / "run.py"
+
+
+def test_a_function_gets_its_arguments_from_the_command_line(engine: Engine, tmp_path) -> None:
+    result = tmp_path / "result.txt"
+
+    ran = engine.modal("run", "--write-result", result, f"{RUN}::cube", "--x", "3").succeeded()
+
+    assert "cubing 3" in ran.output
+    assert result.read_text() == "27"
+
+
+def test_what_a_container_writes_to_stderr_is_shown_too(engine: Engine) -> None:
+    ran = engine.modal("run", f"{RUN}::cube", "--x", "1").succeeded()
+
+    assert "this goes to stderr" in ran.output
+
+
+def test_logs_are_streamed_while_the_function_runs(engine: Engine) -> None:
+    running = engine.start_modal("run", f"{RUN}::talk_slowly")
+
+    first, last = running.line("first line"), running.line("last line")
+
+    assert running.wait() == 0
+    assert last.at - first.at > 2, "the function sleeps 3 s between the two lines"
+
+
+def test_no_line_of_a_long_log_is_lost_or_out_of_order(engine: Engine) -> None:
+    ran = engine.modal("run", f"{RUN}::talk_much", "--lines", "3000").succeeded()
+
+    seen = [line for line in ran.output.splitlines() if line.endswith("of many")]
+    assert seen == [f"line {number} of many" for number in range(3000)]
+
+
+def test_a_failing_function_makes_the_command_fail(engine: Engine) -> None:
+    ran = engine.modal("run", f"{RUN}::fail")
+
+    assert ran.code == 1
+    assert "ValueError" in ran.output
+    assert "wrong on purpose" in ran.output
+
+
+def test_a_local_entrypoint_runs_here_and_calls_functions_there(engine: Engine) -> None:
+    ran = engine.modal("run", RUN, "--x", "4").succeeded()
+
+    assert "here on the ground, x is 4" in ran.output
+    assert "the cube is 64" in ran.output
+
+
+def test_a_method_of_a_class_runs_with_its_parameters(engine: Engine) -> None:
+    ran = engine.modal("run", f"{RUN}::Greeter.greet", "--greeting", "Salut", "--name", "Ada").succeeded()
+
+    assert "Salut, Ada!" in ran.output
+
+
+def test_the_app_stops_with_the_command(engine: Engine) -> None:
+    engine.modal("run", "--name", "short-lived", f"{RUN}::cube", "--x", "2").succeeded()
+
+    assert _states(engine, "short-lived") == {"stopped"}
+
+
+def test_an_interrupted_command_stops_its_app_and_containers(engine: Engine) -> None:
+    running = engine.start_modal("run", "--name", "interrupted", f"{RUN}::sleep", "--seconds", "60")
+    running.line("asleep")
+
+    running.interrupt(signal.SIGINT)
+    running.wait(within=30)
+
+    eventually(lambda: _states(engine, "interrupted") == {"stopped"}, within=20, what="The app being stopped")
+    eventually(lambda: not _containers(engine, "interrupted"), within=20, what="Its container being gone")
+
+
+def test_a_detached_run_gives_its_result_as_well(engine: Engine, tmp_path) -> None:
+    result = tmp_path / "result.txt"
+
+    engine.modal("run", "--detach", "--write-result", result, f"{RUN}::cube", "--x", "5").succeeded()
+
+    assert result.read_text() == "125"
+
+
+def _states(engine: Engine, description: str) -> set[str]:
+    apps = json.loads(engine.modal("app", "list", "--json").succeeded().output)
+    return {app["state"] for app in apps if app["description"] == description}
+
+
+def _containers(engine: Engine, app_name: str) -> list[dict[str, str]]:
+    containers = json.loads(engine.modal("container", "list", "--json").succeeded().output)
+    return [container for container in containers if container["app_name"] == app_name]

@@ -1,0 +1,51 @@
+"""`modal serve`: an app that follows the edits of its file."""
+
+import re
+import signal
+
+import aiohttp
+
+from conformance.deployment import versioned
+from conformance.engine import Engine
+from conformance.sites import browser
+from conformance.waiting import Running
+
+
+async def test_an_edit_is_live_and_the_end_of_the_command_ends_the_app(engine: Engine, tmp_path) -> None:
+    script = versioned("serve.py", tmp_path, VERSION=1)
+    serving = engine.start_modal("serve", script, cwd=tmp_path)
+    try:
+        url = _url(serving)
+        async with browser() as site:
+            assert await _answer(site, url) == "1"
+
+            versioned("serve.py", tmp_path, VERSION=2)
+            await _until(site, url, "2")
+
+            serving.interrupt(signal.SIGINT)
+            serving.wait(within=30)
+            async with site.get(url) as gone:
+                assert gone.status == 404
+    finally:
+        serving.end()
+
+
+def _url(serving: Running) -> str:
+    serving.line("Serving...", within=300)
+    found = re.search(r"https?://\S+-dev\S*", serving.output)
+    assert found, f"No address that ends in -dev:\n{serving.output}"
+    return found.group().rstrip(".,)")
+
+
+async def _answer(site: aiohttp.ClientSession, url: str) -> str:
+    async with site.get(url) as response:
+        return await response.text()
+
+
+async def _until(site: aiohttp.ClientSession, url: str, expected: str, requests: int = 150) -> None:
+    """The reload is a new deployment from another process: nothing here can wait for it but asking."""
+    for _ in range(requests):
+        if (answer := await _answer(site, url)) == expected:
+            return
+    msg = f"After {requests} requests the answer is still {answer}."
+    raise AssertionError(msg)
