@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from freehold.store.keyring import Keyring
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
 
 from conformance.waiting import Running, eventually
+from freehold.store.keyring import Keyring
 
 BIN = Path(sys.executable).parent
 APPS = Path(__file__).parent / "apps"
