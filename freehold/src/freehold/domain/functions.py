@@ -95,3 +95,14 @@ class UserClass:
     app_id: AppId
     tag: str
     payload: bytes  # serialized ClassCreateRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebTarget:
+    """The function that a host or path means. `name` is its own name (`predict`), without class or app."""
+
+    function_id: FunctionId
+    app_id: AppId
+    name: str
+    kind: WebKind
+    method_name: str = ""  # of a class; empty for plain functions

@@ -1,24 +1,12 @@
 """What the gateway needs from the control plane to carry one web request (or WebSocket) to a container."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
-from freehold.domain.functions import WebKind
-from freehold.domain.ids import AppId, CallId, FunctionId
+from freehold.domain.functions import WebTarget as WebTarget
+from freehold.domain.ids import CallId
 
 AsgiMessage = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebTarget:
-    """The function that a host or path means. `name` is its own name (`predict`), without class or app."""
-
-    function_id: FunctionId
-    app_id: AppId
-    name: str
-    kind: WebKind
-    method_name: str = ""  # of a class; empty for plain functions
 
 
 class WebCall(Protocol):

@@ -59,6 +59,7 @@ class BuildFunctionSpec:
     token: str = field(repr=False)
     trees: tuple[FileTree, ...]
     client: ClientRuntime
+    env: Mapping[str, str] = field(repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,10 @@ class WorkerReports(Protocol):
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None: ...
 
     def build_logged(self, image_id: ImageId, entries: list[LogEntry]) -> None: ...
+
+    async def build_function_ended(self, task_id: TaskId) -> str:
+        """The container of a `run_function` has exited: why its function failed, empty if it succeeded. Asked before its layer is kept."""
+        ...
 
     async def build_finished(self, image_id: ImageId, outcome: "BuiltImage | str") -> None:
         """`outcome` is the image, or the text that says why there is none."""

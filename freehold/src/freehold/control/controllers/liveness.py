@@ -1,0 +1,60 @@
+"""What takes too long: starts, inputs, drains, clients that went away. Each gets its end."""
+
+from freehold.control.services.apps import Apps
+from freehold.control.services.calls import Calls
+from freehold.control.services.claims import Claims
+from freehold.control.services.functions import Functions
+from freehold.control.services.logs import Logs
+from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.domain.clock import Clock
+from freehold.domain.tasks import TaskState
+
+_DRAIN_LIMIT = 30.0  # seconds for exit hooks once its last input is done; the same grace that modal gives
+
+
+class Liveness:
+    def __init__(
+        self, *, apps: Apps, functions: Functions, calls: Calls, claims: Claims, tasks: Tasks, logs: Logs, clock: Clock
+    ) -> None:
+        self._apps = apps
+        self._functions = functions
+        self._calls = calls
+        self._claims = claims
+        self._tasks = tasks
+        self._logs = logs
+        self._clock = clock
+
+    async def step(self) -> None:
+        for task in self._tasks.all():
+            await self._check(task)
+        await self._apps.stop_abandoned()
+        for app_id in self._apps.take_ended():
+            self._logs.mark_done(app_id)
+        self._calls.forget_silent()
+
+    async def _check(self, task: LiveTask) -> None:
+        now = self._clock.monotonic()
+        match task.state:
+            case TaskState.PENDING | TaskState.STARTING:
+                self._check_start(task, now)
+            case TaskState.DRAINING:
+                self._claims.dismiss(task)
+                if not task.running and now - max(task.since, task.idle_since) > _DRAIN_LIMIT:
+                    self._tasks.stop(task, "did not end by itself after draining")
+        await self._check_inputs(task, now)
+
+    def _check_start(self, task: LiveTask, now: float) -> None:
+        live = self._functions.known(task.task.function_id)
+        if live is not None and now - task.since > live.spec.startup_timeout.total_seconds():
+            self._tasks.stop(task, f"not ready within its startup_timeout of {live.spec.startup_timeout.total_seconds():g} s")
+
+    async def _check_inputs(self, task: LiveTask, now: float) -> None:
+        live = self._functions.known(task.task.function_id)
+        if live is None:
+            return
+        limit = live.spec.timeout.total_seconds()
+        late = [item for item in task.running.values() if now - item.claimed_at > limit]
+        for item in late:
+            await self._claims.time_out(item, limit)
+        if late:
+            self._tasks.stop(task, "an input ran into its timeout")

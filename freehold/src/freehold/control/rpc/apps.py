@@ -1,0 +1,119 @@
+"""Apps: creation, publication, life signs, listing."""
+
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
+
+from freehold.control.caller import Caller
+from freehold.control.rpc import mapping
+from freehold.control.services.apps import Apps, Publication
+from freehold.control.services.launches import Launches
+from freehold.control.services.logs import Logs
+from freehold.control.services.tasks import Tasks
+from freehold.domain.apps import AppState
+from freehold.domain.ids import AppId
+
+_CREATABLE = api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
+
+
+class AppRpcs:
+    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, logs: Logs, gateway_url: str) -> None:
+        self._apps = apps
+        self._launches = launches
+        self._tasks = tasks
+        self._logs = logs
+        self._gateway_url = gateway_url
+
+    async def AppCreate(self, request: api_pb2.AppCreateRequest, caller: Caller) -> api_pb2.AppCreateResponse:
+        app = await self._apps.create(
+            environment=request.environment_name,
+            description=request.description,
+            state=mapping.app_state(request.app_state) or AppState.INITIALIZING,
+            client_version=caller.client_version,
+            tags=request.tags,
+        )
+        return api_pb2.AppCreateResponse(app_id=app.id, app_page_url=self._page(app.id), app_logs_url=self._page(app.id))
+
+    async def AppGetOrCreate(self, request: api_pb2.AppGetOrCreateRequest, caller: Caller) -> api_pb2.AppGetOrCreateResponse:
+        app = await self._apps.get_or_create(
+            request.environment_name,
+            request.app_name,
+            create=request.object_creation_type == _CREATABLE,
+            client_version=caller.client_version,
+        )
+        return api_pb2.AppGetOrCreateResponse(app_id=app.id, handle_metadata=mapping.app_handle(app))
+
+    async def AppGetByDeploymentName(
+        self, request: api_pb2.AppGetByDeploymentNameRequest, _caller: Caller
+    ) -> api_pb2.AppGetByDeploymentNameResponse:
+        app = await self._apps.find_deployed(request.environment_name, request.name)
+        if app is None:
+            return api_pb2.AppGetByDeploymentNameResponse()
+        return api_pb2.AppGetByDeploymentNameResponse(
+            app_id=app.id, environment_name=app.environment, lifecycle=mapping.lifecycle(app)
+        )
+
+    async def AppLookup(self, request: api_pb2.AppLookupRequest, _caller: Caller) -> api_pb2.AppLookupResponse:
+        app = await self._apps.get_deployed(request.environment_name, request.app_name)
+        return api_pb2.AppLookupResponse(app_id=app.id)
+
+    async def AppGetLayout(self, request: api_pb2.AppGetLayoutRequest, _caller: Caller) -> api_pb2.AppGetLayoutResponse:
+        app = await self._apps.get(AppId(request.app_id))
+        return api_pb2.AppGetLayoutResponse(app_layout=await self._launches.layout(app))
+
+    async def AppGetLifecycle(self, request: api_pb2.AppGetLifecycleRequest, _caller: Caller) -> api_pb2.AppGetLifecycleResponse:
+        return api_pb2.AppGetLifecycleResponse(lifecycle=mapping.lifecycle(await self._apps.get(AppId(request.app_id))))
+
+    async def AppPublish(self, request: api_pb2.AppPublishRequest, caller: Caller) -> api_pb2.AppPublishResponse:
+        publication = Publication(
+            state=mapping.app_state(request.app_state),
+            layout=mapping.layout_of(request),
+            name=request.name,
+            tag=request.deployment_tag,
+            client_version=caller.client_version,
+            commit_info=request.commit_info.SerializeToString(),
+            tags=dict(request.tags),
+        )
+        app, deployment = await self._apps.publish(AppId(request.app_id), publication)
+        return api_pb2.AppPublishResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
+
+    async def AppHeartbeat(self, request: api_pb2.AppHeartbeatRequest, _caller: Caller) -> Empty:
+        await self._apps.get_live(AppId(request.app_id))
+        self._apps.heartbeat(AppId(request.app_id))
+        return Empty()
+
+    async def AppClientDisconnect(self, request: api_pb2.AppClientDisconnectRequest, _caller: Caller) -> Empty:
+        await self._apps.disconnect(AppId(request.app_id), api_pb2.AppDisconnectReason.Name(request.reason))
+        return Empty()
+
+    async def AppStop(self, request: api_pb2.AppStopRequest, _caller: Caller) -> Empty:
+        await self._apps.stop(AppId(request.app_id), api_pb2.AppStopSource.Name(request.source))
+        return Empty()
+
+    async def AppList(self, request: api_pb2.AppListRequest, _caller: Caller) -> api_pb2.AppListResponse:
+        running = mapping.count_by_app(self._tasks.all())
+        apps = await self._apps.list(request.environment_name)
+        return api_pb2.AppListResponse(apps=[mapping.app_list_item(app, running.get(app.id, 0)) for app in apps])
+
+    async def AppDeploymentHistory(
+        self, request: api_pb2.AppDeploymentHistoryRequest, _caller: Caller
+    ) -> api_pb2.AppDeploymentHistoryResponse:
+        app = await self._apps.get(AppId(request.app_id))
+        history = await self._apps.history(app.id)
+        return api_pb2.AppDeploymentHistoryResponse(
+            app_deployment_histories=[mapping.deployment(item) for item in history], production_app_version=app.version
+        )
+
+    async def AppGetInfo(self, request: api_pb2.AppGetInfoRequest, _caller: Caller) -> api_pb2.AppGetInfoResponse:
+        app = await self._apps.get(AppId(request.app_id))
+        layout = await self._apps.layout(app.id)
+        return api_pb2.AppGetInfoResponse(info=mapping.app_handle(app, layout.function_ids))
+
+    async def AppSetTags(self, request: api_pb2.AppSetTagsRequest, _caller: Caller) -> Empty:
+        await self._apps.set_tags(AppId(request.app_id), dict(request.tags))
+        return Empty()
+
+    async def AppGetTags(self, request: api_pb2.AppGetTagsRequest, _caller: Caller) -> api_pb2.AppGetTagsResponse:
+        return api_pb2.AppGetTagsResponse(tags=(await self._apps.get(AppId(request.app_id))).tags)
+
+    def _page(self, app_id: str) -> str:
+        return f"{self._gateway_url}/id/{app_id}"

@@ -1,0 +1,99 @@
+"""Function calls: inputs in, outputs out, streams beside them."""
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
+
+from freehold.control.caller import Caller
+from freehold.control.services.calls import Calls
+from freehold.control.services.functions import Functions
+from freehold.control.services.live import LiveInput
+from freehold.control.services.tasks import Tasks
+from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.ids import CallId, FunctionId, InputId
+
+_KINDS = {api_pb2.FUNCTION_CALL_TYPE_MAP: CallKind.MAP}
+_ASYNCHRONOUS = {api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC, api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC_LEGACY}
+_STREAM_POLL = 55.0  # seconds of silence after which the client asks again
+_MAX_OUTSTANDING = 1000  # inputs of one map that its client keeps here at a time
+
+
+class CallRpcs:
+    def __init__(self, *, calls: Calls, functions: Functions, tasks: Tasks) -> None:
+        self._calls = calls
+        self._functions = functions
+        self._tasks = tasks
+
+    async def FunctionMap(self, request: api_pb2.FunctionMapRequest, _caller: Caller) -> api_pb2.FunctionMapResponse:
+        live = await self._functions.live(FunctionId(request.function_id))
+        call = await self._calls.create(
+            live.function,
+            kind=_KINDS.get(request.function_call_type, CallKind.UNARY),
+            invocation=Invocation.ASYNC if request.function_call_invocation_type in _ASYNCHRONOUS else Invocation.SYNC,
+            parent_input_id=request.parent_input_id,
+            retry_policy=live.message.retry_policy,
+        )
+        inputs = await self._calls.put_inputs(call.id, request.pipelined_inputs) if request.pipelined_inputs else []
+        return api_pb2.FunctionMapResponse(
+            function_call_id=call.id,
+            pipelined_inputs=[_accepted(item) for item in inputs],
+            retry_policy=live.message.retry_policy,
+            function_call_jwt=call.id,
+            sync_client_retries_enabled=True,
+            max_inputs_outstanding=_MAX_OUTSTANDING,
+        )
+
+    async def FunctionPutInputs(self, request: api_pb2.FunctionPutInputsRequest, _caller: Caller) -> api_pb2.FunctionPutInputsResponse:
+        inputs = await self._calls.put_inputs(CallId(request.function_call_id), request.inputs)
+        return api_pb2.FunctionPutInputsResponse(inputs=[_accepted(item) for item in inputs])
+
+    async def FunctionRetryInputs(
+        self, request: api_pb2.FunctionRetryInputsRequest, _caller: Caller
+    ) -> api_pb2.FunctionRetryInputsResponse:
+        retried = [await self._calls.retry(InputId(item.input_jwt), item.input, item.retry_count) for item in request.inputs]
+        return api_pb2.FunctionRetryInputsResponse(input_jwts=[item.id for item in retried])
+
+    async def FunctionGetOutputs(
+        self, request: api_pb2.FunctionGetOutputsRequest, _caller: Caller
+    ) -> api_pb2.FunctionGetOutputsResponse:
+        return await self._calls.outputs(request)
+
+    async def FunctionCallFromId(
+        self, request: api_pb2.FunctionCallFromIdRequest, _caller: Caller
+    ) -> api_pb2.FunctionCallFromIdResponse:
+        call = await self._calls.find_record(CallId(request.function_call_id))
+        return api_pb2.FunctionCallFromIdResponse(
+            function_call_id=call.id,
+            num_inputs=len(call.inputs),
+            metadata=api_pb2.FunctionCallHandleMetadata(app_id=call.record.app_id, function_id=call.function_id),
+        )
+
+    async def FunctionCallCancel(self, request: api_pb2.FunctionCallCancelRequest, _caller: Caller) -> Empty:
+        running = await self._calls.cancel(CallId(request.function_call_id))
+        if request.terminate_containers:
+            self._tasks.stop_holders(running, "its call was cancelled with terminate_containers")
+        return Empty()
+
+    async def FunctionCallPutDataOut(self, request: api_pb2.FunctionCallPutDataRequest, _caller: Caller) -> Empty:
+        if (call := self._calls.find_live(CallId(request.function_call_id))) is not None:
+            await call.data_out.write(request.data_chunks)
+        return Empty()
+
+    async def FunctionCallGetDataOut(
+        self, request: api_pb2.FunctionCallGetDataRequest, _caller: Caller
+    ) -> AsyncIterator[api_pb2.DataChunk]:
+        call = self._calls.get_live(CallId(request.function_call_id))
+        async for chunk in call.data_out.read(request.last_index, _STREAM_POLL):
+            yield chunk
+
+    async def FunctionCallGetDataIn(
+        self, request: api_pb2.FunctionCallGetDataRequest, _caller: Caller
+    ) -> AsyncIterator[api_pb2.DataChunk]:
+        call = self._calls.get_live(CallId(request.function_call_id))
+        async for chunk in call.data_in.read(request.last_index, _STREAM_POLL):
+            yield chunk
+
+
+def _accepted(live: LiveInput) -> api_pb2.FunctionPutInputsResponseItem:
+    return api_pb2.FunctionPutInputsResponseItem(idx=live.idx, input_id=live.id, input_jwt=live.id)

@@ -1,0 +1,100 @@
+"""Functions and classes: definition, lookup, binding, live settings."""
+
+from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
+
+from freehold.control.caller import Caller
+from freehold.control.services.apps import Apps
+from freehold.control.services.functions import Functions, LiveFunction
+from freehold.control.services.scaling import Scaling
+from freehold.domain.ids import AppId, FunctionId
+from freehold.wire.functions import function_data
+
+
+class FunctionRpcs:
+    def __init__(self, *, apps: Apps, functions: Functions, scaling: Scaling) -> None:
+        self._apps = apps
+        self._functions = functions
+        self._scaling = scaling
+
+    async def FunctionPrecreate(
+        self, request: api_pb2.FunctionPrecreateRequest, _caller: Caller
+    ) -> api_pb2.FunctionPrecreateResponse:
+        app = await self._apps.get_live(AppId(request.app_id))
+        function, metadata = await self._functions.precreate(app, request)
+        return api_pb2.FunctionPrecreateResponse(function_id=function.id, handle_metadata=metadata)
+
+    async def FunctionCreate(self, request: api_pb2.FunctionCreateRequest, _caller: Caller) -> api_pb2.FunctionCreateResponse:
+        app = await self._apps.get_live(AppId(request.app_id))
+        message = _definition(request)
+        live = await self._functions.create(app, message, request.existing_function_id)
+        return api_pb2.FunctionCreateResponse(
+            function_id=live.id,
+            function=message,
+            handle_metadata=self._functions.handle(live),
+            function_data=function_data(message),
+        )
+
+    async def FunctionGet(self, request: api_pb2.FunctionGetRequest, _caller: Caller) -> api_pb2.FunctionGetResponse:
+        app = await self._apps.get_deployed(request.environment_name, request.app_name)
+        live = await self._functions.find(app.id, request.object_tag)
+        return api_pb2.FunctionGetResponse(
+            function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message)
+        )
+
+    async def FunctionBindParams(
+        self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller
+    ) -> api_pb2.FunctionBindParamsResponse:
+        bound = await self._functions.bind(FunctionId(request.function_id), request)
+        return api_pb2.FunctionBindParamsResponse(bound_function_id=bound.id, handle_metadata=self._functions.handle(bound))
+
+    async def FunctionGetCurrentStats(
+        self, request: api_pb2.FunctionGetCurrentStatsRequest, _caller: Caller
+    ) -> api_pb2.FunctionStats:
+        return self._scaling.stats(await self._live(request.function_id))
+
+    async def FunctionUpdateSchedulingParams(
+        self, request: api_pb2.FunctionUpdateSchedulingParamsRequest, _caller: Caller
+    ) -> api_pb2.FunctionUpdateSchedulingParamsResponse:
+        settings = self._scaling.update(await self._live(request.function_id), request)
+        return api_pb2.FunctionUpdateSchedulingParamsResponse(current_settings=settings)
+
+    async def FunctionGetDynamicConcurrency(
+        self, request: api_pb2.FunctionGetDynamicConcurrencyRequest, _caller: Caller
+    ) -> api_pb2.FunctionGetDynamicConcurrencyResponse:
+        live = await self._live(request.function_id)
+        return api_pb2.FunctionGetDynamicConcurrencyResponse(
+            concurrency=self._scaling.concurrency(live, request.target_concurrency, request.max_concurrency)
+        )
+
+    async def ClassCreate(self, request: api_pb2.ClassCreateRequest, _caller: Caller) -> api_pb2.ClassCreateResponse:
+        app = await self._apps.get_live(AppId(request.app_id))
+        user_class = await self._functions.create_class(app, request)
+        return api_pb2.ClassCreateResponse(
+            class_id=user_class.id, handle_metadata=api_pb2.ClassHandleMetadata(methods=request.methods)
+        )
+
+    async def ClassGet(self, request: api_pb2.ClassGetRequest, _caller: Caller) -> api_pb2.ClassGetResponse:
+        app = await self._apps.get_deployed(request.environment_name, request.app_name)
+        user_class = await self._functions.find_class(app.id, request.object_tag)
+        service = await self._functions.find(app.id, f"{request.object_tag}.*")
+        metadata = api_pb2.ClassHandleMetadata(
+            methods=api_pb2.ClassCreateRequest.FromString(user_class.payload).methods,
+            class_function_id=service.id,
+            class_function_metadata=self._functions.handle(service),
+        )
+        return api_pb2.ClassGetResponse(class_id=user_class.id, handle_metadata=metadata)
+
+    async def FunctionFinishInputs(self, request: api_pb2.FunctionFinishInputsRequest, _caller: Caller) -> Empty:
+        del request  # a map's call ends when its reader has all outputs; that no more inputs come changes nothing here
+        return Empty()
+
+    async def _live(self, function_id: str) -> LiveFunction:
+        return await self._functions.live(FunctionId(function_id))
+
+
+def _definition(request: api_pb2.FunctionCreateRequest) -> api_pb2.Function:
+    """Functions with a list of GPUs come as ranked alternatives; the first is the one that is wanted most."""
+    if request.HasField("function"):
+        return request.function
+    return request.function_data.ranked_functions[0].function if request.function_data.ranked_functions else api_pb2.Function()

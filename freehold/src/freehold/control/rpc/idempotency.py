@@ -1,0 +1,40 @@
+"""Answers kept for retries: a creation that the client repeats with the same key is not done twice."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from freehold.control.caller import Caller
+
+# Creations whose repetition would make a second thing. Everything else is safe to repeat as it is.
+KEYED = frozenset({"AppCreate", "FunctionMap", "FunctionPutInputs", "FunctionRetryInputs", "AppPublish"})
+_KEPT = 20_000  # replies; a client retries within seconds
+
+
+class Replies:
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], asyncio.Future[Any]] = OrderedDict()
+
+    async def once(self, name: str, caller: Caller, request: Any, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Any:
+        """The handler's reply; for a repeated creation, the reply of the first try (also while that is still running)."""
+        if name not in KEYED or not caller.idempotency_key:
+            return await handler(request, caller)
+        key = (name, caller.idempotency_key)
+        if (kept := self._kept.get(key)) is not None:
+            return await asyncio.shield(kept)
+        return await self._first(key, handler(request, caller))
+
+    async def _first(self, key: tuple[str, str], work: Awaitable[Any]) -> Any:
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._kept[key] = reply
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
+        try:
+            result = await work
+        except BaseException:
+            del self._kept[key]  # a failed try left nothing: the next may do it
+            reply.cancel()
+            raise
+        reply.set_result(result)
+        return result

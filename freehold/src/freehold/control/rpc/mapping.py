@@ -1,0 +1,94 @@
+"""Domain values as the messages that several resources answer with."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from modal_proto import api_pb2
+
+from freehold.control.services.tasks import LiveTask
+from freehold.domain.apps import App, AppState, Deployment, Layout
+from freehold.domain.ids import AppId, DefinitionId, FunctionId
+from freehold.domain.tasks import Task
+
+_APP_STATES = {
+    AppState.INITIALIZING: api_pb2.APP_STATE_INITIALIZING,
+    AppState.EPHEMERAL: api_pb2.APP_STATE_EPHEMERAL,
+    AppState.DETACHED: api_pb2.APP_STATE_DETACHED,
+    AppState.DEPLOYED: api_pb2.APP_STATE_DEPLOYED,
+    AppState.STOPPED: api_pb2.APP_STATE_STOPPED,
+}
+_FROM_WIRE = {number: state for state, number in _APP_STATES.items()}
+
+
+def seconds(moment: datetime | None) -> float:
+    """Seconds since the epoch; 0 for never, as the protocol has it."""
+    return moment.timestamp() if moment else 0.0
+
+
+def app_state(number: int) -> AppState | None:
+    return _FROM_WIRE.get(number)  # type: ignore[call-overload,no-any-return]
+
+
+def lifecycle(app: App) -> api_pb2.AppLifecycle:
+    return api_pb2.AppLifecycle(
+        app_state=_APP_STATES[app.state],
+        created_at=seconds(app.created_at),
+        version=app.version,
+        stopped_at=seconds(app.stopped_at),
+    )
+
+
+def app_handle(app: App, functions: Mapping[str, str] | None = None) -> api_pb2.AppHandleMetadata:
+    return api_pb2.AppHandleMetadata(
+        description=app.description,
+        app_id=app.id,
+        environment_name=app.environment,
+        lifecycle=lifecycle(app),
+        functions=functions or {},
+    )
+
+
+def app_list_item(app: App, running_tasks: int) -> api_pb2.AppListResponse.AppListItem:
+    return api_pb2.AppListResponse.AppListItem(
+        app_id=app.id,
+        description=app.description,
+        state=_APP_STATES[app.state],
+        created_at=seconds(app.created_at),
+        stopped_at=seconds(app.stopped_at),
+        n_running_tasks=running_tasks,
+        name=app.name or "",
+        metadata=app_handle(app),
+    )
+
+
+def layout_of(request: api_pb2.AppPublishRequest) -> Layout:
+    return Layout(
+        function_ids={tag: FunctionId(fid) for tag, fid in request.function_ids.items()},
+        class_ids=dict(request.class_ids),
+        definition_ids={FunctionId(fid): DefinitionId(did) for fid, did in request.definition_ids.items()},
+    )
+
+
+def deployment(item: Deployment) -> api_pb2.AppDeploymentHistory:
+    message = api_pb2.AppDeploymentHistory(
+        app_id=item.app_id,
+        version=item.version,
+        client_version=item.client_version,
+        deployed_at=seconds(item.deployed_at),
+        tag=item.tag,
+        rollback_version=item.rollback_of,
+    )
+    if item.commit_info:
+        message.commit_info.ParseFromString(item.commit_info)
+    return message
+
+
+def task_info(task: Task) -> api_pb2.TaskInfo:
+    return api_pb2.TaskInfo(
+        id=task.id, enqueued_at=seconds(task.enqueued_at), started_at=seconds(task.started_at), finished_at=seconds(task.ended_at)
+    )
+
+
+def count_by_app(tasks: Iterable[LiveTask]) -> Mapping[AppId, int]:
+    return Counter(live.task.app_id for live in tasks)

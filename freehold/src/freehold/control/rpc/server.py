@@ -1,0 +1,135 @@
+"""The gRPC server: one table from RPC name to method, built from the resource classes and the service's own descriptor.
+
+Every call passes the same edge: who asks, which method, which status an error becomes. A name served twice stops the start; a
+name that nobody serves answers UNIMPLEMENTED.
+"""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import structlog
+from google.protobuf import message_factory
+from modal_proto import api_pb2
+
+from freehold.control.caller import Caller
+from freehold.control.rpc.auth import Authenticator
+from freehold.control.rpc.errors import code_of
+from freehold.control.rpc.idempotency import Replies
+from freehold.domain.errors import FreeholdError, Unavailable
+
+log = structlog.get_logger()
+
+SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
+METHODS: Mapping[str, Any] = SERVICE.methods_by_name
+
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 128 * 1024 * 1024),  # the client sends up to 100 MiB in one message
+    ("grpc.max_send_message_length", 128 * 1024 * 1024),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),  # the client pings every 30 s, also when idle
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.so_reuseport", 0),  # a second engine on this port must fail, not share it
+]
+
+Handler = Callable[[Any, Caller], Any]
+
+
+def served_by(resources: Iterable[object]) -> dict[str, Handler]:
+    """RPC name → bound method, for every RPC that one of the resources has. Serving a name twice is an error of ours."""
+    table: dict[str, Handler] = {}
+    for resource in resources:
+        for name in METHODS:
+            method = getattr(resource, name, None)
+            if method is None:
+                continue
+            if name in table:
+                msg = f"{name} is served by {type(resource).__name__} and by another class."
+                raise ValueError(msg)
+            table[name] = method
+    return table
+
+
+class _Edge:
+    """Wraps handlers: authenticates, maps errors, hides unexpected ones behind INTERNAL."""
+
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
+        self._replies = Replies()
+
+    def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                caller = self._caller(name, context)
+                return await self._replies.once(name, caller, request, handler)
+            except FreeholdError as error:
+                await context.abort(code_of(error), str(error))
+            except Exception:
+                log.exception("rpc_failed", rpc=name)
+                await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
+
+        return call
+
+    def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                async for item in handler(request, self._caller(name, context)):
+                    yield item
+            except FreeholdError as error:
+                await context.abort(code_of(error), str(error))
+            except Exception:
+                log.exception("rpc_failed", rpc=name)
+                await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
+
+        return call
+
+    def _caller(self, name: str, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+        return self._authenticator.caller(name, metadata)
+
+
+def _method_handler(name: str, handler: Handler, edge: _Edge) -> grpc.RpcMethodHandler[Any, Any]:
+    method = METHODS[name]
+    parse = message_factory.GetMessageClass(method.input_type).FromString
+    serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
+    if method.server_streaming:
+        return grpc.unary_stream_rpc_method_handler(edge.stream(name, handler), parse, serialize)
+    if not inspect.iscoroutinefunction(handler):
+        msg = f"{name} must be a coroutine function."
+        raise TypeError(msg)
+    return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler), parse, serialize)
+
+
+@asynccontextmanager
+async def serve(
+    resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path
+) -> AsyncIterator[None]:
+    """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
+    logging.getLogger("grpc").setLevel(logging.ERROR)
+    edge = _Edge(authenticator)
+    handlers = {name: _method_handler(name, handler, edge) for name, handler in served_by(resources).items()}
+    server = grpc.aio.server(options=_OPTIONS)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
+    _bind(server, address, socket_path)
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(grace=1.0)
+
+
+def _bind(server: grpc.aio.Server, address: str, socket_path: Path) -> None:
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        msg = f"Cannot listen on {address}: the port is taken. Choose another with FREEHOLD_CONTROL_PORT."
+        raise Unavailable(msg) from error
+    socket_path.parent.mkdir(parents=True, exist_ok=True)
+    socket_path.unlink(missing_ok=True)
+    server.add_insecure_port(f"unix:{socket_path}")
+    socket_path.chmod(0o666)  # containers may run as any user; identity is the task token

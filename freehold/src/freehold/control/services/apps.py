@@ -1,0 +1,257 @@
+"""Apps: created, published in numbered versions, kept alive by their clients' heartbeats, stopped."""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from freehold.control.services.calls import Calls
+from freehold.control.services.environments import Environments
+from freehold.control.services.functions import Functions
+from freehold.control.services.journal import Journal
+from freehold.control.services.tasks import Tasks
+from freehold.control.wakeups import Wakeup
+from freehold.domain.apps import App, AppState, Deployment, Layout, move
+from freehold.domain.clock import Clock
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound
+from freehold.domain.ids import AppId, ClassId, FunctionId, new_app_id
+from freehold.store.ports import Store, Transaction
+
+_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")
+_HEARTBEAT_LIMIT = 60.0  # seconds without one before an ephemeral app is taken for abandoned; the client sends one every 15 s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What a client publishes: a layout under a state, and for deployments a name and words about them."""
+
+    state: AppState | None  # None keeps the present one (`modal serve` after a change)
+    layout: Layout
+    name: str = ""
+    tag: str = ""
+    client_version: str = ""
+    commit_info: bytes = b""
+    tags: Mapping[str, str] | None = None
+    rollback_of: int = 0
+
+
+class Apps:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        environments: Environments,
+        functions: Functions,
+        calls: Calls,
+        tasks: Tasks,
+        journal: Journal,
+        clock: Clock,
+        changed: Wakeup,
+    ) -> None:
+        self._store = store
+        self._environments = environments
+        self._functions = functions
+        self._calls = calls
+        self._tasks = tasks
+        self._journal = journal
+        self._clock = clock
+        self._changed = changed
+        self._heard: dict[AppId, float] = {}  # ephemeral apps: monotonic time of the last heartbeat
+        self._ending: set[AppId] = set()  # stopped, but some of their tasks still run
+        self._publishing = asyncio.Lock()
+
+    async def create(
+        self, *, environment: str, description: str, state: AppState, client_version: str, tags: Mapping[str, str]
+    ) -> App:
+        space = await self._environments.get(environment)
+        app = App(
+            id=new_app_id(),
+            environment=space.name,
+            description=description,
+            state=state,
+            created_at=self._clock.now(),
+            tags=dict(tags),
+            client_version=client_version,
+        )
+        async with self._store.transaction() as tx:
+            await tx.apps.put(app)
+        self._heard[app.id] = self._clock.monotonic()
+        self._journal.event(app.id, "app_created", cause=state)
+        return app
+
+    async def get(self, app_id: AppId) -> App:
+        async with self._store.transaction() as tx:
+            return await tx.apps.get(app_id)
+
+    async def get_live(self, app_id: AppId) -> App:
+        """The app, to add to it or run it. Raises Conflict when it has stopped."""
+        app = await self.get(app_id)
+        if not app.is_live:
+            msg = f"App {app.name or app.description!r} ({app.id}) has stopped. Deploy or run it again."
+            raise Conflict(msg)
+        return app
+
+    async def find_deployed(self, environment: str, name: str) -> App | None:
+        space = await self._environments.get(environment)
+        async with self._store.transaction() as tx:
+            return await tx.apps.find_deployed(space.name, name)
+
+    async def get_deployed(self, environment: str, name: str) -> App:
+        app = await self.find_deployed(environment, name)
+        if app is None:
+            place = f"environment {environment!r}" if environment else "the default environment"
+            msg = f"No app named {name!r} is deployed in {place}. `modal app list` shows what is; `modal deploy` deploys one."
+            raise NotFound(msg)
+        return app
+
+    async def get_or_create(self, environment: str, name: str, *, create: bool, client_version: str) -> App:
+        """`App.lookup`: an app by name, made empty and deployed if it may be."""
+        app = await self.find_deployed(environment, name)
+        if app is not None:
+            return app
+        if not create:
+            return await self.get_deployed(environment, name)
+        made = await self.create(
+            environment=environment, description=name, state=AppState.INITIALIZING, client_version=client_version, tags={}
+        )
+        publication = Publication(state=AppState.DEPLOYED, layout=Layout(), name=name, client_version=client_version)
+        return (await self.publish(made.id, publication))[0]
+
+    async def list(self, environment: str) -> Sequence[App]:
+        space = await self._environments.get(environment)
+        async with self._store.transaction() as tx:
+            return await tx.apps.list(space.name)
+
+    async def history(self, app_id: AppId) -> Sequence[Deployment]:
+        async with self._store.transaction() as tx:
+            await tx.apps.get(app_id)
+            return await tx.apps.deployments(app_id)
+
+    async def layout(self, app_id: AppId) -> Layout:
+        """Of the newest version; empty before the first publication."""
+        async with self._store.transaction() as tx:
+            deployments = await tx.apps.deployments(app_id)
+        return deployments[0].layout if deployments else Layout()
+
+    async def publish(self, app_id: AppId, publication: Publication) -> tuple[App, Deployment]:
+        """Switch the live version in one transaction: all functions of it or none."""
+        if publication.state is AppState.DEPLOYED:
+            _check_name(publication.name)
+        async with self._publishing:
+            async with self._store.transaction() as tx:
+                app, deployment, previous = await self._switch(tx, app_id, publication)
+            await self._functions.publish(app, publication.layout.definition_ids)
+            gone = frozenset(previous.function_ids.values()) - frozenset(publication.layout.function_ids.values())
+            await self._retire(gone, "Its function is no longer part of the app.")
+        self._journal.event(app.id, "app_published", cause=app.state, fields={"version": str(app.version)})
+        self._changed.notify()
+        return app, deployment
+
+    async def _switch(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
+        app = await tx.apps.get(app_id)
+        history = await tx.apps.deployments(app_id)
+        state = publication.state or app.state
+        if state is AppState.DEPLOYED:
+            await self._take_name(tx, app, publication.name)
+        for function_id, definition_id in publication.layout.definition_ids.items():
+            function = await tx.functions.get(function_id)
+            await tx.functions.put(replace(function, live_definition_id=definition_id))
+        for tag, class_id in publication.layout.class_ids.items():
+            await self._functions.name_class(tx, ClassId(class_id), tag)
+        app = replace(
+            move(app, state, self._clock.now()),
+            name=publication.name or app.name,
+            version=app.version + 1,
+            tags=publication.tags if publication.tags is not None else app.tags,
+        )
+        await tx.apps.put(app)
+        deployment = Deployment(
+            app_id=app.id,
+            version=app.version,
+            deployed_at=self._clock.now(),
+            client_version=publication.client_version,
+            layout=publication.layout,
+            tag=publication.tag,
+            rollback_of=publication.rollback_of,
+            commit_info=publication.commit_info,
+        )
+        await tx.apps.put_deployment(deployment)
+        return app, deployment, history[0].layout if history else Layout()
+
+    async def _take_name(self, tx: Transaction, app: App, name: str) -> None:
+        holder = await tx.apps.find_deployed(app.environment, name)
+        if holder is not None and holder.id != app.id:
+            msg = f"Another deploy of {name!r} finished first. Deploy again to replace it."
+            raise Conflict(msg)
+
+    async def stop(self, app_id: AppId, reason: str) -> App:
+        """Nothing of the app runs any more; its waiting inputs end, its tasks leave in good order."""
+        async with self._publishing:
+            async with self._store.transaction() as tx:
+                app = await tx.apps.get(app_id)
+                if app.is_live:
+                    app = move(app, AppState.STOPPED, self._clock.now())
+                    await tx.apps.put(app)
+                function_ids = frozenset(function.id for function in await tx.functions.of_app(app_id))
+        self._heard.pop(app_id, None)
+        await self._retire(function_ids, "The app was stopped.")
+        for live in self._tasks.all():
+            if live.task.app_id == app_id:
+                self._tasks.drain(live, "its app has stopped")
+        self._ending.add(app_id)
+        self._changed.notify()
+        self._journal.event(app_id, "app_stopped", cause=reason)
+        return app
+
+    def take_ended(self) -> set[AppId]:
+        """Stopped apps whose last task has ended since the last time this was asked."""
+        running = {live.task.app_id for live in self._tasks.all()}
+        ended = self._ending - running
+        self._ending &= running
+        return ended
+
+    async def is_over(self, app_id: AppId) -> bool:
+        """Whether the app has stopped and nothing of it runs."""
+        is_live = (await self.get(app_id)).is_live
+        return not is_live and all(live.task.app_id != app_id for live in self._tasks.all())
+
+    async def disconnect(self, app_id: AppId, reason: str) -> None:
+        """Its client leaves: an app that lives by its client stops, a deployed or detached one goes on."""
+        app = await self.get(app_id)
+        if app.state in {AppState.EPHEMERAL, AppState.INITIALIZING}:
+            await self.stop(app_id, reason)
+        else:
+            self._heard.pop(app_id, None)
+
+    async def set_tags(self, app_id: AppId, tags: Mapping[str, str]) -> None:
+        async with self._store.transaction() as tx:
+            await tx.apps.put(replace(await tx.apps.get(app_id), tags=tags))
+
+    def heartbeat(self, app_id: AppId) -> None:
+        self._heard[app_id] = self._clock.monotonic()
+
+    async def stop_abandoned(self) -> None:
+        """Stop ephemeral apps whose client has been silent for too long."""
+        limit = self._clock.monotonic() - _HEARTBEAT_LIMIT
+        for app_id in [app_id for app_id, heard in self._heard.items() if heard < limit]:
+            await self.disconnect(app_id, "client gone")
+
+    async def restore(self) -> None:
+        """After a start of the engine: routes of what is deployed; ephemeral apps get a while to be heard from."""
+        async with self._store.transaction() as tx:
+            apps = await tx.apps.list_live()
+        for app in apps:
+            if app.state is not AppState.DEPLOYED:
+                self._heard[app.id] = self._clock.monotonic()
+            for function_id in (await self.layout(app.id)).function_ids.values():
+                await self._functions.route(app, FunctionId(function_id))
+
+    async def _retire(self, function_ids: frozenset[FunctionId], text: str) -> None:
+        for function_id in {*self._functions.retire(function_ids), *function_ids}:
+            await self._calls.stop_function(function_id, text)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name):
+        msg = f"{name!r} cannot be an app's name: use letters, digits, '-', '_' and '.', at most 64, starting with a letter or digit."
+        raise InvalidRequest(msg)

@@ -1,0 +1,329 @@
+"""Function calls: what clients put in and get out. Synchronous calls live in memory; asynchronous ones are on disk before we say so."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from modal_proto import api_pb2
+
+from freehold.control.services.live import InputState, LiveCall, LiveInput, Pool
+from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.control.wakeups import Wakeup
+from freehold.domain import retries
+from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.clock import Clock
+from freehold.domain.errors import InvalidRequest, NotFound, ResourceExhausted
+from freehold.domain.functions import Function
+from freehold.domain.ids import AppId, CallId, FunctionId, InputId, new_call_id, new_input_id
+from freehold.domain.tasks import TaskExit
+from freehold.store.ports import Store
+
+_GENERIC = api_pb2.GenericResult
+_FATES = {
+    retries.Fate.FAIL: _GENERIC.GENERIC_STATUS_FAILURE,
+    retries.Fate.FAIL_OUT_OF_MEMORY: _GENERIC.GENERIC_STATUS_KERNEL_OOM_KILL,
+}
+_FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays in memory
+_PAGE = 1000  # outputs in one answer
+
+
+class Calls:
+    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, changed: Wakeup, max_queued_inputs: int) -> None:
+        self._store = store
+        self._tasks = tasks
+        self._clock = clock
+        self._changed = changed
+        self._max_queued = max_queued_inputs
+        self._calls: dict[CallId, LiveCall] = {}
+        self._inputs: dict[InputId, LiveInput] = {}
+        self._pools: dict[FunctionId, Pool] = {}
+
+    # What clients ask for.
+
+    async def create(
+        self,
+        function: Function,
+        *,
+        kind: CallKind,
+        invocation: Invocation,
+        parent_input_id: str = "",
+        retry_policy: api_pb2.FunctionRetryPolicy | None = None,
+    ) -> LiveCall:
+        record = FunctionCall(
+            id=new_call_id(),
+            function_id=function.id,
+            app_id=function.app_id,
+            kind=kind,
+            invocation=invocation,
+            created_at=self._clock.now(),
+            parent_input_id=parent_input_id,
+        )
+        call = LiveCall(record, retry_policy or api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
+        if call.is_durable:
+            async with self._store.transaction() as tx:
+                await tx.calls.put(record)
+        self._calls[call.id] = call
+        return call
+
+    async def put_inputs(self, call_id: CallId, items: Sequence[api_pb2.FunctionPutInputsItem]) -> list[LiveInput]:
+        """Queue inputs of a call. An index that is there already is the same input, sent again."""
+        call = self._get(call_id)
+        known = [call.inputs[item.idx] for item in items if item.idx in call.inputs]
+        fresh = [self._live_input(call, item) for item in items if item.idx not in call.inputs]
+        if len(self._inputs) + len(fresh) > self._max_queued:
+            msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
+            raise ResourceExhausted(msg)
+        if call.is_durable and fresh:
+            await self._write(fresh)
+        for live in fresh:
+            self._admit(live)
+        self._changed.notify()
+        return [*known, *fresh]
+
+    async def retry(self, input_id: InputId, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
+        """The client wants one of its synchronous inputs tried again."""
+        live = self._inputs.get(input_id)
+        if live is None or live.state is not InputState.DONE:
+            msg = f"Input {input_id} cannot be retried: it is not known here, or has no result yet."
+            raise NotFound(msg)
+        live.payload = payload
+        live.attempt = attempt or live.attempt + 1
+        live.call.latest.pop(live.idx, None)
+        live.call.unfinished += 1
+        self._requeue(live)
+        return live
+
+    async def outputs(self, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
+        """Outputs that the reader has not had, waiting up to its timeout for the first."""
+        call_id = CallId(request.function_call_id)
+        call = self._calls.get(call_id) or await self._recall(call_id)
+        if request.clear_on_success and not request.HasField("start_idx"):
+            return self._acknowledge(call)
+        deadline = self._clock.monotonic() + request.timeout
+        while True:
+            call.last_seen = self._clock.monotonic()
+            generation = call.changed.generation
+            response = _page(call, request)
+            if response.outputs or (not call.unfinished and call.record.kind is CallKind.UNARY) or call.record.is_cancelled:
+                break
+            if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
+                break
+        if request.clear_on_success and response.outputs and not call.unfinished and not call.retry_policy.retries:
+            self._forget(call)
+        return response
+
+    def _acknowledge(self, call: LiveCall) -> api_pb2.FunctionGetOutputsResponse:
+        """A map's reader has all it wants."""
+        if not call.unfinished:
+            self._forget(call)
+        return api_pb2.FunctionGetOutputsResponse(last_entry_id=f"{len(call.outputs)}-0", num_unfinished_inputs=call.unfinished)
+
+    def unwatch(self, call: LiveCall) -> None:
+        """Nobody will ask for this call's result."""
+        call.is_unwatched = True
+        if not call.unfinished:
+            self._forget(call)
+
+    async def cancel(self, call_id: CallId) -> list[LiveInput]:
+        """Queued inputs never start, running ones are told. Returns those that were running."""
+        call = self._calls.get(call_id)
+        if call is None:
+            return []
+        call.record = replace(call.record, is_cancelled=True)
+        text = "The function call was cancelled."
+        running = [live for live in call.inputs.values() if live.is_running]
+        for live in call.inputs.values():
+            if live.state is InputState.QUEUED:
+                self._pools[call.function_id].remove(live)
+                await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
+        for live in running:
+            live.is_cancelled = True
+            if live.task_id and (task := self._tasks.find(live.task_id)):
+                self._tasks.cancel_input(task, live.id)
+        return running
+
+    async def find_record(self, call_id: CallId) -> LiveCall:
+        return self._calls.get(call_id) or await self._recall(call_id)
+
+    def get_live(self, call_id: CallId) -> LiveCall:
+        return self._get(call_id)
+
+    def find_live(self, call_id: CallId) -> LiveCall | None:
+        return self._calls.get(call_id)
+
+    # What tasks, controllers and ends of tasks ask for.
+
+    def pool(self, function_id: FunctionId, app_id: AppId) -> Pool:
+        if function_id not in self._pools:
+            self._pools[function_id] = Pool(function_id, app_id)
+        return self._pools[function_id]
+
+    def pools(self) -> Iterable[Pool]:
+        return list(self._pools.values())
+
+    def find_pool(self, function_id: FunctionId) -> Pool | None:
+        return self._pools.get(function_id)
+
+    def find_input(self, input_id: InputId) -> LiveInput | None:
+        return self._inputs.get(input_id)
+
+    async def finish(self, live: LiveInput, item: api_pb2.FunctionGetOutputsItem) -> None:
+        """Write an input's result, once. On disk before anyone learns of it, for asynchronous calls."""
+        if live.state is InputState.DONE:
+            return
+        item.idx, item.input_id, item.retry_count = live.idx, live.id, live.attempt
+        self._leave_task(live)
+        live.state = InputState.DONE
+        call = live.call
+        if call.is_durable:
+            async with self._store.transaction() as tx:
+                await tx.calls.record_result(live.id, item.SerializeToString(), self._clock.now())
+        call.outputs.append(item)
+        call.latest[live.idx] = item
+        call.unfinished -= 1
+        call.last_seen = self._clock.monotonic()
+        if call.record.kind is CallKind.UNARY:
+            call.data_out.close()
+        call.changed.notify()
+        if call.is_unwatched and not call.unfinished:
+            self._forget(call)
+
+    async def task_ended(self, task: LiveTask, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
+        for live in list(task.running.values()):
+            live.losses += 1
+            verdict = retries.after_exit(exit, live.losses)
+            if live.is_cancelled:
+                await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled."))
+            elif verdict.fate is retries.Fate.QUEUE_AGAIN:
+                self._requeue(live)
+            else:
+                await self.finish(live, failed(_FATES[verdict.fate], verdict.text))
+
+    async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None:
+        """No container of this function becomes ready: whoever waits for one is told why."""
+        pool = self._pools.get(function_id)
+        while pool is not None and (live := pool.take()) is not None:
+            result = _GENERIC.FromString(failure) if failure else failed(_GENERIC.GENERIC_STATUS_INIT_FAILURE, text).result
+            await self.finish(live, api_pb2.FunctionGetOutputsItem(result=result))
+
+    async def stop_function(self, function_id: FunctionId, text: str) -> None:
+        """The function is gone: its waiting inputs end, its pool too."""
+        pool = self._pools.pop(function_id, None)
+        while pool is not None and (live := pool.take()) is not None:
+            await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
+
+    async def restore(self) -> int:
+        """Queue again what was acknowledged and has no result; after a start of the engine. How many inputs."""
+        async with self._store.transaction() as tx:
+            unfinished = await tx.calls.unfinished()
+        for record, inputs in unfinished:
+            call = LiveCall(record, api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
+            self._calls[call.id] = call
+            for stored in inputs:
+                payload = api_pb2.FunctionInput.FromString(stored.payload)
+                self._admit(LiveInput(stored.id, call, stored.idx, payload, self._clock.monotonic()))
+        return sum(len(inputs) for _, inputs in unfinished)
+
+    def forget_silent(self) -> None:
+        """Drop finished calls whose caller has not asked for a while; results of asynchronous ones stay on disk."""
+        limit = self._clock.monotonic() - _FORGET_AFTER
+        for call in [call for call in self._calls.values() if not call.unfinished and call.last_seen < limit]:
+            self._forget(call)
+
+    def _get(self, call_id: CallId) -> LiveCall:
+        call = self._calls.get(call_id)
+        if call is None:
+            msg = f"No function call {call_id}: it is finished and forgotten, or the engine was restarted since. Call the function again."
+            raise NotFound(msg)
+        return call
+
+    async def _recall(self, call_id: CallId) -> LiveCall:
+        """A call that is on disk only: finished in the past, or before a restart."""
+        async with self._store.transaction() as tx:
+            record = await tx.calls.find(call_id)
+            inputs = await tx.calls.inputs(call_id) if record else []
+        if record is None:
+            return self._get(call_id)
+        call = LiveCall(record, api_pb2.FunctionRetryPolicy())
+        for stored in inputs:
+            payload = api_pb2.FunctionInput.FromString(stored.payload)
+            call.inputs[stored.idx] = LiveInput(stored.id, call, stored.idx, payload, 0.0, InputState.DONE)
+            if stored.result is None:
+                call.unfinished += 1
+            else:
+                call.outputs.append(api_pb2.FunctionGetOutputsItem.FromString(stored.result))
+        call.latest = {item.idx: item for item in call.outputs}
+        return call
+
+    def _live_input(self, call: LiveCall, item: api_pb2.FunctionPutInputsItem) -> LiveInput:
+        if call.record.is_cancelled:
+            msg = f"Function call {call.id} was cancelled; it takes no more inputs."
+            raise InvalidRequest(msg)
+        return LiveInput(new_input_id(), call, item.idx, item.input, self._clock.monotonic())
+
+    async def _write(self, fresh: Sequence[LiveInput]) -> None:
+        now = self._clock.now()
+        async with self._store.transaction() as tx:
+            await tx.calls.add_inputs(
+                [
+                    StoredInput(id=live.id, call_id=live.call.id, idx=live.idx, payload=live.payload.SerializeToString(), created_at=now)
+                    for live in fresh
+                ]
+            )
+
+    def _admit(self, live: LiveInput) -> None:
+        live.call.inputs[live.idx] = live
+        live.call.unfinished += 1
+        self._inputs[live.id] = live
+        self.pool(live.call.function_id, live.call.record.app_id).add(live)
+
+    def _requeue(self, live: LiveInput) -> None:
+        self._leave_task(live)
+        live.state = InputState.QUEUED
+        live.queued_at = self._clock.monotonic()
+        live.call.data_out.closed = False
+        self.pool(live.call.function_id, live.call.record.app_id).add(live, first=True)
+        self._changed.notify()
+
+    def _leave_task(self, live: LiveInput) -> None:
+        if not live.is_running:
+            return
+        if (pool := self._pools.get(live.call.function_id)) is not None:
+            pool.running -= 1
+        if live.task_id and (task := self._tasks.find(live.task_id)):
+            task.running.pop(live.id, None)
+            if not task.running:
+                task.idle_since = self._clock.monotonic()
+        live.task_id = None
+
+    def _forget(self, call: LiveCall) -> None:
+        self._calls.pop(call.id, None)
+        for live in call.inputs.values():
+            self._inputs.pop(live.id, None)
+
+
+def failed(status: "api_pb2.GenericResult.GenericStatus.ValueType", text: str) -> api_pb2.FunctionGetOutputsItem:
+    """A result that the engine writes itself, because the function could not."""
+    return api_pb2.FunctionGetOutputsItem(result=_GENERIC(status=status, exception=text))
+
+
+def _page(call: LiveCall, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
+    """By index range (one call's own result) or along the cursor (a map's reader)."""
+    if request.HasField("start_idx"):
+        wanted = range(request.start_idx, request.end_idx + 1)
+        outputs = [call.latest[idx] for idx in wanted if idx in call.latest]
+        cursor = len(call.outputs)
+    else:
+        start = _cursor(request.last_entry_id)
+        outputs = call.outputs[start : start + (request.max_values or _PAGE)]
+        cursor = start + len(outputs)
+    return api_pb2.FunctionGetOutputsResponse(
+        idxs=[item.idx for item in outputs],
+        outputs=outputs,
+        last_entry_id=f"{cursor}-0",
+        num_unfinished_inputs=call.unfinished,
+    )
+
+
+def _cursor(entry_id: str) -> int:
+    head = entry_id.split("-", 1)[0]
+    return int(head) if head.isdigit() else 0

@@ -1,0 +1,112 @@
+"""Inputs on their way to tasks, and results on their way back."""
+
+from modal_proto import api_pb2
+
+from freehold.control.services.calls import Calls, failed
+from freehold.control.services.live import InputState, LiveInput, Pool
+from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.domain.calls import Invocation
+from freehold.domain.clock import Clock
+from freehold.domain.ids import InputId, TaskId
+from freehold.domain.tasks import TaskState
+
+_POLL = 50.0  # seconds that a task waits before it asks again
+_HEARTBEAT = 12.0  # the client gives up after 15.1 s
+_KILL_SWITCH = api_pb2.FunctionGetInputsResponse(inputs=[api_pb2.FunctionGetInputsItem(kill_switch=True)])
+_INVOCATIONS = {
+    Invocation.SYNC: api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
+    Invocation.ASYNC: api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC,
+}
+
+
+class Claims:
+    def __init__(self, *, calls: Calls, tasks: Tasks, clock: Clock) -> None:
+        self._calls = calls
+        self._tasks = tasks
+        self._clock = clock
+
+    async def claim(self, task_id: TaskId, *, batch: int = 0, linger: float = 0.0) -> api_pb2.FunctionGetInputsResponse:
+        """Inputs for this task, waiting for the first; empty after a while without one, the kill switch once it drains.
+
+        A batch closes when it is full, or `linger` seconds after its oldest input was queued.
+        """
+        task = self._tasks.get(task_id)
+        self._tasks.record_ready(task)
+        pool = self._calls.pool(task.task.function_id, task.task.app_id)
+        await self._wait_for_first(task, pool)
+        if task.state is TaskState.DRAINING or task.is_stopping:
+            return _KILL_SWITCH
+        if batch > 1:
+            await self._wait_for_more(task, pool, batch, linger)
+        items: list[LiveInput] = []
+        while len(items) < max(batch, 1) and (live := pool.take()) is not None:
+            items.append(live)
+        return api_pb2.FunctionGetInputsResponse(inputs=[self._lease(task, pool, live) for live in items])
+
+    async def _wait_for_first(self, task: LiveTask, pool: Pool) -> None:
+        deadline = self._clock.monotonic() + _POLL
+        while task.state is TaskState.READY and not task.is_stopping and not len(pool):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                return
+            await pool.wait(task.id, left)
+
+    async def _wait_for_more(self, task: LiveTask, pool: Pool, batch: int, linger: float) -> None:
+        while 0 < len(pool) < batch and task.state is TaskState.READY:
+            left = (pool.oldest_queued_at or 0.0) + linger - self._clock.monotonic()
+            if left <= 0:
+                return
+            await pool.wait_for_more(task.id, left)
+
+    def dismiss(self, task: LiveTask) -> None:
+        """A task that drains and waits is told now rather than at the end of its wait."""
+        if (pool := self._calls.find_pool(task.task.function_id)) is not None:
+            pool.dismiss(task.id)
+
+    async def put_outputs(self, task_id: TaskId, items: list[api_pb2.FunctionPutOutputsItem]) -> None:
+        """Results of inputs that this task holds. Others are late: someone else has answered, or will."""
+        for item in items:
+            live = self._calls.find_input(InputId(item.input_id))
+            if live is None or live.task_id != task_id or live.attempt != item.retry_count:
+                continue
+            output = api_pb2.FunctionGetOutputsItem(
+                result=item.result,
+                data_format=item.data_format,
+                task_id=task_id,
+                input_started_at=item.input_started_at,
+                output_created_at=item.output_created_at,
+            )
+            await self._calls.finish(live, output)
+
+    async def heartbeat(self, task_id: TaskId) -> api_pb2.ContainerHeartbeatResponse:
+        """Waits for cancellations to pass on; empty after a while without one."""
+        task = self._tasks.get(task_id)
+        if not task.cancelled:
+            await task.cancellations.wait(task.cancellations.generation, _HEARTBEAT)
+        if not task.cancelled:
+            return api_pb2.ContainerHeartbeatResponse()
+        input_ids, task.cancelled = task.cancelled, []
+        return api_pb2.ContainerHeartbeatResponse(cancel_input_event=api_pb2.CancelInputEvent(input_ids=input_ids))
+
+    async def fail_start(self, task_id: TaskId, result: api_pb2.GenericResult) -> None:
+        """The task's own code failed before it could take inputs: callers get that exception when it ends."""
+        self._tasks.get(task_id).failure = result.SerializeToString()
+
+    async def time_out(self, live: LiveInput, seconds: float) -> None:
+        text = f"Task's current input in {live.id} hit its timeout of {seconds:g}s"
+        await self._calls.finish(live, failed(api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT, text))
+
+    def _lease(self, task: LiveTask, pool: Pool, live: LiveInput) -> api_pb2.FunctionGetInputsItem:
+        live.state = InputState.RUNNING
+        live.task_id = task.id
+        live.claimed_at = self._clock.monotonic()
+        task.running[live.id] = live
+        pool.running += 1
+        return api_pb2.FunctionGetInputsItem(
+            input_id=live.id,
+            input=live.payload,
+            function_call_id=live.call.id,
+            function_call_invocation_type=_INVOCATIONS[live.call.record.invocation],
+            retry_count=live.attempt,
+            function_map_idx=live.idx,
+        )

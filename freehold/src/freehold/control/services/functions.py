@@ -1,0 +1,248 @@
+"""Functions and classes: created by a deploy, switched by its publication, bound to parameters and options by their callers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from modal_proto import api_pb2
+
+from freehold.control.services.tasks import Tasks
+from freehold.control.services.web_routes import WebRoutes
+from freehold.control.wakeups import Wakeup
+from freehold.domain.apps import App
+from freehold.domain.clock import Clock
+from freehold.domain.environments import Environment
+from freehold.domain.errors import InvalidRequest, NotFound
+from freehold.domain.functions import AutoscalerSettings, Definition, Function, FunctionSpec, UserClass
+from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId, new_class_id, new_definition_id, new_function_id
+from freehold.store.ports import Store, Transaction
+from freehold.wire import functions as wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveFunction:
+    """A function as it runs now: its live definition with its own options applied, read once."""
+
+    function: Function
+    definition_id: DefinitionId
+    message: api_pb2.Function
+    spec: FunctionSpec
+    web_urls: Mapping[str, str]
+
+    @property
+    def id(self) -> FunctionId:
+        return self.function.id
+
+
+class Functions:
+    def __init__(
+        self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, changed: Wakeup, max_inline_bytes: int
+    ) -> None:
+        self._store = store
+        self._routes = routes
+        self._tasks = tasks
+        self._clock = clock
+        self._changed = changed
+        self._max_inline = max_inline_bytes
+        self._live: dict[FunctionId, LiveFunction] = {}
+        self._overrides: dict[FunctionId, AutoscalerSettings] = {}
+        self._min_kept: set[FunctionId] = set()  # functions that want tasks without inputs
+
+    async def precreate(self, app: App, request: api_pb2.FunctionPrecreateRequest) -> tuple[Function, api_pb2.FunctionHandleMetadata]:
+        """An id before there is a definition, so that functions of one app can refer to each other."""
+        tag = _tag(request.function_name)
+        async with self._store.transaction() as tx:
+            function = await self._existing(tx, app.id, tag, request.existing_function_id)
+            environment = await tx.environments.get(app.environment)
+            await tx.functions.put(function)
+        message = api_pb2.Function(
+            function_name=request.function_name,
+            function_type=request.function_type,
+            webhook_config=request.webhook_config,
+            method_definitions=request.method_definitions,
+            function_schema=request.function_schema,
+            supported_input_formats=request.supported_input_formats,
+            supported_output_formats=request.supported_output_formats,
+        )
+        urls = self._routes.urls(app, environment.web_suffix, message)
+        return function, self._metadata(function, message, "", urls)
+
+    async def create(self, app: App, message: api_pb2.Function, existing_id: str) -> LiveFunction:
+        """A new definition. It goes live with the publication of its app; a function's first one at once."""
+        _check(message)
+        async with self._store.transaction() as tx:
+            function = await self._existing(tx, app.id, _tag(message.function_name), existing_id)
+            environment = await tx.environments.get(app.environment)
+            definition = Definition(
+                id=new_definition_id(), function_id=function.id, payload=message.SerializeToString(), created_at=self._clock.now()
+            )
+            await tx.functions.put_definition(definition)
+            if function.live_definition_id is None:
+                function = replace(function, live_definition_id=definition.id)
+            await tx.functions.put(function)
+        urls = self._routes.urls(app, environment.web_suffix, message)
+        return LiveFunction(
+            function=function, definition_id=definition.id, message=message, spec=wire.spec_of(message), web_urls=urls
+        )
+
+    async def create_class(self, app: App, request: api_pb2.ClassCreateRequest) -> UserClass:
+        """Classes carry no code of their own: the id stands for the service function `Name.*`, found by the app's layout."""
+        existing = ClassId(request.existing_class_id)
+        user_class = UserClass(id=existing or new_class_id(), app_id=app.id, tag="", payload=request.SerializeToString())
+        async with self._store.transaction() as tx:
+            await tx.functions.put_class(user_class)
+        return user_class
+
+    async def name_class(self, tx: Transaction, class_id: ClassId, tag: str) -> None:
+        await tx.functions.put_class(replace(await tx.functions.get_class(class_id), tag=tag))
+
+    async def bind(self, function_id: FunctionId, request: api_pb2.FunctionBindParamsRequest) -> LiveFunction:
+        """The same function with parameters or options: equal requests give the same id."""
+        options = request.function_options.SerializeToString(deterministic=True) if request.HasField("function_options") else b""
+        async with self._store.transaction() as tx:
+            base = await tx.functions.get(function_id)
+            base_id = base.base_id or base.id
+            params = request.serialized_params or base.serialized_params
+            bound = await tx.functions.find_bound(base_id, params, options or base.options)
+            if bound is None:
+                root = await tx.functions.get(base_id)
+                bound = replace(root, id=new_function_id(), base_id=base_id, serialized_params=params, options=options or base.options)
+                await tx.functions.put(bound)
+        return await self.live(bound.id)
+
+    async def live(self, function_id: FunctionId) -> LiveFunction:
+        """The function as it runs now. Raises NotFound."""
+        found = self._live.get(function_id)
+        if found is None:
+            found = await self._load(function_id)
+            self._live[function_id] = found
+            if found.spec.autoscaler.min_containers:
+                self._min_kept.add(function_id)
+                self._changed.notify()
+        return found
+
+    def known(self, function_id: FunctionId) -> LiveFunction | None:
+        """The function if it has been used since the start; without waiting."""
+        return self._live.get(function_id)
+
+    def autoscaler_of(self, live: LiveFunction) -> AutoscalerSettings:
+        """Its settings, as the definition says or as they were changed since."""
+        return self._overrides.get(live.id, live.spec.autoscaler)
+
+    def override_autoscaler(self, live: LiveFunction, settings: AutoscalerSettings) -> None:
+        self._overrides[live.id] = settings
+        if settings.min_containers:
+            self._min_kept.add(live.id)
+        self._changed.notify()
+
+    def wanting_tasks(self) -> frozenset[FunctionId]:
+        """Functions that want tasks even without inputs."""
+        return frozenset(self._min_kept)
+
+    async def find(self, app_id: AppId, tag: str) -> LiveFunction:
+        async with self._store.transaction() as tx:
+            function = await tx.functions.find_by_tag(app_id, tag)
+        if function is None:
+            msg = f"The app has no function {tag!r}."
+            raise NotFound(msg)
+        return await self.live(function.id)
+
+    async def find_class(self, app_id: AppId, tag: str) -> UserClass:
+        async with self._store.transaction() as tx:
+            found = await tx.functions.find_class(app_id, tag)
+        if found is None:
+            msg = f"The app has no class {tag!r}."
+            raise NotFound(msg)
+        return found
+
+    async def publish(self, app: App, definition_ids: Mapping[FunctionId, DefinitionId]) -> None:
+        """Make these definitions live. Called inside the publication of an app, after its transaction has committed."""
+        for function_id in [*self._live]:
+            function = self._live[function_id].function
+            if function.app_id == app.id and (function.base_id or function.id) in definition_ids:
+                del self._live[function_id]
+                self._min_kept.discard(function_id)
+        for function_id in definition_ids:
+            self._tasks.forgive(function_id)
+            self._overrides.pop(function_id, None)
+            await self.route(app, function_id)
+        self._changed.notify()
+
+    async def route(self, app: App, function_id: FunctionId) -> None:
+        live = await self.live(function_id)
+        environment = await self._environment(app)
+        self._routes.publish(app, environment.web_suffix, live.function, live.message)
+
+    def retire(self, function_ids: "frozenset[FunctionId]") -> list[FunctionId]:
+        """These functions (and what is bound to them) serve nothing more; the ids that were in use."""
+        gone = [fid for fid, live in self._live.items() if (live.function.base_id or fid) in function_ids]
+        for function_id in gone:
+            del self._live[function_id]
+            self._min_kept.discard(function_id)
+            self._overrides.pop(function_id, None)
+        for function_id in function_ids:
+            self._routes.withdraw(function_id)
+        self._changed.notify()
+        return gone
+
+    def handle(self, live: LiveFunction) -> api_pb2.FunctionHandleMetadata:
+        return self._metadata(live.function, live.message, live.definition_id, dict(live.web_urls))
+
+    async def _load(self, function_id: FunctionId) -> LiveFunction:
+        async with self._store.transaction() as tx:
+            function = await tx.functions.get(function_id)
+            root = await tx.functions.get(function.base_id) if function.base_id else function
+            if root.live_definition_id is None:
+                msg = f"Function {root.tag!r} has no code yet: its deployment did not finish. Deploy the app again."
+                raise NotFound(msg)
+            definition = await tx.functions.get_definition(root.live_definition_id)
+            app = await tx.apps.get(function.app_id)
+            environment = await tx.environments.get(app.environment)
+        message = wire.effective(definition, function)
+        return LiveFunction(
+            function=function,
+            definition_id=definition.id,
+            message=message,
+            spec=wire.spec_of(message),
+            web_urls={} if function.is_bound else self._routes.urls(app, environment.web_suffix, message),
+        )
+
+    async def _existing(self, tx: Transaction, app_id: AppId, tag: str, existing_id: str) -> Function:
+        """The function that a redeploy continues, or a new one."""
+        if existing_id:
+            function = await tx.functions.get(FunctionId(existing_id))
+            if function.app_id != app_id:
+                msg = f"Function {existing_id} belongs to another app."
+                raise InvalidRequest(msg)
+            return function
+        return Function(id=new_function_id(), app_id=app_id, tag=tag)
+
+    async def _environment(self, app: App) -> Environment:
+        async with self._store.transaction() as tx:
+            return await tx.environments.get(app.environment)
+
+    def _metadata(
+        self, function: Function, message: api_pb2.Function, definition_id: str, urls: dict[str, str]
+    ) -> api_pb2.FunctionHandleMetadata:
+        return wire.handle_metadata(
+            function, message, definition_id=definition_id, web_urls=urls, max_inline_bytes=self._max_inline
+        )
+
+
+def _tag(function_name: str) -> str:
+    if not function_name or len(function_name) > 256:  # noqa: PLR2004 — far above any identifier
+        msg = "A function needs a name of at most 256 characters."
+        raise InvalidRequest(msg)
+    return function_name
+
+
+def _check(message: api_pb2.Function) -> None:
+    """What this engine cannot give is refused at deploy, not found missing at the first call."""
+    if message.volume_mounts or message.cloud_bucket_mounts or message.shared_volume_mounts:
+        msg = f"Function {message.function_name!r} mounts a volume. Volumes are not built yet: see the list of what works in the README."
+        raise InvalidRequest(msg)
+    if message.proxy_id:
+        msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."
+        raise InvalidRequest(msg)
+    if message.is_server:
+        msg = f"{message.function_name!r} is a server (@app.server), which is not built yet. Use @modal.asgi_app or @modal.web_server."
+        raise InvalidRequest(msg)

@@ -1,0 +1,126 @@
+"""What a worker must know to start a task: the image, the files, the environment and the arguments of modal's container entrypoint."""
+
+from modal_proto import api_pb2
+
+from freehold.config import Settings
+from freehold.control.services.apps import Apps
+from freehold.control.services.functions import Functions, LiveFunction
+from freehold.control.services.images import Images
+from freehold.control.services.mounts import Mounts
+from freehold.control.services.secrets import Secrets
+from freehold.control.services.tasks import LiveTask
+from freehold.domain.apps import App
+from freehold.domain.errors import Unavailable
+from freehold.domain.files import FileTree
+from freehold.domain.functions import FunctionSpec, ResourceRequest, WebKind
+from freehold.domain.ids import ClassId, FunctionId, TaskId
+from freehold.domain.images import Image
+from freehold.store.ports import Store
+from freehold.wire.worker import ClientRuntime, Limits, TaskSpec
+
+
+class Launches:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        settings: Settings,
+        apps: Apps,
+        functions: Functions,
+        images: Images,
+        mounts: Mounts,
+        secrets: Secrets,
+        default_client: str,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._apps = apps
+        self._functions = functions
+        self._images = images
+        self._mounts = mounts
+        self._secrets = secrets
+        self._default_client = default_client  # for apps whose client did not say its version
+
+    async def spec(self, task: LiveTask) -> TaskSpec:
+        """Everything that the task's container starts with, as its definition says now."""
+        live = await self._functions.live(task.task.function_id)
+        app = await self._apps.get(task.task.app_id)
+        image = await self._images.get_built(live.spec.image_id)
+        return TaskSpec(
+            task_id=task.id,
+            layers=image.layers,
+            trees=await self.trees(live.spec),
+            image=image.config,
+            client=self.client(app, image, live.spec),
+            arguments=(await self.arguments(task.id, app, live)).SerializeToString(),
+            token=task.token,
+            env=await self.environment(app, live.spec),
+            limits=limits(live.spec.resources, self._settings.pids_limit),
+            network=not live.spec.block_network,
+        )
+
+    async def trees(self, spec: FunctionSpec) -> tuple[FileTree, ...]:
+        """Its mounts, without the client's own: that one is made for each version and Python by the worker."""
+        trees = [await self._mounts.tree_of(mount_id) for mount_id in spec.mount_ids]
+        return tuple(tree for tree in trees if tree.files)
+
+    def client(self, app: App, image: Image, spec: FunctionSpec) -> ClientRuntime:
+        if not image.config.python_series:
+            msg = f"Image {image.id} has no Python on its PATH, so no function can run in it. Add one, or use modal.Image.debian_slim()."
+            raise Unavailable(msg)
+        return ClientRuntime(
+            version=app.client_version or self._default_client,
+            python_series=image.config.python_series,
+            with_dependencies=spec.needs_client_dependencies or image.builder_version > "2024.10",
+            with_web=spec.web is WebKind.FUNCTION,
+        )
+
+    async def environment(self, app: App, spec: FunctionSpec) -> dict[str, str]:
+        """Secrets and what modal's runtime reads; the worker adds what belongs to the container itself."""
+        return {
+            **await self._secrets.env_of(list(spec.secret_ids)),
+            "MODAL_ENVIRONMENT": app.environment,
+            "MODAL_IMAGE_ID": spec.image_id,
+            "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_UNSPECIFIED",
+            "MODAL_REGION": "local",
+        }
+
+    async def arguments(self, task_id: TaskId, app: App, live: LiveFunction) -> api_pb2.ContainerArguments:
+        return api_pb2.ContainerArguments(
+            task_id=task_id,
+            function_id=live.id,
+            app_id=app.id,
+            function_def=live.message,
+            serialized_params=live.function.serialized_params,
+            environment_name=app.environment,
+            app_layout=await self.layout(app, live),
+        )
+
+    async def layout(self, app: App, live: LiveFunction | None = None) -> api_pb2.AppLayout:
+        """The app's functions and classes with their handles; for a task, every object that its function depends on too."""
+        layout = await self._apps.layout(app.id)
+        functions = dict(layout.function_ids)
+        if live is not None:
+            functions.setdefault(live.message.function_name, live.function.base_id or live.id)
+        message = api_pb2.AppLayout(function_ids=functions, class_ids=layout.class_ids)
+        for function_id in functions.values():
+            handle = self._functions.handle(await self._functions.live(FunctionId(function_id)))
+            message.objects.add(object_id=function_id, function_handle_metadata=handle)
+        for class_id in layout.class_ids.values():
+            message.objects.add(object_id=class_id, class_handle_metadata=await self._class_handle(ClassId(class_id)))
+        if live is not None:
+            present = {item.object_id for item in message.objects}
+            for dependency in live.message.object_dependencies:
+                if dependency.object_id not in present:
+                    message.objects.add(object_id=dependency.object_id)
+        return message
+
+    async def _class_handle(self, class_id: ClassId) -> api_pb2.ClassHandleMetadata:
+        async with self._store.transaction() as tx:
+            user_class = await tx.functions.get_class(class_id)
+        return api_pb2.ClassHandleMetadata(methods=api_pb2.ClassCreateRequest.FromString(user_class.payload).methods)
+
+
+def limits(resources: ResourceRequest, pids: int) -> Limits:
+    """Requests are for placement; only what the user named as a limit binds, and memory, of which a machine cannot give more."""
+    return Limits(memory_mib=resources.memory_limit_mib, milli_cpu=resources.milli_cpu_limit, pids=pids)

@@ -1,0 +1,198 @@
+"""Tasks that are alive: who they are, what they run, and what is recorded when they start, become ready, drain and end."""
+
+import hmac
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from freehold.control.services.journal import Journal
+from freehold.control.services.live import LiveInput
+from freehold.control.wakeups import Wakeup
+from freehold.domain import retries
+from freehold.domain.clock import Clock
+from freehold.domain.errors import NotFound
+from freehold.domain.functions import Function
+from freehold.domain.ids import DefinitionId, FunctionId, InputId, TaskId, new_task_id
+from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class LiveTask:
+    """A task and what only matters while it lives. Times are monotonic seconds."""
+
+    task: Task
+    token: str = field(repr=False)
+    running: dict[InputId, LiveInput] = field(default_factory=dict)
+    cancelled: list[InputId] = field(default_factory=list)  # to be told at the next heartbeat
+    cancellations: Wakeup = field(default_factory=Wakeup)
+    since: float = 0.0  # it is in its present state
+    idle_since: float = 0.0
+    is_build: bool = False  # belongs to an image build, which starts and ends it
+    is_stopping: bool = False  # no longer desired: its worker ends it
+    failure: bytes = b""  # a serialized GenericResult: what its own code said before it gave up
+
+    @property
+    def id(self) -> TaskId:
+        return self.task.id
+
+    @property
+    def state(self) -> TaskState:
+        return self.task.state
+
+
+@dataclass(slots=True)
+class _StartHealth:
+    failures: int = 0  # in a row
+    not_before: float = 0.0
+
+
+class TaskEnds(Protocol):
+    """What must happen to inputs when a task ends."""
+
+    async def task_ended(self, live: LiveTask, exit: TaskExit) -> None: ...
+
+    async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None: ...
+
+
+class Tasks:
+    def __init__(self, *, clock: Clock, journal: Journal, changed: Wakeup) -> None:
+        self._clock = clock
+        self._journal = journal
+        self._changed = changed  # controllers wait for it
+        self._alive: dict[TaskId, LiveTask] = {}
+        self._by_function: dict[FunctionId, dict[TaskId, LiveTask]] = {}
+        self._health: dict[FunctionId, _StartHealth] = {}
+        self._ends: TaskEnds | None = None
+
+    def report_ends_to(self, ends: TaskEnds) -> None:
+        self._ends = ends
+
+    def create(self, function: Function, definition_id: DefinitionId, reason: str, *, is_build: bool = False) -> LiveTask:
+        task = Task(
+            id=new_task_id(),
+            app_id=function.app_id,
+            function_id=function.id,
+            definition_id=definition_id,
+            state=TaskState.PENDING,
+            enqueued_at=self._clock.now(),
+        )
+        live = LiveTask(task, token=secrets.token_urlsafe(32), since=self._clock.monotonic(), is_build=is_build)
+        self._alive[task.id] = live
+        self._by_function.setdefault(function.id, {})[task.id] = live
+        self._journal.task(task)
+        self._journal.event(task.id, "task_wanted", cause=reason, fields={"function_id": function.id})
+        self._changed.notify()
+        return live
+
+    def find(self, task_id: TaskId) -> LiveTask | None:
+        return self._alive.get(task_id)
+
+    def get(self, task_id: TaskId) -> LiveTask:
+        live = self._alive.get(task_id)
+        if live is None:
+            msg = f"No running container {task_id}. `modal container list` shows those that run."
+            raise NotFound(msg)
+        return live
+
+    def all(self) -> Iterable[LiveTask]:
+        return list(self._alive.values())
+
+    def of_function(self, function_id: FunctionId) -> Mapping[TaskId, LiveTask]:
+        return self._by_function.get(function_id, {})
+
+    def functions_with_tasks(self) -> list[FunctionId]:
+        return list(self._by_function)
+
+    def accepts_task(self, task_id: TaskId, token: str) -> bool:
+        live = self._alive.get(task_id)
+        return live is not None and hmac.compare_digest(live.token, token)
+
+    def may_start(self, function_id: FunctionId) -> bool:
+        """False while the function pauses after starts that failed."""
+        health = self._health.get(function_id)
+        return health is None or self._clock.monotonic() >= health.not_before
+
+    def forgive(self, function_id: FunctionId) -> None:
+        """A new definition gets a fresh start."""
+        self._health.pop(function_id, None)
+
+    def record_started(self, task_id: TaskId) -> None:
+        live = self._alive.get(task_id)
+        if live is not None and live.state is TaskState.PENDING:
+            self._advance(live, TaskState.STARTING)
+
+    def record_ready(self, live: LiveTask) -> None:
+        """It has asked for inputs for the first time."""
+        if live.state is TaskState.PENDING:  # the container was quicker than its worker's report
+            self._advance(live, TaskState.STARTING)
+        if live.state is TaskState.STARTING:
+            self._advance(live, TaskState.READY)
+            live.idle_since = self._clock.monotonic()
+            self._health.pop(live.task.function_id, None)
+
+    def drain(self, live: LiveTask, reason: str) -> None:
+        """No new inputs; it ends by itself when its own are done. One that is not ready yet has none: it is stopped."""
+        match live.state:
+            case TaskState.READY:
+                self._advance(live, TaskState.DRAINING, cause=reason)
+            case TaskState.PENDING | TaskState.STARTING:
+                self.stop(live, reason)
+
+    def stop(self, live: LiveTask, reason: str) -> None:
+        """Its worker ends it: a signal, a grace period, the end."""
+        if not live.is_stopping:
+            live.is_stopping = True
+            self._journal.event(live.id, "task_stop_wanted", cause=reason)
+            self._changed.notify()
+
+    def stop_holders(self, inputs: Iterable[LiveInput], reason: str) -> None:
+        """End the tasks that run these inputs."""
+        for task_id in {live.task_id for live in inputs}:
+            if task_id and (live := self._alive.get(task_id)) is not None:
+                self.stop(live, reason)
+
+    def cancel_input(self, live: LiveTask, input_id: InputId) -> None:
+        live.cancelled.append(input_id)
+        live.cancellations.notify()
+
+    async def record_exit(self, task_id: TaskId, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
+        """The end of a task: its inputs get their fate, its function perhaps a pause."""
+        live = self._alive.pop(task_id, None)
+        if live is None:
+            return
+        tasks = self._by_function[live.task.function_id]
+        del tasks[task_id]
+        if not tasks:
+            del self._by_function[live.task.function_id]
+        started = live.task.ready_at is not None
+        self._advance(live, TaskState.ENDED, cause=exit.kind, exit=exit)
+        assert self._ends is not None
+        await self._ends.task_ended(live, exit)
+        if not started and exit.kind is not ExitKind.STOPPED and not live.is_stopping:
+            await self._record_failed_start(live, exit)
+        self._changed.notify()
+
+    async def _record_failed_start(self, live: LiveTask, exit: TaskExit) -> None:  # noqa: A002 — as above
+        function_id = live.task.function_id
+        health = self._health.setdefault(function_id, _StartHealth())
+        health.failures += 1
+        pause = retries.pause_after(health.failures)
+        health.not_before = self._clock.monotonic() + pause.total_seconds()
+        log.warning("start_failed", task_id=live.id, function_id=function_id, kind=exit.kind, code=exit.code, failures=health.failures)
+        if self._ends is not None and (live.failure or retries.is_hopeless(exit, health.failures)):
+            await self._ends.starts_failed(function_id, retries.start_failure(exit), live.failure)
+
+    def _advance(self, live: LiveTask, state: TaskState, *, cause: str = "", exit: TaskExit | None = None) -> None:  # noqa: A002
+        live.task = move(live.task, state, self._clock.now())
+        if exit is not None:
+            live.task = replace(live.task, exit=exit)
+        live.since = self._clock.monotonic()
+        self._journal.task(live.task)
+        fields = {"code": str(exit.code), "detail": exit.detail[-2000:]} if exit else None
+        self._journal.event(live.id, f"task_{state}", cause=cause, fields=fields)
+        self._changed.notify()

@@ -1,0 +1,63 @@
+"""What becomes of an input when its attempt ends without a result, and how long a crashing function must wait."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+from freehold.domain.tasks import ExitKind, TaskExit
+
+MAX_LOSSES = 8  # attempts lost to the machinery, not to the function, before we give up
+_NOT_STARTED_BEFORE_GIVING_UP = 3  # in a row; a machine under load may fail to make a container once
+_FIRST_PAUSE = timedelta(seconds=0.5)
+_LONGEST_PAUSE = timedelta(seconds=60)
+
+
+class Fate(StrEnum):
+    QUEUE_AGAIN = "queue again"
+    FAIL = "fail"
+    FAIL_OUT_OF_MEMORY = "out of memory"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    fate: Fate
+    text: str = ""
+
+
+def after_exit(exit: TaskExit, losses: int) -> Verdict:  # noqa: A002 — the fact's own name
+    """The fate of an input that was running on a task when that ended. `losses` counts this one."""
+    match exit.kind:
+        case ExitKind.OUT_OF_MEMORY:
+            return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", exit))
+        case ExitKind.CRASHED | ExitKind.FINISHED:
+            return Verdict(fate=Fate.FAIL, text=_told(f"The container exited with code {exit.code} while running this input", exit))
+        case _ if losses >= MAX_LOSSES:
+            return Verdict(fate=Fate.FAIL, text=f"Given up after {losses} containers were lost while running this input.")
+        case _:
+            return Verdict(fate=Fate.QUEUE_AGAIN)
+
+
+def is_hopeless(exit: TaskExit, failed_starts: int) -> bool:  # noqa: A002 — as above
+    """Whether the waiting inputs should be failed now: user code that dies at start will do so again."""
+    return exit.kind is not ExitKind.NOT_STARTED or failed_starts >= _NOT_STARTED_BEFORE_GIVING_UP
+
+
+def start_failure(exit: TaskExit) -> str:  # noqa: A002 — as above
+    """What callers are told when containers keep dying before they ask for inputs."""
+    if exit.kind is ExitKind.OUT_OF_MEMORY:
+        return _told("The container ran out of memory while starting", exit)
+    if exit.kind is ExitKind.NOT_STARTED:
+        return f"The container could not be started: {exit.detail}"
+    return _told(f"The container exited with code {exit.code} before it was ready", exit)
+
+
+def pause_after(failed_starts: int) -> timedelta:
+    """How long to wait before the next start after so many failures in a row: doubling, bounded."""
+    if failed_starts <= 0:
+        return timedelta(0)
+    doublings = min(failed_starts - 1, 10)
+    return min(_FIRST_PAUSE * float(2**doublings), _LONGEST_PAUSE)
+
+
+def _told(what: str, exit: TaskExit) -> str:  # noqa: A002 — as above
+    return f"{what}. Its last output:\n{exit.detail}" if exit.detail else f"{what}, and printed nothing."

@@ -1,0 +1,38 @@
+"""This machine as the only place: what the controllers want goes to its worker by a call, what happens comes back by another."""
+
+from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.images import Images
+from freehold.control.services.logs import Logs
+from freehold.control.services.tasks import Tasks
+from freehold.domain.ids import ImageId, TaskId
+from freehold.domain.logs import LogEntry
+from freehold.domain.tasks import TaskExit
+from freehold.wire.worker import BuiltImage
+
+
+class LocalReports:
+    """See `wire.worker.WorkerReports`: facts of the worker, handed to the services that record them."""
+
+    def __init__(self, *, tasks: Tasks, logs: Logs, images: Images, build_functions: BuildFunctions) -> None:
+        self._tasks = tasks
+        self._logs = logs
+        self._images = images
+        self._build_functions = build_functions
+
+    async def task_started(self, task_id: TaskId) -> None:
+        self._tasks.record_started(task_id)
+
+    async def task_exited(self, task_id: TaskId, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
+        await self._tasks.record_exit(task_id, exit)
+
+    def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None:
+        self._logs.task_logged(task_id, entries)
+
+    def build_logged(self, image_id: ImageId, entries: list[LogEntry]) -> None:
+        self._logs.append(image_id, entries)
+
+    async def build_function_ended(self, task_id: TaskId) -> str:
+        return await self._build_functions.verdict(task_id)
+
+    async def build_finished(self, image_id: ImageId, outcome: BuiltImage | str) -> None:
+        await self._images.record_finished(image_id, outcome)

@@ -1,0 +1,177 @@
+"""Modal's `Function` message, read into what the engine decides with, and written into the handles that clients get."""
+
+from datetime import timedelta
+
+from modal_proto import api_pb2
+
+from freehold.domain.errors import InvalidRequest
+from freehold.domain.functions import (
+    AutoscalerSettings,
+    Concurrency,
+    Definition,
+    Function,
+    FunctionSpec,
+    ResourceRequest,
+    WebKind,
+)
+from freehold.domain.ids import ImageId, MountId, SecretId
+
+_DEFAULT_TIMEOUT = timedelta(seconds=300)
+_DEFAULT_SCALEDOWN = timedelta(seconds=60)
+
+_WEB_KINDS = {
+    api_pb2.WEBHOOK_TYPE_FUNCTION: WebKind.FUNCTION,
+    api_pb2.WEBHOOK_TYPE_ASGI_APP: WebKind.ASGI,
+    api_pb2.WEBHOOK_TYPE_WSGI_APP: WebKind.WSGI,
+    api_pb2.WEBHOOK_TYPE_WEB_SERVER: WebKind.SERVER,
+}
+
+_PLAIN_OPTIONS = frozenset(
+    {"timeout_secs", "target_concurrent_inputs", "max_concurrent_inputs", "batch_max_size", "batch_linger_ms"}
+)
+_SCALING_OPTIONS = {  # option → field of AutoscalerSettings
+    "concurrency_limit": "max_containers",
+    "warm_pool_size": "min_containers",
+    "buffer_containers": "buffer_containers",
+    "task_idle_timeout_secs": "scaledown_window",
+}
+
+
+def web_kind(config: api_pb2.WebhookConfig) -> WebKind:
+    return _WEB_KINDS.get(config.type, WebKind.NONE)
+
+
+def effective(definition: Definition, function: Function) -> api_pb2.Function:
+    """The definition as this function runs it: a bound function's options replace the definition's own values."""
+    message = api_pb2.Function.FromString(definition.payload)
+    if function.options:
+        _apply_options(message, api_pb2.FunctionOptions.FromString(function.options))
+    return message
+
+
+def spec_of(message: api_pb2.Function) -> FunctionSpec:
+    methods = [web_kind(method.webhook_config) for method in message.method_definitions.values()]
+    kinds = [kind for kind in (web_kind(message.webhook_config), *methods) if kind is not WebKind.NONE]
+    return FunctionSpec(
+        image_id=ImageId(message.image_id),
+        mount_ids=tuple(MountId(mount_id) for mount_id in message.mount_ids),
+        secret_ids=tuple(SecretId(secret_id) for secret_id in message.secret_ids),
+        resources=_resources(message.resources),
+        autoscaler=_autoscaler(message),
+        concurrency=_concurrency(message),
+        timeout=timedelta(seconds=message.timeout_secs) if message.timeout_secs else _DEFAULT_TIMEOUT,
+        startup_timeout=timedelta(seconds=message.startup_timeout_secs or message.timeout_secs or 300),
+        block_network=message.block_network,
+        web=kinds[0] if kinds else WebKind.NONE,
+        needs_client_dependencies=message.mount_client_dependencies,
+        single_use=message.single_use_containers or message.max_inputs == 1,
+        untrusted=message.untrusted,
+    )
+
+
+def _resources(message: api_pb2.Resources) -> ResourceRequest:
+    return ResourceRequest(
+        memory_mib=message.memory_mb,
+        memory_limit_mib=message.memory_mb_max or message.memory_mb,
+        milli_cpu=message.milli_cpu,
+        milli_cpu_limit=message.milli_cpu_max,
+        gpu_type=message.gpu_config.gpu_type,
+        gpu_count=message.gpu_config.count,
+    )
+
+
+def _autoscaler(message: api_pb2.Function) -> AutoscalerSettings:
+    """Today's `autoscaler_settings`; the fields beside it are what older clients send."""
+    settings = message.autoscaler_settings
+    maximum = settings.max_containers or message.concurrency_limit
+    window = settings.scaledown_window or message.task_idle_timeout_secs
+    return AutoscalerSettings(
+        min_containers=settings.min_containers or message.warm_pool_size,
+        max_containers=maximum or None,
+        buffer_containers=settings.buffer_containers or message._experimental_buffer_containers,  # noqa: SLF001 — the wire name
+        scaledown_window=timedelta(seconds=window) if window else _DEFAULT_SCALEDOWN,
+    )
+
+
+def _concurrency(message: api_pb2.Function) -> Concurrency:
+    maximum = max(message.max_concurrent_inputs, message.target_concurrent_inputs, 1)
+    if message.batch_max_size:
+        return Concurrency(max_inputs=maximum * message.batch_max_size, target_inputs=maximum * message.batch_max_size)
+    return Concurrency(max_inputs=maximum, target_inputs=message.target_concurrent_inputs or maximum)
+
+
+def _apply_options(message: api_pb2.Function, options: api_pb2.FunctionOptions) -> None:
+    _apply_lists(message, options)
+    if options.HasField("resources"):
+        message.resources.MergeFrom(options.resources)
+    if options.HasField("retry_policy"):
+        message.retry_policy.CopyFrom(options.retry_policy)
+    given = {field.name: value for field, value in options.ListFields()}
+    for name in _PLAIN_OPTIONS & given.keys():
+        setattr(message, name, given[name])
+    for name in _SCALING_OPTIONS.keys() & given.keys():
+        setattr(message.autoscaler_settings, _SCALING_OPTIONS[name], given[name])
+
+
+def _apply_lists(message: api_pb2.Function, options: api_pb2.FunctionOptions) -> None:
+    if options.replace_secret_ids:
+        del message.secret_ids[:]
+    message.secret_ids.extend(options.secret_ids)
+    message.mount_ids.extend(options.mount_ids)
+    if options.volume_mounts or options.cloud_bucket_mounts:
+        msg = "Volumes are not built yet, so with_options(volumes=…) cannot be served."
+        raise InvalidRequest(msg)
+
+
+def handle_metadata(
+    function: Function, message: api_pb2.Function, *, definition_id: str, web_urls: dict[str, str], max_inline_bytes: int
+) -> api_pb2.FunctionHandleMetadata:
+    """What a client or container learns of a function. `web_urls` maps method name → URL; "" is the function itself."""
+    metadata = api_pb2.FunctionHandleMetadata(
+        function_name=message.function_name,
+        function_type=message.function_type,
+        web_url=web_urls.get("", ""),
+        is_method=message.is_method,
+        definition_id=definition_id,
+        class_parameter_info=message.class_parameter_info,
+        function_schema=message.function_schema,
+        supported_input_formats=message.supported_input_formats,
+        supported_output_formats=message.supported_output_formats,
+        app_id=function.app_id,
+        base_function_id=function.base_id or "",
+        max_object_size_bytes=max_inline_bytes,
+        max_async_object_size_bytes=max_inline_bytes,
+    )
+    for name, method in message.method_definitions.items():
+        metadata.method_handle_metadata[name].CopyFrom(_method_metadata(function, method, web_urls.get(name, ""), definition_id))
+    return metadata
+
+
+def _method_metadata(
+    function: Function, method: api_pb2.MethodDefinition, web_url: str, definition_id: str
+) -> api_pb2.FunctionHandleMetadata:
+    return api_pb2.FunctionHandleMetadata(
+        function_name=method.function_name,
+        function_type=method.function_type,
+        web_url=web_url,
+        is_method=True,
+        definition_id=definition_id,
+        function_schema=method.function_schema,
+        supported_input_formats=method.supported_input_formats,
+        supported_output_formats=method.supported_output_formats,
+        app_id=function.app_id,
+    )
+
+
+def function_data(message: api_pb2.Function) -> api_pb2.FunctionData:
+    """The summary form of a definition. `ranked_functions` must not be empty: the client reads the first."""
+    data = api_pb2.FunctionData()
+    for field, value in message.ListFields():
+        if field.name not in data.DESCRIPTOR.fields_by_name:
+            continue
+        if field.message_type is None and not field.is_repeated:
+            setattr(data, field.name, value)
+        else:
+            getattr(data, field.name).MergeFrom(value)
+    data.ranked_functions.add(rank=0, function=message)
+    return data
