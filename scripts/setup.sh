@@ -18,7 +18,7 @@ main() {
 needed_commands() {
   cat <<'LIST'
 runc runc
-tini tini
+tini-static tini
 mmdebstrap mmdebstrap
 busybox busybox-static
 ip iproute2
@@ -53,8 +53,12 @@ apt_install() {
 install_python_packages() {
   local python
   python=$(find_python)
-  [[ -x .venv/bin/uv && $(.venv/bin/uv --version) == "uv $(locked_uv_version)"* ]] && uv=.venv/bin/uv || install_uv "$python"
-  [[ -x .venv/bin/python ]] || "$uv" venv --quiet --no-python-downloads --python "$python" .venv
+  if [[ -x .venv/bin/uv && $(.venv/bin/uv --version) == "uv $(locked_uv_version)"* ]]; then
+    uv=.venv/bin/uv
+  else
+    install_uv "$python"
+  fi
+  [[ -x .venv/bin/python ]] || "$uv" venv --quiet --clear --no-python-downloads --python "$python" .venv
   say "Installing the locked Python packages into .venv"
   # Compiled here because PYTHONDONTWRITEBYTECODE, where it is set, would make every start compile them anew.
   VIRTUAL_ENV=.venv "$uv" pip install --quiet --compile-bytecode --requirements requirements.lock --editable ./freehold
@@ -64,7 +68,7 @@ install_python_packages() {
 find_python() {
   local candidate
   for candidate in python3 python3.11 python3.12 python3.13 /usr/bin/python3; do
-    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11)) or print(sys.executable)' 2>/dev/null && return
+    "$candidate" -c 'import sys; assert sys.version_info >= (3, 11); print(sys.executable)' 2>/dev/null && return
   done
   stop "Python 3.11 or newer was not found. Install it (Debian 12: apt-get install python3), then try again."
 }
@@ -76,7 +80,7 @@ install_uv() {
   mkdir -p build
   awk '/^uv==/ { on = 1 } on { print } on && !/\\$/ { exit }' requirements.lock >build/uv.txt
   rm -rf build/uv
-  "$1" -m pip install --quiet --disable-pip-version-check --require-hashes --target build/uv --requirement build/uv.txt
+  PIP_ROOT_USER_ACTION=ignore "$1" -m pip install --quiet --disable-pip-version-check --require-hashes --target build/uv --requirement build/uv.txt
   uv=build/uv/bin/uv
 }
 

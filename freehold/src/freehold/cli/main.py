@@ -1,0 +1,40 @@
+"""The `freehold` command: which commands there are, and how a refusal reaches the person."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from freehold.cli.config import config
+from freehold.cli.down import down
+from freehold.cli.login import login
+from freehold.cli.modal import COMMANDS, modal
+from freehold.cli.status import status
+from freehold.cli.up import up
+from freehold.cli.version import version
+from freehold.domain.errors import FreeholdError
+
+app = typer.Typer(
+    help="Run the engine that the modal package deploys to. From `run` on, the commands are modal's own, sent to this engine.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
+    pretty_exceptions_enable=False,
+)
+for own in (up, down, status, login, config, version):
+    app.command()(own)
+for name, line in COMMANDS.items():
+    app.command(
+        name,
+        short_help=line,
+        add_help_option=False,  # `freehold deploy --help` is modal's
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
+    )(modal)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    try:
+        app(arguments, prog_name="freehold")
+    except (FreeholdError, PermissionError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,86 @@
+"""`freehold up`: run the engine, here or in the background."""
+
+import os
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+
+Host = Annotated[str | None, typer.Option(help="Address to bind.", show_default="127.0.0.1")]
+ControlPort = Annotated[int | None, typer.Option(help="Port of the control plane.", show_default="8970")]
+GatewayPort = Annotated[int | None, typer.Option(help="Port of the gateway.", show_default="8980")]
+LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")]
+AllowRemote = Annotated[bool | None, typer.Option("--unsafe-allow-remote", help="Allow an address that other machines reach.")]
+Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when the engine answers; its log goes to a file.")]
+ReadyFd = Annotated[int | None, typer.Option(hidden=True)]  # where a detaching parent waits for a byte
+
+
+def up(
+    *,
+    detach: Detach = False,
+    host: Host = None,
+    control_port: ControlPort = None,
+    gateway_port: GatewayPort = None,
+    log_level: LogLevel = None,
+    unsafe_allow_remote: AllowRemote = None,
+    ready_fd: ReadyFd = None,
+) -> None:
+    """Run the engine; Ctrl-C ends it and its containers."""
+    from freehold.config import Settings
+
+    flags = {
+        "host": host,
+        "control_port": control_port,
+        "gateway_port": gateway_port,
+        "log_level": log_level,
+        "unsafe_allow_remote": unsafe_allow_remote,
+    }
+    settings = Settings.load(**flags)
+    if detach:
+        _up_detached(settings, _as_arguments(flags))
+    else:
+        _up_here(settings, ready_fd)
+
+
+def _up_detached(settings: Any, flags: list[str]) -> None:
+    from freehold.cli import engine, preflight
+
+    running = engine.find(settings.root)
+    if running:
+        typer.echo(f"An engine runs already: control plane {running.control_url}, gateway {running.gateway_url}.")
+        return
+    preflight.check(settings)
+    running = engine.start(settings, flags)
+    typer.echo(f"The engine is up: control plane {running.control_url}, gateway {running.gateway_url}.")
+    typer.echo(f"Its log: {engine.log_file(settings.root)}. `freehold down` ends it.")
+
+
+def _up_here(settings: Any, ready_fd: int | None) -> None:
+    import uvloop
+
+    from freehold.assembly import serve
+    from freehold.cli import engine, preflight
+    from freehold.observability import logging
+    from freehold.worker.mountns import enter_private_mount_namespace
+
+    def on_ready() -> None:
+        if ready_fd is None:
+            typer.echo(f"The engine is up: control plane {settings.control_url}, gateway {settings.gateway_url}. Ctrl-C ends it.")
+        else:
+            os.write(ready_fd, b"\n")
+            os.close(ready_fd)
+
+    with engine.alone(settings):
+        preflight.check(settings)
+        enter_private_mount_namespace()
+        logging.configure(settings.log_level, settings.log_format)
+        with suppress(KeyboardInterrupt):
+            uvloop.run(serve(settings, on_ready=on_ready))
+
+
+def _as_arguments(flags: dict[str, Any]) -> list[str]:
+    arguments = []
+    for name, value in flags.items():
+        if value is not None:
+            arguments += ["--" + name.replace("_", "-")] + ([] if value is True else [str(value)])
+    return arguments

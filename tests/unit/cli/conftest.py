@@ -1,0 +1,25 @@
+import socket
+
+import pytest
+
+from freehold.config import Settings
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home of its own, with ports that nothing uses, as the environment of the commands."""
+    monkeypatch.setenv("FREEHOLD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FREEHOLD_CONTROL_PORT", str(free_port()))
+    monkeypatch.setenv("FREEHOLD_GATEWAY_PORT", str(free_port()))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def settings(home):
+    return Settings.load()
