@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 import anyio
+from anyio.abc import TaskGroup
 
 from freehold.domain.clock import Clock
 from freehold.domain.logs import LogEntry, LogSource
@@ -14,6 +15,7 @@ Sink = Callable[[list[LogEntry]], None]
 
 _CHUNK = 64 * 1024  # a pipe holds no more
 _PATIENCE = 0.1  # how long a line may stay unfinished before people want to see its beginning
+_DRAIN_DEADLINE = 5.0  # for what is in the pipes when the last process has gone
 _TAIL_LINES = 50
 _TAIL_LINE_LENGTH = 2000
 
@@ -97,3 +99,36 @@ class ContainerLog:
         for text in pieces:
             self.tail.add(text)
             self._sink([LogEntry(at=self._clock.now().timestamp(), source=source, text=text, task_id=self._task_id)])
+
+
+class OutputPipes:
+    """Pipes for one container's output, read by tasks of a group. `stdout` and `stderr` are the ends for the container."""
+
+    def __init__(self, container_log: ContainerLog, group: TaskGroup) -> None:
+        self._unread = 0
+        self._all_read = anyio.Event()
+        self._log = container_log
+        self.stdout = self._open(LogSource.STDOUT, group)
+        self.stderr = self._open(LogSource.STDERR, group)
+
+    def close(self) -> None:
+        """Close our copies of the container's ends, once it has its own: the end of the container is then the end of the pipes."""
+        os.close(self.stdout)
+        os.close(self.stderr)
+
+    async def drain(self) -> None:
+        """Wait until everything that was written has been handed on."""
+        with anyio.move_on_after(_DRAIN_DEADLINE):
+            await self._all_read.wait()
+
+    def _open(self, source: LogSource, group: TaskGroup) -> int:
+        reading, writing = os.pipe()
+        self._unread += 1
+        group.start_soon(self._read, reading, source)
+        return writing
+
+    async def _read(self, pipe: int, source: LogSource) -> None:
+        await self._log.read(pipe, source)
+        self._unread -= 1
+        if self._unread == 0:
+            self._all_read.set()

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 
 import anyio
@@ -42,7 +42,7 @@ class Child:
         return status.si_status if status.si_code == os.CLD_EXITED else 128 + status.si_status
 
 
-def spawn(argv: Sequence[str], *, stdout: int, stderr: int, env: Mapping[str, str] = _ENVIRONMENT) -> Child:
+def spawn(argv: tuple[str, ...], *, stdout: int, stderr: int, env: Mapping[str, str] = _ENVIRONMENT) -> Child:
     """Start a program by its path, with no input and these two outputs. All other descriptors of ours are closed on exec."""
     with ExitStack() as stack:
         null = os.open(os.devnull, os.O_RDONLY)

@@ -68,4 +68,5 @@ async def _in_a_thread_of_its_own(work: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     with anyio.CancelScope(shield=True):  # an answer nobody takes would leak what it opened
-        return await asyncio.wrap_future(answer)
+        await asyncio.wait([asyncio.wrap_future(answer)])
+    return answer.result()

@@ -1,11 +1,9 @@
 """A door inside each container's network: 127.0.0.1 on the gateway's port leads to the engine's gateway, also without a network."""
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import anyio
-from anyio.abc import SocketListener, SocketStream
+from anyio.abc import SocketListener, SocketStream, TaskStatus
 
 from freehold.worker.network.namespaces import run_inside
 
@@ -14,14 +12,14 @@ _BACKLOG = 128
 _CONNECT_DEADLINE = 5.0
 
 
-@asynccontextmanager
-async def gateway_door(namespace: str, gateway: tuple[str, int]) -> AsyncIterator[None]:
-    """Open while the block runs; its connections end with it."""
+async def serve_gateway_door(
+    namespace: str, gateway: tuple[str, int], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Serve until cancelled; connections end with it."""
     door = await run_inside(namespace, lambda: _listen(gateway[1]))
-    async with await SocketListener.from_socket(door) as listener, anyio.create_task_group() as group:
-        group.start_soon(listener.serve, lambda visitor: _relay(visitor, gateway))
-        yield
-        group.cancel_scope.cancel()
+    async with await SocketListener.from_socket(door) as listener:
+        task_status.started()
+        await listener.serve(lambda visitor: _relay(visitor, gateway))
 
 
 def _listen(port: int) -> socket.socket:

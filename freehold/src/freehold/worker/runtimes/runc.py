@@ -43,10 +43,11 @@ class RuncRuntime:
         # Half a start would leave a container that nobody knows, so cancellation waits for this short moment.
         with anyio.CancelScope(shield=True):
             try:
-                return await self._start(spec)
+                container = await self._start(spec)
             except BaseException:
                 await self.delete(spec.id)
                 raise
+        return container
 
     async def sweep(self) -> list[str]:
         leftovers = sorted(entry.name for entry in self._state.glob("*"))

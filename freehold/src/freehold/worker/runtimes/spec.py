@@ -65,7 +65,7 @@ def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]
         "cwd": spec.cwd,
         "user": {"uid": user.uid, "gid": user.gid},
         "noNewPrivileges": True,
-        "capabilities": {kind: _CAPABILITIES for kind in ("bounding", "effective", "permitted")},
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files, "hard": open_files}],
     }
 
@@ -105,4 +105,9 @@ def _mount(target: str, kind: str, *options: str) -> dict[str, Any]:
 
 def _bind_mount(bind: Bind) -> dict[str, Any]:
     access = "ro" if bind.read_only else "rw"
-    return {"destination": bind.target, "type": "bind", "source": str(bind.source), "options": ["rbind", "rprivate", "nosuid", "nodev", access]}
+    return {
+        "destination": bind.target,
+        "type": "bind",
+        "source": str(bind.source),
+        "options": ["rbind", "rprivate", "nosuid", "nodev", access],
+    }

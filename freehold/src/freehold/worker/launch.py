@@ -1,0 +1,65 @@
+"""How a container of modal's entrypoint is started: its command, its environment and the files of ours that it sees."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from freehold.domain.errors import NotFound
+from freehold.domain.images import ImageConfig
+from freehold.worker.etc import write_etc
+from freehold.worker.ports import Bind
+
+CONTROL_FOLDER = Path("run/control")  # in the engine's home; holds the control plane's socket
+_CONTROL_TARGET = "/__freehold/control"
+_ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
+_HOSTNAME = "modal"
+_HOME = "/root"
+_SOURCES = "/root:/pkg"  # where modal puts the app's modules, and its own
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def environment(image: ImageConfig, wished: Mapping[str, str], *, task_id: str, token: str) -> dict[str, str]:
+    """Defaults, then the image's, then the app's, then what modal's runtime must find, whatever the others say."""
+    env = {"PATH": _PATH, "HOME": _HOME, "PYTHONUNBUFFERED": "1", **image.env, **wished}
+    own_modules = env.get("PYTHONPATH")
+    return env | {
+        "PYTHONPATH": f"{_SOURCES}:{own_modules}" if own_modules else _SOURCES,
+        "MODAL_CONTAINER_ARGUMENTS_PATH": _ARGUMENTS_TARGET,
+        "MODAL_SERVER_URL": f"unix://{_CONTROL_TARGET}/control.sock",
+        "MODAL_OVERRIDE_HEADERS": f"x-task:{task_id},x-task-token:{token}",
+        "MODAL_IS_REMOTE": "1",
+        "MODAL_TASK_ID": task_id,
+    }
+
+
+def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path) -> tuple[str, ...]:
+    """The image's entrypoint, if it has one, is handed the rest and must execute it."""
+    return (*image.entrypoint, find_python(rootfs, env["PATH"]), "-m", "modal._container_entrypoint")
+
+
+def workdir(image: ImageConfig) -> str:
+    return _HOME if image.workdir in ("", "/") else image.workdir
+
+
+def find_python(rootfs: Path, search: str) -> str:
+    """The first `python`, else `python3`, on the container's PATH. A link counts: where it leads is known in the container only."""
+    folders = [folder for folder in search.split(":") if folder.startswith("/")]
+    for name in ("python", "python3"):
+        for folder in folders:
+            if (rootfs / folder.lstrip("/") / name).is_symlink() or (rootfs / folder.lstrip("/") / name).is_file():
+                return f"{folder}/{name}"
+    msg = f"The image has no python on its PATH ({search}). Add one: modal.Image.debian_slim(), or add_python= with from_registry()."
+    raise NotFound(msg)
+
+
+def write_files(folder: Path, arguments: bytes) -> tuple[Bind, ...]:
+    """Write what one container sees of ours into a folder of its own; the binds that show it."""
+    folder.mkdir(parents=True, mode=0o700)
+    file = folder / "arguments.bin"
+    file.touch(mode=0o600)
+    file.write_bytes(arguments)
+    return (Bind(source=file, target=_ARGUMENTS_TARGET), *write_etc(folder, _HOSTNAME))
+
+
+def control_bind(home: Path) -> Bind:
+    """The folder, not the socket in it: an engine that starts again makes a new socket."""
+    return Bind(source=home / CONTROL_FOLDER, target=_CONTROL_TARGET)

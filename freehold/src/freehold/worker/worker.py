@@ -1,0 +1,147 @@
+"""What runs on each machine: makes the desired tasks the actual ones, builds images, reports facts. Knows no control plane."""
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from freehold.domain.clock import Clock
+from freehold.domain.errors import FreeholdError
+from freehold.domain.ids import ImageId, TaskId
+from freehold.wire.worker import BuildSpec, BuiltImage, TaskSpec, WorkerReports
+from freehold.worker.ports import Builder, Bundles, Networks, Runtime, Snapshotter, Trees
+from freehold.worker.reconcile import Phase, reconcile
+from freehold.worker.tasks import TaskLife, Workshop
+
+log = structlog.get_logger(__name__)
+
+_STARTS_AT_ONCE = 8
+_BUILDS_AT_ONCE = 2
+_TIDYING = 10.0  # seconds that the last clean-ups may take after the grace period
+
+
+class Worker:
+    """Implements `WorkerControl` between entering and leaving its context. Leaving stops every task and sweeps the machine."""
+
+    def __init__(
+        self,
+        *,
+        home: Path,
+        runtime: Runtime,
+        snapshots: Snapshotter,
+        networks: Networks,
+        trees: Trees,
+        bundles: Bundles,
+        builder: Builder,
+        reports: WorkerReports,
+        gateway: tuple[str, int],
+        clock: Clock,
+        grace: timedelta = timedelta(seconds=30),
+    ) -> None:
+        self._shop = Workshop(
+            home=home,
+            runtime=runtime,
+            snapshots=snapshots,
+            networks=networks,
+            trees=trees,
+            bundles=bundles,
+            reports=reports,
+            gateway=gateway,
+            clock=clock,
+            grace=grace,
+            starts=anyio.Semaphore(_STARTS_AT_ONCE),
+        )
+        self._builder = builder
+        self._build_slots = anyio.Semaphore(_BUILDS_AT_ONCE)
+        self._building: set[ImageId] = set()
+        self._lives: dict[TaskId, TaskLife] = {}
+        self._stack = AsyncExitStack()
+        self._group: TaskGroup
+
+    async def __aenter__(self) -> Self:
+        await self._sweep()
+        await self._shop.networks.start()
+        self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with anyio.CancelScope(shield=True):
+            await self._stop_all()
+        self._group.cancel_scope.cancel()
+        try:
+            await self._stack.aclose()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._sweep()
+
+    def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
+        """See `WorkerControl`. A task that has ended is forgotten once nobody desires it any more."""
+        actual = {task_id: life.phase for task_id, life in self._lives.items()}
+        to_start, to_stop = reconcile(tasks, actual)
+        for task_id in to_stop:
+            self._lives[task_id].stop()
+        for task_id in to_start:
+            self._begin(tasks[task_id])
+        for task_id, phase in actual.items():
+            if phase is Phase.ENDED and task_id not in tasks:
+                del self._lives[task_id]
+
+    async def kill(self, task_id: TaskId) -> None:
+        if life := self._lives.get(task_id):
+            life.kill()
+
+    def build(self, spec: BuildSpec) -> None:
+        if spec.image_id not in self._building:
+            self._building.add(spec.image_id)
+            self._group.start_soon(self._build, spec)
+
+    def _begin(self, spec: TaskSpec) -> None:
+        life = TaskLife(spec, self._shop)
+        self._lives[spec.task_id] = life
+        self._group.start_soon(life.run)
+
+    async def _build(self, spec: BuildSpec) -> None:
+        try:
+            async with self._build_slots:
+                outcome = await self._outcome(spec)
+        finally:
+            self._building.discard(spec.image_id)
+        await self._shop.reports.build_finished(spec.image_id, outcome)
+
+    async def _outcome(self, spec: BuildSpec) -> BuiltImage | str:
+        """A build runs other people's commands over other people's files: whatever goes wrong is the answer, not the end of the engine."""
+        try:
+            return await self._builder.build(spec, partial(self._shop.reports.build_logged, spec.image_id))
+        except (FreeholdError, OSError) as error:
+            return str(error)
+        except Exception:
+            log.exception("build_failed", image_id=spec.image_id)
+            return "The build failed inside the engine; the engine's log has the reason."
+
+    async def _stop_all(self) -> None:
+        """Also when the engine itself is cancelled: tasks get their grace period either way, builds do not."""
+        for life in self._lives.values():
+            life.stop()
+        deadline = self._shop.grace.total_seconds() + _TIDYING
+        with anyio.move_on_after(deadline) as waiting:
+            for life in self._lives.values():
+                await life.wait_gone()
+        if waiting.cancelled_caught:
+            log.warning("tasks_not_gone", after_seconds=deadline)
+            for life in self._lives.values():
+                life.abandon()
+
+    async def _sweep(self) -> None:
+        """Remove what is on the machine under this home's name: of this engine, or of one that was killed."""
+        containers = await self._shop.runtime.sweep()
+        await self._shop.networks.stop()
+        roots = await self._shop.snapshots.sweep()
+        if containers or roots:
+            log.info("machine_swept", containers=len(containers), roots=len(roots))
