@@ -8,7 +8,7 @@ from datetime import datetime
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import MountId
 
-_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_PATH = 4096
 
 
@@ -39,7 +39,7 @@ class Mount:
 
 
 def checked_digest(text: str) -> str:
-    if not _SHA256.match(text):
+    if not _SHA256.fullmatch(text):
         msg = f"Not a SHA-256 digest in lower-case hex: {text[:80]!r}."
         raise InvalidRequest(msg)
     return text

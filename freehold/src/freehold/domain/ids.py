@@ -24,7 +24,7 @@ LayerId = NewType("LayerId", str)
 
 _ALPHABET = string.ascii_letters + string.digits
 _BODY_LENGTH = 22
-_SHAPE = re.compile(r"^[a-z]{2}-[a-zA-Z0-9]{22}$")
+_SHAPE = re.compile(r"[a-z]{2}-[a-zA-Z0-9]{22}")
 
 
 def _fresh(prefix: str) -> str:
@@ -81,4 +81,4 @@ def new_task_id() -> TaskId:
 
 def is_id(text: str, prefix: str) -> bool:
     """Whether the text has the shape of an id with this prefix (without its dash)."""
-    return text.startswith(prefix + "-") and _SHAPE.match(text) is not None
+    return text.startswith(prefix + "-") and _SHAPE.fullmatch(text) is not None

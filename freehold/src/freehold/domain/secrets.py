@@ -8,7 +8,7 @@ from datetime import datetime
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import SecretId
 
-_KEY = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Secret:
 def checked_env(env: Mapping[str, str]) -> Mapping[str, str]:
     """Refuses keys that cannot be environment variables and values with NUL. Never repeats a value."""
     for key, value in env.items():
-        if not _KEY.match(key):
+        if not _KEY.fullmatch(key):
             msg = f"{key[:100]!r} cannot be an environment variable: use letters, digits and '_', not starting with a digit."
             raise InvalidRequest(msg)
         if "\0" in value:
