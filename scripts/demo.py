@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -54,8 +54,11 @@ def an_engine(settings: Settings, phases: dict[str, float]) -> Iterator[None]:
     try:
         timed(phases, "engine up", lambda: run(str(BIN / "freehold"), "up", "--detach"))
         yield
-    finally:
-        timed(phases, "engine down", lambda: run(str(BIN / "freehold"), "down"))
+    except BaseException:
+        with suppress(DemoFailed):  # what failed first is what matters
+            run(str(BIN / "freehold"), "down")
+        raise
+    timed(phases, "engine down", lambda: run(str(BIN / "freehold"), "down"))
 
 
 def timed(phases: dict[str, float], name: str, step: Callable[[], str]) -> str:

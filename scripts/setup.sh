@@ -42,12 +42,16 @@ apt_install() {
     stop "This set-up needs Debian's apt-get. Install what these Debian packages hold, then try again: $*"
   fi
   if [[ $(id -u) != 0 ]]; then
-    command -v sudo >/dev/null && sudo true || stop "Run this as root, then try again: apt-get install -y $*"
+    can_sudo || stop "Run this as root, then try again: apt-get install -y $*"
     root=(sudo)
   fi
   say "Installing system packages: $*"
   "${root[@]}" apt-get update -qq
   "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+can_sudo() {
+  sudo -n true 2>/dev/null || { [[ -t 0 ]] && sudo true; }
 }
 
 install_python_packages() {

@@ -1,5 +1,7 @@
 """`freehold down`: end the engine and everything that it runs."""
 
+from pathlib import Path
+
 import typer
 
 
@@ -8,19 +10,31 @@ def down() -> None:
 
     Also removes what an engine that died has left behind.
     """
-    import anyio
-
-    from freehold.assembly import sweep
     from freehold.cli import engine
     from freehold.config import Settings
 
     settings = Settings.load()
     running = engine.find(settings.root)
-    if running:
-        ended = engine.stop(running)
-        typer.echo("The engine has ended." if ended else f"The engine did not end within {engine.STOP_SECONDS:.0f} s and was killed.")
-    else:
+    if running is None:
         typer.echo(f"No engine runs on {settings.root}.")
-    with engine.alone(settings):
-        for trace in anyio.run(sweep, settings):
-            typer.echo(f"Removed {trace}, which an engine had left.")
+    elif engine.stop(running):
+        typer.echo("The engine has ended.")
+    else:
+        typer.echo(f"The engine did not end within {engine.STOP_SECONDS:.0f} s and was killed.")
+    if settings.root.exists():
+        with engine.alone(settings):
+            _sweep(settings.root)
+
+
+def _sweep(home: Path) -> None:
+    """An engine that ends by itself leaves nothing; one that was killed leaves containers, their roots and their network."""
+    import anyio
+
+    from freehold.worker.network.veth import VethNetworks
+    from freehold.worker.runtimes.runc import RuncRuntime
+    from freehold.worker.snapshots.overlay import OverlaySnapshots
+
+    for container in anyio.run(RuncRuntime(home=home).sweep):
+        typer.echo(f"Removed container {container}, which an engine had left.")
+    anyio.run(OverlaySnapshots(home=home).sweep)
+    anyio.run(VethNetworks(home=home).stop)

@@ -24,7 +24,7 @@ from freehold.config import Settings
 from freehold.domain.errors import Conflict, DeadlineExceeded, Unavailable
 
 START_SECONDS = 60.0
-STOP_SECONDS = 30.0  # tasks get their grace period, then the engine sweeps
+STOP_SECONDS = 60.0  # tasks get 30 s of grace, then the engine tidies up
 _ANSWER_SECONDS = 3.0
 _LOCK_SECONDS = 2.0  # looking whether an engine runs takes the lock for a moment
 _TAIL_BYTES = 4096
@@ -58,8 +58,7 @@ def find(home: Path) -> Engine | None:
 def alone(settings: Settings) -> Iterator[None]:
     """Be the only engine of this home, and say where it answers. Raises Conflict if one runs already."""
     record = _record(settings.root)
-    settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    record.parent.mkdir(exist_ok=True)
+    _make_folder(settings.root, record.parent)
     engine = Engine(pid=os.getpid(), control_url=settings.control_url, gateway_url=settings.gateway_url)
     with record.open("a+b") as file:
         _lock(file.fileno(), settings.root)
@@ -73,7 +72,7 @@ def alone(settings: Settings) -> Iterator[None]:
 def start(settings: Settings, flags: list[str]) -> Engine:
     """Start an engine of its own session, and return when it answers. It says so by writing to a pipe."""
     log = log_file(settings.root)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(settings.root, log.parent)
     ready, says_ready = os.pipe()
     command = [str(Path(sys.executable).with_name("freehold")), "up", *flags, "--ready-fd", str(says_ready)]
     with log.open("ab") as output:
@@ -131,6 +130,12 @@ def tail(log: Path, beginning: int = 0) -> str:
 
 def _record(home: Path) -> Path:
     return home / "run" / "engine.json"
+
+
+def _make_folder(home: Path, folder: Path) -> None:
+    """In a home that only its owner reads."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
 
 
 def _lock(descriptor: int, home: Path) -> None:
