@@ -1,0 +1,81 @@
+"""The gateway as a component of a larger process, and what its bare host says."""
+
+import signal
+import socket
+
+import aiohttp
+import pytest
+from fakes.asgi_apps import Stepwise
+from fakes.gateway import STATUS, FakeBlobs, a_gateway, free_port
+from fakes.web import FakeWebCalls
+
+from freehold.config import Settings
+from freehold.domain.errors import Conflict, Unavailable
+from freehold.gateway.server import Gateway
+
+
+def a_component(port: int) -> Gateway:
+    return Gateway(settings=Settings.load(gateway_port=port), web_calls=FakeWebCalls(), blobs=FakeBlobs(), status=lambda: STATUS)
+
+
+class TestLife:
+    async def test_a_port_that_is_taken_says_which_setting_chooses_another(self):
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            with pytest.raises(Conflict, match=f"Port {port} on 127.0.0.1 is taken .* FREEHOLD_GATEWAY_PORT"):
+                async with a_component(port):
+                    pass
+
+    async def test_it_answers_as_soon_as_it_is_entered_and_frees_its_port_when_left(self):
+        port = free_port()
+        for _ in range(2):
+            async with a_component(port), aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz") as response:
+                assert response.status == 200
+
+    async def test_signals_stay_with_the_process_around_it(self):
+        before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+        async with a_component(free_port()):
+            assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+    async def test_an_error_of_its_block_comes_out_as_it_is(self):
+        error = Unavailable("Another component does not start.")
+        with pytest.raises(Unavailable):
+            async with a_component(free_port()):
+                raise error
+
+    async def test_responses_under_way_may_end_when_it_stops(self):
+        app, port = Stepwise(), free_port()
+        async with FakeWebCalls() as calls, aiohttp.ClientSession() as http:
+            calls.deploy("local--f", app)
+            async with Gateway(settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS):
+                response = await http.get(f"http://127.0.0.1:{port}/local--f/")
+                app.say(b"begun, ")
+                assert await response.content.readexactly(7) == b"begun, "
+                app.say(b"done")
+                app.end()
+            assert await response.read() == b"done"
+
+
+class TestOwnPages:
+    async def test_healthz_is_the_status_as_json(self):
+        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/healthz") as response:
+            assert await response.json() == STATUS
+
+    async def test_the_bare_host_shows_the_status_to_people(self):
+        async with a_gateway() as gateway, gateway.http.get(gateway.url) as response:
+            page = await response.text()
+
+        assert response.content_type == "text/html"
+        assert "4242" in page
+
+    async def test_other_paths_say_where_functions_are(self):
+        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/predict") as response:
+            answer = await response.json()
+
+        assert response.status == 404
+        assert "/predict" in answer["detail"]
+        assert "modal app list" in answer["hint"]
+
+    async def test_a_functions_host_has_its_own_healthz(self):
+        async with a_gateway() as gateway, gateway.request("local--nobody", "/healthz") as response:
+            assert response.status == 404
