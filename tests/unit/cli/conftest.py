@@ -1,4 +1,6 @@
 import socket
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +14,13 @@ def free_port():
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A home of its own, with ports that nothing uses, as the environment of the commands."""
-    monkeypatch.setenv("FREEHOLD_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FREEHOLD_CONTROL_PORT", str(free_port()))
-    monkeypatch.setenv("FREEHOLD_GATEWAY_PORT", str(free_port()))
-    return tmp_path / "home"
+def home(monkeypatch):
+    """A home of its own, with ports that nothing uses, as the environment of the commands. Short: sockets have short paths."""
+    with tempfile.TemporaryDirectory(prefix="fh-") as folder:
+        monkeypatch.setenv("FREEHOLD_HOME", f"{folder}/home")
+        monkeypatch.setenv("FREEHOLD_CONTROL_PORT", str(free_port()))
+        monkeypatch.setenv("FREEHOLD_GATEWAY_PORT", str(free_port()))
+        yield Path(folder) / "home"
 
 
 @pytest.fixture

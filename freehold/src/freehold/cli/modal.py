@@ -3,9 +3,12 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from freehold.config import Settings
 
 # Those that speak to an engine, with the help line that `freehold --help` gives them.
 COMMANDS = {
@@ -37,7 +40,7 @@ def modal(context: typer.Context) -> None:
     _become_modal(settings, [command, *context.args])
 
 
-def _require_engine(settings: Any, command: str) -> None:
+def _require_engine(settings: "Settings", command: str) -> None:
     from freehold.cli import engine, preflight
     from freehold.domain.errors import Unavailable
 
@@ -51,7 +54,7 @@ def _require_engine(settings: Any, command: str) -> None:
     typer.echo("The engine was not running, so it was started; `freehold down` ends it.", err=True)
 
 
-def _become_modal(settings: Any, arguments: list[str]) -> NoReturn:
+def _become_modal(settings: "Settings", arguments: list[str]) -> NoReturn:
     from freehold.cli.access import access
 
     environment = os.environ | {"MODAL_" + name.upper(): value for name, value in access(settings).items()}

@@ -2,9 +2,12 @@
 
 import os
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from freehold.config import Settings
 
 Host = Annotated[str | None, typer.Option(help="Address to bind.", show_default="127.0.0.1")]
 ControlPort = Annotated[int | None, typer.Option(help="Port of the control plane.", show_default="8970")]
@@ -42,7 +45,7 @@ def up(
         _up_here(settings, ready_fd)
 
 
-def _up_detached(settings: Any, flags: list[str]) -> None:
+def _up_detached(settings: "Settings", flags: list[str]) -> None:
     from freehold.cli import engine, preflight
 
     running = engine.find(settings.root)
@@ -55,7 +58,7 @@ def _up_detached(settings: Any, flags: list[str]) -> None:
     typer.echo(f"Its log: {engine.log_file(settings.root)}. `freehold down` ends it.")
 
 
-def _up_here(settings: Any, ready_fd: int | None) -> None:
+def _up_here(settings: "Settings", ready_fd: int | None) -> None:
     import uvloop
 
     from freehold.assembly import serve
