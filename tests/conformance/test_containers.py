@@ -155,6 +155,15 @@ class TestEnds:
         assert app.function("model_kind").remote() == "a small model"
 
 
+class TestCommands:
+    def test_container_list_and_logs_show_what_runs(self, app: Deployment) -> None:
+        app.function("exists").remote("/")
+        container = app.containers()[0].task_id
+
+        assert container in app.engine.modal("container", "list", "--json").succeeded().output
+        app.engine.modal("container", "logs", container).succeeded()
+
+
 def _is_refused(engine: Engine, metadata: dict[str, str]) -> bool:
     try:
         engine.call("ContainerHello", Empty(), metadata=metadata)

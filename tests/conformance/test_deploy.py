@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import modal
 import pytest
+from modal_proto import api_pb2
 
 from conformance.deployment import Deployment, deploy, deployed, versioned
 from conformance.engine import APPS, Engine
@@ -68,6 +69,32 @@ def test_app_logs_follows_what_is_being_printed(app: Deployment) -> None:
         following.line("version 1 answers", within=30)
     finally:
         following.end()
+
+
+def test_app_logs_can_be_bounded(app: Deployment) -> None:
+    list(app.function("version").map([0] * 5))
+    eventually(lambda: app.logs().count("version 1 answers") == 5, within=20, what="Five lines in the log")
+
+    bounded = app.engine.modal("app", "logs", "--since", "10m", "--tail", "2", app.app_id).succeeded()
+
+    assert bounded.output.count("version 1 answers") == 2
+
+
+def test_app_info_names_its_functions(app: Deployment) -> None:
+    info = json.loads(app.engine.modal("app", "info", "--json", "deploy").succeeded().output)
+
+    assert info["app_id"] == app.app_id
+    assert list(info["functions"]) == ["version"]
+
+
+def test_tags_stay_with_the_app(app: Deployment) -> None:
+    modal.App.lookup("deploy").set_tags({"team": "fruit"})
+
+    assert modal.App.lookup("deploy").get_tags() == {"team": "fruit"}
+
+
+def test_older_clients_find_an_app_in_their_way(app: Deployment) -> None:
+    assert app.engine.call("AppLookup", api_pb2.AppLookupRequest(app_name="deploy")).app_id == app.app_id
 
 
 def test_a_stopped_app_is_gone_with_its_containers(app: Deployment) -> None:

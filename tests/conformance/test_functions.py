@@ -54,6 +54,9 @@ class TestRemote:
         assert time.monotonic() - started < 30
         assert app.function("sleep").remote(0) == 0, "the next call works"
 
+    def test_retries_hide_what_passes(self, app: Deployment) -> None:
+        assert app.function("third_time_lucky").remote() == 3
+
 
 class TestMap:
     def test_results_come_in_the_order_of_the_inputs(self, app: Deployment) -> None:
@@ -115,6 +118,12 @@ class TestSpawn:
         calls = [app.function("square").spawn(x) for x in (1, 2, 3)]
 
         assert list(modal.FunctionCall.gather(*calls)) == [1, 4, 9]
+
+    def test_a_spawned_map_is_read_by_position(self, app: Deployment) -> None:
+        call = app.function("square").experimental_spawn_map([3, 4, 5])
+
+        assert modal.FunctionCall.from_id(call.object_id).num_inputs() == 3
+        assert [call.get(timeout=30, index=position) for position in range(3)] == [9, 16, 25]
 
     def test_an_error_waits_for_its_reader(self, app: Deployment) -> None:
         call = app.function("invert").spawn(0)

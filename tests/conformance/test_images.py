@@ -91,6 +91,11 @@ class TestCache:
         with deployed(engine, versioned("one_image.py", tmp_path, COMMAND="echo another > /stamp")) as app:
             assert app.function("stamp").remote() == "another"
 
+    def test_an_image_that_is_built_is_found_by_its_id(self, app: Deployment) -> None:
+        image = modal.Image.debian_slim().build(modal.App.lookup(app.name))
+
+        assert modal.Image.from_id(image.object_id).hydrate().object_id == image.object_id
+
 
 class TestFailures:
     def test_a_failing_step_fails_the_deploy_with_its_log(self, engine: Engine, tmp_path) -> None:

@@ -70,6 +70,23 @@ def test_a_single_use_container_is_used_once(app: Deployment) -> None:
     assert len(set(used)) == 3
 
 
+def test_the_current_numbers_can_be_asked_for(app: Deployment) -> None:
+    call = app.function("at_most_two").spawn(4)
+
+    eventually(lambda: app.function("at_most_two").get_current_stats().num_running_inputs == 1, within=20, what="One input that is running")
+
+    assert call.get(timeout=30)
+
+
+def test_the_settings_can_be_changed_while_it_runs(engine: Engine) -> None:
+    with deployed(engine, "warm.py", name="warm-no-more") as app:
+        eventually(app.containers, within=30, what="The container that min_containers asks for")
+
+        app.function("always_there").update_autoscaler(min_containers=0)
+
+        eventually(lambda: not app.containers(), within=20, what="No container after the window of 2 s")
+
+
 def test_min_containers_are_there_before_the_first_call(engine: Engine) -> None:
     with deployed(engine, "warm.py") as app:
         [task] = eventually(app.containers, within=30, what="A container that nobody asked for")

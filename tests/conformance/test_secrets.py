@@ -55,6 +55,17 @@ def test_the_commands_create_list_and_delete(engine: Engine) -> None:
     assert "short-lived" not in _names(engine)
 
 
+def test_a_secret_can_be_changed(engine: Engine) -> None:
+    engine.modal("secret", "create", "--force", "changing", "A=1", "B=2").succeeded()
+
+    modal.Secret.from_name("changing").update({"B": "3"})
+
+    with pytest.raises(modal.exception.NotFoundError):
+        modal.Secret.from_name("changing", required_keys=["C"]).hydrate()
+    modal.Secret.from_name("changing", required_keys=["A", "B"]).hydrate()
+    engine.modal("secret", "delete", "--yes", "changing").succeeded()
+
+
 def test_a_secret_that_is_not_there_stops_the_deploy_by_name(engine: Engine, tmp_path) -> None:
     script = versioned("secrets_app.py", tmp_path)
     script.write_text(script.read_text().replace('"conformance"', '"nobody-made-this"'))

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -75,6 +76,18 @@ def count_and_fall(n: int) -> Iterator[int]:
     yield from range(1, n + 1)
     message = f"fell at {n}"
     raise RuntimeError(message)
+
+
+tries = itertools.count(1)
+
+
+@app.function(max_containers=1, retries=modal.Retries(max_retries=3, initial_delay=0.0))
+def third_time_lucky() -> int:
+    attempt = next(tries)
+    if attempt < 3:
+        message = f"try {attempt}"
+        raise RuntimeError(message)
+    return attempt
 
 
 @app.function(timeout=2)
