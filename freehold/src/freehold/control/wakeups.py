@@ -9,7 +9,9 @@ class Wakeup:
     Read `generation`, look at the state, then `wait(generation)`: a hint between the look and the wait is not lost.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, also: "Wakeup | None" = None) -> None:
+        """Whoever waits for `also` is woken too: what changes here concerns them."""
+        self._also = also
         self._generation = 0
         self._changed: asyncio.Future[None] | None = None
 
@@ -22,6 +24,8 @@ class Wakeup:
         changed, self._changed = self._changed, None
         if changed is not None and not changed.done():
             changed.set_result(None)
+        if self._also is not None:
+            self._also.notify()
 
     async def wait(self, generation: int, timeout: float) -> bool:
         """True as soon as there was a hint after `generation`; False after `timeout` seconds without one."""

@@ -27,11 +27,11 @@ _PAGE = 1000  # outputs in one answer
 
 
 class Calls:
-    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, changed: Wakeup, max_queued_inputs: int) -> None:
+    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, demand: Wakeup, max_queued_inputs: int) -> None:
         self._store = store
         self._tasks = tasks
         self._clock = clock
-        self._changed = changed
+        self._demand = demand
         self._max_queued = max_queued_inputs
         self._calls: dict[CallId, LiveCall] = {}
         self._inputs: dict[InputId, LiveInput] = {}
@@ -74,9 +74,8 @@ class Calls:
             raise ResourceExhausted(msg)
         if call.is_durable and fresh:
             await self._write(fresh)
-        for live in fresh:
-            self._admit(live)
-        self._changed.notify()
+        if not all([self._admit(live) for live in fresh]):  # a list: each is admitted, whatever the others need
+            self._demand.notify()
         return [*known, *fresh]
 
     async def retry(self, input_id: InputId, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
@@ -270,11 +269,12 @@ class Calls:
                 ]
             )
 
-    def _admit(self, live: LiveInput) -> None:
+    def _admit(self, live: LiveInput) -> bool:
+        """Whether a task that waits already will take it."""
         live.call.inputs[live.idx] = live
         live.call.unfinished += 1
         self._inputs[live.id] = live
-        self.pool(live.call.function_id, live.call.record.app_id).add(live)
+        return self.pool(live.call.function_id, live.call.record.app_id).add(live)
 
     def _requeue(self, live: LiveInput) -> None:
         self._leave_task(live)
@@ -282,7 +282,7 @@ class Calls:
         live.queued_at = self._clock.monotonic()
         live.call.data_out.closed = False
         self.pool(live.call.function_id, live.call.record.app_id).add(live, first=True)
-        self._changed.notify()
+        self._demand.notify()
 
     def _leave_task(self, live: LiveInput) -> None:
         if not live.is_running:

@@ -35,13 +35,13 @@ class LiveFunction:
 
 class Functions:
     def __init__(
-        self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, changed: Wakeup, max_inline_bytes: int
+        self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, demand: Wakeup, max_inline_bytes: int
     ) -> None:
         self._store = store
         self._routes = routes
         self._tasks = tasks
         self._clock = clock
-        self._changed = changed
+        self._demand = demand
         self._max_inline = max_inline_bytes
         self._live: dict[FunctionId, LiveFunction] = {}
         self._overrides: dict[FunctionId, AutoscalerSettings] = {}
@@ -117,7 +117,7 @@ class Functions:
             self._live[function_id] = found
             if found.spec.autoscaler.min_containers:
                 self._min_kept.add(function_id)
-                self._changed.notify()
+                self._demand.notify()
         return found
 
     def known(self, function_id: FunctionId) -> LiveFunction | None:
@@ -132,7 +132,7 @@ class Functions:
         self._overrides[live.id] = settings
         if settings.min_containers:
             self._min_kept.add(live.id)
-        self._changed.notify()
+        self._demand.notify()
 
     def wanting_tasks(self) -> frozenset[FunctionId]:
         """Functions that want tasks even without inputs."""
@@ -165,7 +165,7 @@ class Functions:
             self._tasks.forgive(function_id)
             self._overrides.pop(function_id, None)
             await self.route(app, function_id)
-        self._changed.notify()
+        self._demand.notify()
 
     async def route(self, app: App, function_id: FunctionId) -> None:
         live = await self.live(function_id)
@@ -181,7 +181,7 @@ class Functions:
             self._overrides.pop(function_id, None)
         for function_id in function_ids:
             self._routes.withdraw(function_id)
-        self._changed.notify()
+        self._demand.notify()
         return gone
 
     def handle(self, live: LiveFunction) -> api_pb2.FunctionHandleMetadata:

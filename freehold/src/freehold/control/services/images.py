@@ -36,11 +36,11 @@ class BuildOrder:
 
 
 class Images:
-    def __init__(self, *, store: Store, logs: Logs, clock: Clock, changed: Wakeup) -> None:
+    def __init__(self, *, store: Store, logs: Logs, clock: Clock, wanted: Wakeup) -> None:
         self._store = store
         self._logs = logs
         self._clock = clock
-        self._changed = changed
+        self._wanted = wanted
         self._finished = Wakeup()  # some image was built or failed
         self._orders: dict[ImageId, BuildOrder] = {}
 
@@ -64,7 +64,7 @@ class Images:
             )
             await tx.images.put(image)
         self._orders[image.id] = BuildOrder(client_version=caller.client_version, force=request.force)
-        self._changed.notify()
+        self._wanted.notify()
         return image
 
     async def get(self, image_id: ImageId) -> Image:

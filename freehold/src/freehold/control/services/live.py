@@ -99,13 +99,13 @@ class Pool:
     def __iter__(self) -> Iterator[LiveInput]:
         return iter(self._queue)
 
-    def add(self, live: LiveInput, *, first: bool = False) -> None:
-        """Queue an input; `first` for one that lost its task and has waited before."""
+    def add(self, live: LiveInput, *, first: bool = False) -> bool:
+        """Queue an input; `first` for one that lost its task and has waited before. Whether a waiting task will take it."""
         if first:
             self._queue.appendleft(live)
         else:
             self._queue.append(live)
-        self._wake_one()
+        return self._wake_one()
 
     def remove(self, live: LiveInput) -> None:
         self._queue.remove(live)
@@ -144,12 +144,13 @@ class Pool:
             self._claims.remove(claim)
             _settle(claim.ready)
 
-    def _wake_one(self) -> None:
+    def _wake_one(self) -> bool:
         while self._claims:
             claim = self._claims.popleft()
             if not claim.ready.done():
                 _settle(claim.ready)
-                return
+                return True
+        return False
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

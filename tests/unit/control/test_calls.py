@@ -1,0 +1,253 @@
+"""Calls from put to result, with the memory store and no container: the tests play the tasks."""
+
+import asyncio
+
+import pytest
+from modal_proto import api_pb2
+
+from freehold.control.services.calls import Calls
+from freehold.control.services.claims import Claims
+from freehold.control.services.journal import Journal
+from freehold.control.services.tasks import Tasks
+from freehold.control.wakeups import Wakeup
+from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.clock import SystemClock
+from freehold.domain.errors import NotFound, ResourceExhausted
+from freehold.domain.functions import Function
+from freehold.domain.ids import AppId, DefinitionId, new_function_id
+from freehold.domain.tasks import ExitKind, TaskExit, TaskState
+from freehold.store.memory import MemoryStore
+
+R = api_pb2.GenericResult
+
+
+class World:
+    """One function, its calls and its tasks."""
+
+    def __init__(self, **settings):
+        clock = SystemClock()
+        self.store = MemoryStore()
+        self.demand = Wakeup()
+        self.tasks = Tasks(clock=clock, journal=Journal(store=self.store, clock=clock), changed=Wakeup(also=self.demand))
+        limits = {"max_queued_inputs": 1000, **settings}
+        self.calls = Calls(store=self.store, tasks=self.tasks, clock=clock, demand=self.demand, **limits)
+        self.tasks.report_ends_to(self.calls)
+        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock)
+        self.function = Function(id=new_function_id(), app_id=AppId("ap-x"), tag="f")
+
+    async def call(self, *, kind=CallKind.UNARY, invocation=Invocation.SYNC, inputs=1):
+        call = await self.calls.create(self.function, kind=kind, invocation=invocation)
+        await self.calls.put_inputs(call.id, [an_item(i) for i in range(inputs)])
+        return call
+
+    def a_task(self):
+        return self.tasks.create(self.function, DefinitionId("de-1"), "test")
+
+    async def claim(self, task, **batch):
+        async with asyncio.timeout(5):
+            return list((await self.claims.claim(task.id, **batch)).inputs)
+
+    async def answer(self, task, item, data=b"result", status=R.GENERIC_STATUS_SUCCESS):
+        output = api_pb2.FunctionPutOutputsItem(
+            input_id=item.input_id, retry_count=item.retry_count, result=R(status=status, data=data)
+        )
+        await self.claims.put_outputs(task.id, [output])
+
+    async def outputs(self, call, **request):
+        async with asyncio.timeout(5):
+            return await self.calls.outputs(api_pb2.FunctionGetOutputsRequest(function_call_id=call.id, **request))
+
+
+def an_item(idx, args=b"args"):
+    return api_pb2.FunctionPutInputsItem(idx=idx, input=api_pb2.FunctionInput(args=args))
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+class TestOneCall:
+    async def test_a_result_reaches_the_reader_that_waits_for_it(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(world.outputs(call, start_idx=0, end_idx=0, timeout=5))
+            group.create_task(world.answer(task, item))
+        (output,) = reading.result().outputs
+        assert output.result.data == b"result"
+        assert reading.result().num_unfinished_inputs == 0
+
+    async def test_a_task_that_waits_gets_the_input_when_it_comes(self, world):
+        task = world.a_task()
+        async with asyncio.TaskGroup() as group:
+            claiming = group.create_task(world.claim(task))
+            await asyncio.sleep(0)
+            group.create_task(world.call())
+        assert len(claiming.result()) == 1
+        assert world.tasks.get(task.id).state is TaskState.READY
+
+    async def test_nothing_yet_is_an_empty_answer_with_one_unfinished_input(self, world):
+        response = await world.outputs(await world.call(), start_idx=0, end_idx=0, timeout=0)
+        assert not response.outputs
+        assert response.num_unfinished_inputs == 1
+
+    async def test_a_read_call_is_forgotten(self, world):
+        call, task = await world.call(), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        await world.outputs(call, start_idx=0, end_idx=0, clear_on_success=True)
+        with pytest.raises(NotFound, match="Call the function again"):
+            await world.outputs(call, start_idx=0, end_idx=0)
+
+    async def test_a_second_answer_changes_nothing(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        await world.answer(task, item, b"first")
+        await world.answer(task, item, b"second")
+        (output,) = (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.data == b"first"
+
+    async def test_an_answer_from_a_task_that_does_not_hold_the_input_is_ignored(self, world):
+        call, holder, other = await world.call(), world.a_task(), world.a_task()
+        (item,) = await world.claim(holder)
+        await world.answer(other, item)
+        assert not (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+
+    async def test_the_same_index_sent_twice_is_one_input(self, world):
+        call = await world.call()
+        (again,) = await world.calls.put_inputs(call.id, [an_item(0)])
+        assert again.id == call.inputs[0].id
+        assert len(world.calls.find_pool(world.function.id)) == 1
+
+    async def test_a_retried_input_runs_again_under_the_next_attempt(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        await world.answer(task, item, b"no", R.GENERIC_STATUS_FAILURE)
+        await world.calls.retry(item.input_id, item.input, 0)
+        (again,) = await world.claim(task)
+        await world.answer(task, again, b"yes")
+        (output,) = (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert (again.retry_count, output.result.data) == (1, b"yes")
+
+
+class TestMaps:
+    async def test_the_reader_moves_along_in_order_of_completion(self, world):
+        call, task = await world.call(kind=CallKind.MAP, inputs=3), world.a_task()
+        items = [(await world.claim(task))[0] for _ in range(3)]
+        await world.answer(task, items[2], b"2")
+        first = await world.outputs(call, timeout=1)
+        await world.answer(task, items[0], b"0")
+        await world.answer(task, items[1], b"1")
+        second = await world.outputs(call, last_entry_id=first.last_entry_id, timeout=1)
+        assert [item.idx for item in first.outputs] == [2]
+        assert [item.idx for item in second.outputs] == [0, 1]
+
+    async def test_more_inputs_than_the_bound_are_refused_and_none_is_kept(self):
+        world = World(max_queued_inputs=2)
+        call = await world.calls.create(world.function, kind=CallKind.MAP, invocation=Invocation.SYNC)
+        with pytest.raises(ResourceExhausted, match="FREEHOLD_MAX_QUEUED_INPUTS"):
+            await world.calls.put_inputs(call.id, [an_item(i) for i in range(3)])
+        assert call.unfinished == 0
+
+
+class TestBatches:
+    async def test_a_batch_takes_what_waits_in_order_up_to_its_size(self, world):
+        await world.call(kind=CallKind.MAP, inputs=5)
+        items = await world.claim(world.a_task(), batch=3, linger=5.0)
+        assert [item.function_map_idx for item in items] == [0, 1, 2]
+
+    async def test_a_batch_that_does_not_fill_closes_when_its_first_input_has_waited_enough(self, world):
+        await world.call(kind=CallKind.MAP, inputs=2)
+        items = await world.claim(world.a_task(), batch=10, linger=0.02)
+        assert len(items) == 2
+
+
+class TestEnds:
+    async def test_a_lost_task_gives_its_inputs_back_to_the_front(self, world):
+        call, task = await world.call(kind=CallKind.MAP, inputs=2), world.a_task()
+        (item,) = await world.claim(task)
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.LOST))
+        (again,) = await world.claim(world.a_task())
+        assert again.input_id == item.input_id
+        assert call.unfinished == 2
+
+    async def test_a_crash_fails_the_input_with_the_last_output(self, world):
+        call, task = await world.call(), world.a_task()
+        await world.claim(task)
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.CRASHED, code=11, detail="boom"))
+        (output,) = (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.status == R.GENERIC_STATUS_FAILURE
+        assert "boom" in output.result.exception
+
+    async def test_a_task_that_dies_before_it_is_ready_fails_who_waits_and_pauses_the_function(self, world):
+        call, task = await world.call(), world.a_task()
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.CRASHED, code=1, detail="ImportError: nope"))
+        (output,) = (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.status == R.GENERIC_STATUS_INIT_FAILURE
+        assert "ImportError: nope" in output.result.exception
+        assert not world.tasks.may_start(world.function.id)
+
+    async def test_what_the_code_said_before_it_gave_up_reaches_the_callers(self, world):
+        call, task = await world.call(), world.a_task()
+        await world.claims.fail_start(task.id, R(status=R.GENERIC_STATUS_FAILURE, data=b"pickled exception"))
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
+        (output,) = (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.data == b"pickled exception"
+
+    async def test_a_draining_task_is_told_to_leave_and_gets_no_input(self, world):
+        task = world.a_task()
+        async with asyncio.TaskGroup() as group:
+            claiming = group.create_task(world.claim(task))
+            await asyncio.sleep(0)
+            world.tasks.drain(task, "test")
+            world.claims.dismiss(task)
+        assert [item.kill_switch for item in claiming.result()] == [True]
+
+    async def test_the_token_of_an_ended_task_is_refused(self, world):
+        task = world.a_task()
+        assert world.tasks.accepts_task(task.id, task.token)
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
+        assert not world.tasks.accepts_task(task.id, task.token)
+
+
+class TestCancellation:
+    async def test_queued_inputs_never_start(self, world):
+        call = await world.call(kind=CallKind.MAP, inputs=3)
+        await world.calls.cancel(call.id)
+        assert len(world.calls.find_pool(world.function.id)) == 0
+        assert {item.result.status for item in call.outputs} == {R.GENERIC_STATUS_TERMINATED}
+
+    async def test_the_task_of_a_running_input_learns_of_it_with_its_heartbeat(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+            beat = group.create_task(world.claims.heartbeat(task.id))
+            await asyncio.sleep(0)
+            group.create_task(world.calls.cancel(call.id))
+        assert list(beat.result().cancel_input_event.input_ids) == [item.input_id]
+
+
+class TestDurability:
+    async def test_an_asynchronous_input_is_on_disk_when_it_is_accepted(self, world):
+        call = await world.call(invocation=Invocation.ASYNC)
+        async with world.store.transaction() as tx:
+            (stored,) = await tx.calls.inputs(call.id)
+        assert stored.result is None
+
+    async def test_unfinished_calls_are_queued_again_by_the_next_engine(self, world):
+        call = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=2)
+        task = world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        reborn = World()
+        reborn.calls._store = world.store
+        assert await reborn.calls.restore() == 1
+        (item,) = await reborn.claim(reborn.tasks.create(world.function, DefinitionId("de-1"), "test"))
+        assert item.function_call_id == call.id
+
+    async def test_a_finished_result_is_read_from_disk_by_the_next_engine(self, world):
+        call, task = await world.call(invocation=Invocation.ASYNC), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        reborn = World()
+        reborn.calls._store = world.store
+        (output,) = (await reborn.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.data == b"result"
