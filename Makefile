@@ -21,6 +21,7 @@ check: setup ## Format, lint, types, import contracts, generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python scripts/rpc_coverage.py --check
 
 fix: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format $(wildcard $(CODE))
@@ -43,6 +44,7 @@ bench: setup ## Latency and throughput, as a table and in build/bench.json
 
 docs: setup ## Generate the reference pages
 	@$(BIN)/python scripts/generate_docs.py
+	@$(BIN)/python scripts/rpc_coverage.py
 
 lock: setup ## Bring requirements.lock up to date with the pyproject files
 	$(BIN)/uv pip compile --quiet freehold/pyproject.toml --group dev --group examples --universal --python-version 3.11 \

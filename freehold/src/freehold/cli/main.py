@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import typer
 
 from freehold.cli.config import config
+from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
 from freehold.cli.modal import COMMANDS, modal
@@ -21,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, login, config, version):
+for own in (up, down, status, doctor, login, config, version):
     app.command()(own)
 for name, line in COMMANDS.items():
     app.command(
