@@ -11,7 +11,8 @@ from conformance.engine import Engine
 from conformance.leftovers import traces
 
 CHECKOUT = Path(__file__).parents[2]
-HOME = Path(os.environ.pop("FREEHOLD_TEST_HOME", CHECKOUT / "build" / "conformance-home")).absolute()  # no setting: the engine would refuse it
+# Taken out of the environment: it is no setting, and the engine would refuse it.
+HOME = Path(os.environ.pop("FREEHOLD_TEST_HOME", CHECKOUT / "build" / "conformance-home")).absolute()
 
 # Small enough that a test may reach it, large enough for what tests run.
 SETTINGS = {"pids_limit": "512"}
