@@ -171,9 +171,11 @@ def _await_ready(ready: int, process: subprocess.Popen[bytes], log: Path, beginn
     readable, _, _ = select.select([ready], [], [], START_SECONDS)
     if not readable:
         process.kill()
+        process.wait()
         msg = f"The engine did not answer within {START_SECONDS:.0f} s, so it was ended. The end of {log}:\n{tail(log, beginning)}"
         raise DeadlineExceeded(msg)
     if not os.read(ready, 1):
+        process.wait(STOP_SECONDS)  # it has closed its end of the pipe, so it is ending
         msg = f"The engine ended while it started. The end of {log}:\n{tail(log, beginning)}"
         raise Unavailable(msg)
 
