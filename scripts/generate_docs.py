@@ -75,7 +75,8 @@ def _is_current(name: str, text: str) -> bool:
 
 
 def _setting_row(name: str, field: FieldInfo) -> str:
-    return f"| `{name}` | `{name_in_environment(name)}` | `{_default(field.default)}` | {field.description} |"
+    in_file = "" if name == "home" else f"`{name}`"
+    return f"| {in_file} | `{name_in_environment(name)}` | `{_default(field.default)}` | {field.description} |"
 
 
 def _default(value: Any) -> str:

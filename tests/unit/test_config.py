@@ -77,6 +77,12 @@ class TestWhatIsWrong:
         with pytest.raises(InvalidRequest, match=rf"control_port \(FREEHOLD_CONTROL_PORT\) cannot be '{value}': input should be"):
             Settings.load()
 
+    def test_the_file_cannot_move_the_home_that_it_lies_in(self, home):
+        write(home, 'home = "/elsewhere"\n')
+
+        with pytest.raises(InvalidRequest, match="Set FREEHOLD_HOME instead"):
+            Settings.load()
+
     def test_a_file_that_is_no_toml_says_where(self, home):
         write(home, "control_port = \n")
 

@@ -20,6 +20,15 @@ _PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
 
 
+class _ConfigFile(TomlConfigSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        if "home" in values:
+            msg = "The configuration file is found by the home, so it cannot move it. Set FREEHOLD_HOME instead."
+            raise InvalidRequest(msg)
+        return values
+
+
 class Settings(BaseSettings):
     """The engine's settings; frozen. `FREEHOLD_HOME` holds all state of one engine."""
 
@@ -67,7 +76,7 @@ class Settings(BaseSettings):
         """Flags (init arguments) win over the environment, the environment over the file."""
         del dotenv_settings, file_secret_settings
         home = init_settings().get("home") or env_settings().get("home") or settings_cls.model_fields["home"].default
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, file_in(Path(home)))
+        return init_settings, env_settings, _ConfigFile(settings_cls, file_in(Path(home)))
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
