@@ -1,5 +1,6 @@
 """ASGI applications that stand for users' containers."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -66,20 +67,20 @@ class Stepwise:
     """Sends one chunk each time the test says so; `client_left` is set by `http.disconnect`."""
 
     def __init__(self) -> None:
-        self._steps, self._said = anyio.create_memory_object_stream[bytes](10)
+        self._said: asyncio.Queue[bytes | None] = asyncio.Queue()
         self.client_left = anyio.Event()
 
     def say(self, chunk: bytes) -> None:
-        self._steps.send_nowait(chunk)
+        self._said.put_nowait(chunk)
 
     def end(self) -> None:
-        self._steps.close()
+        self._said.put_nowait(None)
 
     async def __call__(self, scope, receive, send):
         await start(send, content_type="text/event-stream")
         async with anyio.create_task_group() as group:
             group.start_soon(self._listen, receive)
-            async for chunk in self._said:
+            while (chunk := await self._said.get()) is not None:
                 await body(send, chunk)
             await body(send, b"", more=False)
             group.cancel_scope.cancel()
@@ -95,7 +96,7 @@ class Upload:
     """Takes the request apart, one message at a time, and tells each one's size."""
 
     def __init__(self) -> None:
-        self._sizes, self.sizes = anyio.create_memory_object_stream[int](10_000)
+        self.sizes: asyncio.Queue[int] = asyncio.Queue()
 
     async def __call__(self, scope, receive, send):
         total, more = 0, True
@@ -104,6 +105,6 @@ class Upload:
             if message["type"] == "http.disconnect":
                 return
             total, more = total + len(message["body"]), message["more_body"]
-            self._sizes.send_nowait(len(message["body"]))
+            self.sizes.put_nowait(len(message["body"]))
         await start(send, content_type="application/json")
         await body(send, json.dumps(total).encode(), more=False)

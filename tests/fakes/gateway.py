@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import anyio
 from fakes.web import FakeWebCalls
+from starlette.requests import ClientDisconnect
 
 from freehold.config import Settings
 from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
@@ -26,10 +28,15 @@ class FakeBlobs:
 
     folder: Path = Path()
     chunk_sizes: list[int] = field(default_factory=list)
+    interrupted: anyio.Event = field(default_factory=anyio.Event)
 
     async def receive(self, token: str, chunks: AsyncIterator[bytes], content_md5: str | None) -> str:
         self._check(token)
-        parts = [chunk async for chunk in chunks]
+        try:
+            parts = [chunk async for chunk in chunks]
+        except ClientDisconnect:
+            self.interrupted.set()
+            raise
         self.chunk_sizes = [len(part) for part in parts]
         data = b"".join(parts)
         md5 = hashlib.md5(data)

@@ -50,6 +50,8 @@ class FakeWebCalls:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._stack.aclose()
+        for call in self.calls:
+            call.close()
 
     async def target_of_label(self, label: str) -> WebTarget:
         if label not in self._deployed:
@@ -100,6 +102,10 @@ class FakeWebCall:
     async def cancel(self) -> None:
         self.is_cancelled = True
         self._container.cancel()
+
+    def close(self) -> None:
+        self._to_app.close()
+        self._from_app.close()
 
     async def run(self) -> None:
         with self._app_inbox, self._app_outbox, self._container:

@@ -1,12 +1,14 @@
 """Blob links, used by plain HTTP and by the client's own upload and download code."""
 
+import asyncio
 import base64
 import hashlib
 import os
 from io import BytesIO
 
+import anyio
 import pytest
-from fakes.gateway import FakeBlobs, a_gateway
+from fakes.gateway import DEADLINE, FakeBlobs, a_gateway
 from modal._utils.blob_utils import ClientSessionRegistry, _download_from_url, _upload_to_s3_url
 from modal._utils.bytes_io_segment_payload import BytesIOSegmentPayload
 
@@ -69,10 +71,21 @@ class TestDownload:
 
 
 class TestRefusals:
+    async def test_an_upload_that_breaks_off_is_not_taken_for_a_whole_blob(self, blobs):
+        async with a_gateway(blobs=blobs) as gateway:
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+            writer.write(b"PUT /_freehold/blobs/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n012")
+            await writer.drain()
+            writer.close()
+
+            with anyio.fail_after(DEADLINE):
+                await blobs.interrupted.wait()
+        assert not (blobs.folder / "token").exists()
+
     @pytest.mark.parametrize("method", ["GET", "PUT"])
     async def test_a_forged_link_is_forbidden(self, blobs, method):
         async with a_gateway(blobs=blobs) as gateway:
-            response = await gateway.http.request(method, f"{gateway.url}/_freehold/blobs/forged", data=CONTENT)
+            response = await gateway.http.request(method, f"{gateway.url}/_freehold/blobs/forged", data=BytesIO(CONTENT))
 
             assert response.status == 403
             assert "expired" in (await response.json())["detail"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from io import BytesIO
 
 import aiohttp
 import anyio
@@ -204,7 +205,7 @@ class TestStreaming:
 
         async def parts() -> AsyncIterator[bytes]:
             yield b"first"
-            assert await app.sizes.receive() == len(b"first")
+            assert await app.sizes.get() == len(b"first")
             yield b"second"
 
         async with a_gateway() as gateway:
@@ -219,7 +220,7 @@ class TestStreaming:
             reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
 
             writer.write(f"PUT / HTTP/1.1\r\nHost: {LABEL}.localhost\r\nContent-Length: 4\r\nConnection: close\r\n\r\n".encode())
-            assert await app.sizes.receive() == 0
+            assert await app.sizes.get() == 0
             writer.write(b"late")
 
             assert (await reader.read()).endswith(b"1\r\n4\r\n0\r\n\r\n")
@@ -230,7 +231,7 @@ class TestStreaming:
         async with a_gateway() as gateway:
             gateway.calls.deploy(LABEL, app)
 
-            assert await seen(gateway, method="PUT", data=bytes(size)) == size
+            assert await seen(gateway, method="PUT", data=BytesIO(bytes(size))) == size
             call = gateway.calls.calls[0]
 
         assert max(len(message["body"]) for message in call.received) <= MAX_CHUNK_BYTES
@@ -277,7 +278,7 @@ class TestStreaming:
         async with a_gateway() as gateway:
             gateway.calls.deploy(LABEL, app)
 
-            async with gateway.request(LABEL, method="PUT", data=bytes(4 * MAX_CHUNK_BYTES)) as response:
+            async with gateway.request(LABEL, method="PUT", data=BytesIO(bytes(4 * MAX_CHUNK_BYTES))) as response:
                 assert (response.status, await response.text()) == (413, "too much")
 
     async def test_many_requests_at_once_are_each_answered_with_their_own(self):

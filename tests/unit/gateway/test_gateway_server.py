@@ -4,13 +4,15 @@ import signal
 import socket
 
 import aiohttp
+import anyio
 import pytest
-from fakes.asgi_apps import Stepwise
+from fakes.asgi_apps import Stepwise, silent
 from fakes.gateway import STATUS, FakeBlobs, a_gateway, free_port
 from fakes.web import FakeWebCalls
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, Unavailable
+from freehold.gateway import server
 from freehold.gateway.server import Gateway
 
 
@@ -54,6 +56,17 @@ class TestLife:
                 app.say(b"done")
                 app.end()
             assert await response.read() == b"done"
+
+    async def test_requests_that_outlive_the_grace_are_cancelled_before_it_is_gone(self, monkeypatch):
+        monkeypatch.setattr(server, "_GRACE_SECONDS", 0)
+        port = free_port()
+        async with FakeWebCalls() as calls, aiohttp.ClientSession() as http, anyio.create_task_group() as callers:
+            calls.deploy("local--f", silent)
+            async with Gateway(settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS):
+                callers.start_soon(http.get, f"http://127.0.0.1:{port}/local--f/")
+                call = await calls.first()
+            assert call.is_cancelled
+            callers.cancel_scope.cancel()
 
 
 class TestOwnPages:

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
 
-from freehold.domain.functions import WebTarget as WebTarget
+from freehold.domain.functions import WebTarget
 from freehold.domain.ids import CallId
 
 AsgiMessage = Mapping[str, Any]

@@ -1,5 +1,6 @@
 """The gateway as a component: binds its port, serves until its block ends, and leaves signals to the process around it."""
 
+import asyncio
 import contextlib
 import errno
 import socket
@@ -21,6 +22,7 @@ from freehold.gateway.ports import WebCalls
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75  # longer than the idle limit of common clients and proxies, so that they close first
 _GRACE_SECONDS = 5  # for responses under way when the engine stops
+_FAREWELL_SECONDS = 5  # for telling the containers of those that did not make it
 
 
 class Gateway:
@@ -70,6 +72,12 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._ready.started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Uvicorn cancels what outlives the grace and does not wait for it; the control plane must hear of it before it stops too."""
+        await super().shutdown(sockets)
+        if cancelled := set(self.server_state.tasks):
+            await asyncio.wait(cancelled, timeout=_FAREWELL_SECONDS)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
