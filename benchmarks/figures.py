@@ -1,0 +1,67 @@
+"""Figures: what was measured, what stands beside it, and how both are shown."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value. `beside` is what it is compared with: a goal, or another server in the same run."""
+
+    value: float
+    unit: str
+    beside: float | None = None
+    whose: str = ""  # what `beside` is, in words
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.beside is None else self.value / self.beside
+
+
+Figures = Mapping[str, Figure]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The nearest-rank percentile: a value that was really measured."""
+    return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
+
+
+def write(figures: Figures, path: Path) -> None:
+    content = {
+        name: {"value": round(figure.value, 3), "unit": figure.unit, "beside": figure.beside, "ratio": _rounded(figure.ratio)}
+        for name, figure in figures.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def show(figures: Figures) -> None:
+    table = Table("figure", "value", "unit", "beside", "ratio", title="Measured")
+    for name, figure in figures.items():
+        beside = "" if figure.beside is None else f"{figure.beside:,.2f} ({figure.whose})"
+        table.add_row(name, f"{figure.value:,.2f}", figure.unit, beside, "" if figure.ratio is None else f"{figure.ratio:.2f}")
+    _print(table)
+
+
+def show_phases(phases: Mapping[str, Mapping[str, float]]) -> None:
+    """Where the milliseconds of a cold start go, a row for each kind."""
+    names = list(next(iter(phases.values())))
+    table = Table("cold start, ms", *names, title="Phases (median of each)")
+    for kind, parts in phases.items():
+        table.add_row(kind, *(f"{parts[name]:,.0f}" for name in names))
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    console = Console()
+    console.print(table, width=max(console.width, 110))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
