@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -11,11 +12,12 @@ from conformance.engine import APPS, Engine
 
 
 @pytest.fixture
-def idle(tmp_path: Path) -> Iterator[Engine]:
-    """An engine that is not running, and is not after the test."""
-    engine = Engine(tmp_path / "home")
-    yield engine
-    engine.freehold("down")
+def idle() -> Iterator[Engine]:
+    """An engine that is not running, and is not after the test. Its sockets need a home with a short path."""
+    with TemporaryDirectory(prefix="fh-") as folder:
+        engine = Engine(Path(folder) / "home")
+        yield engine
+        engine.freehold("down")
 
 
 def test_up_detached_returns_when_the_engine_answers(idle: Engine) -> None:

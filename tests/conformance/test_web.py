@@ -137,11 +137,11 @@ async def test_a_wsgi_app_is_served(app: Deployment, site) -> None:
 
 class TestAddresses:
     async def test_the_path_form_needs_no_name_to_be_resolved(self, app: Deployment, site) -> None:
-        async with site.get(f"{app.engine.gateway_url}/_/web-hello/", params={"name": "Eve"}) as response:
+        async with site.get(f"{app.engine.gateway_url}/local--web-hello/", params={"name": "Eve"}) as response:
             assert await response.json() == {"hello": "Eve"}
 
     async def test_the_path_form_keeps_the_rest_of_the_path(self, app: Deployment, site) -> None:
-        async with site.get(f"{app.engine.gateway_url}/_/web-asgi/scope?x=1") as response:
+        async with site.get(f"{app.engine.gateway_url}/local--web-asgi/scope?x=1") as response:
             assert (await response.json(content_type=None))["query"] == "x=1"
 
     async def test_an_app_that_is_not_there_is_a_clear_404(self, app: Deployment, site) -> None:
