@@ -1,7 +1,9 @@
 """Files that clients name: their paths inside containers and the digests that stand for their content."""
 
+import hashlib
 import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,3 +60,32 @@ def checked_container_path(path: str) -> str:
         msg = "A file in a mount needs a name: the path is '/'."
         raise InvalidRequest(msg)
     return normal
+
+
+def file_tree(files: Iterable[TreeFile]) -> FileTree:
+    """The files as a tree, in order of path. Refuses two contents for one path, and a file where a folder must be."""
+    by_path: dict[str, TreeFile] = {}
+    for file in files:
+        if by_path.setdefault(file.path, file) != file:
+            msg = f"Two different files have the path {file.path!r}. Leave one of them out."
+            raise InvalidRequest(msg)
+    ordered = tuple(by_path[path] for path in sorted(by_path))
+    for file in ordered:
+        _check_parents(file.path, by_path)
+    return FileTree(id=_tree_id(ordered), files=ordered)
+
+
+def _check_parents(path: str, by_path: dict[str, TreeFile]) -> None:
+    parent = posixpath.dirname(path)
+    while parent != "/":
+        if parent in by_path:
+            msg = f"{parent!r} is a file, so there can be no {path!r} below it. Leave one of them out."
+            raise InvalidRequest(msg)
+        parent = posixpath.dirname(parent)
+
+
+def _tree_id(files: tuple[TreeFile, ...]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.digest} {file.mode:o} {file.path}\0".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

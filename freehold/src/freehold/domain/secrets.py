@@ -9,6 +9,7 @@ from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import SecretId
 
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LONGEST_VALUE = 120_000  # Linux starts no program with an `name=value` of 128 KiB or more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,5 +32,8 @@ def checked_env(env: Mapping[str, str]) -> Mapping[str, str]:
             raise InvalidRequest(msg)
         if "\0" in value:
             msg = f"The value of {key} contains a NUL byte, which no environment variable can hold."
+            raise InvalidRequest(msg)
+        if len(value.encode()) > _LONGEST_VALUE:
+            msg = f"The value of {key} is longer than {_LONGEST_VALUE} bytes. Put it into a file or a volume."
             raise InvalidRequest(msg)
     return env

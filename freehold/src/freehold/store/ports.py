@@ -8,13 +8,15 @@ A transaction commits once, at the end of its block; an exception rolls everythi
 raises NotFound with a sentence for the person; `find` answers None. Nothing here waits for network or containers.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 from freehold.domain.apps import App, Deployment
+from freehold.domain.blobs import StoredContent
 from freehold.domain.calls import FunctionCall, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
@@ -172,6 +174,36 @@ class Events(Protocol):
     async def add(self, events: Sequence[Event]) -> None: ...
     async def of(self, subject: str, limit: int = 1000) -> Sequence[Event]:
         """Events of one id, oldest first."""
+        ...
+
+
+class Content(Protocol):
+    """Bytes by digest (SHA-256, hex), outside transactions: content that is there is whole, and never changes."""
+
+    async def open(self) -> None: ...
+    def has(self, digest: str) -> bool: ...
+    async def missing(self, digests: Sequence[str]) -> Sequence[str]:
+        """Those that are not here, in the order in which they were asked."""
+        ...
+
+    def path_of(self, digest: str) -> Path:
+        """The file with this content. Raises NotFound."""
+        ...
+
+    async def put_bytes(self, data: bytes, expected: str | None = None) -> str:
+        """Store the data; its digest. Raises InvalidRequest if another digest was expected."""
+        ...
+
+    async def write(self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None) -> StoredContent:
+        """Store a stream if it has exactly this size and, where given, these digests; otherwise InvalidRequest, and nothing stays."""
+        ...
+
+    async def delete(self, digest: str) -> None:
+        """Safe to repeat."""
+        ...
+
+    async def inventory(self) -> Sequence[tuple[str, int, datetime]]:
+        """Digest, size and time of writing of everything here."""
         ...
 
 

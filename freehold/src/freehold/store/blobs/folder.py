@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ _PIECE = 1024 * 1024  # Bytes gathered before a trip to a thread: a trip costs a
 
 
 class FolderBlobs:
-    """The blob folder of one engine."""
+    """The blob folder of one engine: `store.ports.Content`, and the worker's `ContentStore`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,8 +33,7 @@ class FolderBlobs:
     def has(self, digest: str) -> bool:
         return self._place(digest).is_file()
 
-    async def missing(self, digests: list[str]) -> list[str]:
-        """Those that are not here, in the order in which they were asked."""
+    async def missing(self, digests: Sequence[str]) -> Sequence[str]:
         return await to_thread.run_sync(lambda: [digest for digest in digests if not self.has(digest)])
 
     def path_of(self, digest: str) -> Path:
@@ -44,12 +43,10 @@ class FolderBlobs:
             raise NotFound(msg)
         return place
 
-    async def put_bytes(self, data: bytes) -> str:
-        """Store the data; its digest."""
-        return await to_thread.run_sync(self._put, data)
+    async def put_bytes(self, data: bytes, expected: str | None = None) -> str:
+        return await to_thread.run_sync(self._put, data, expected)
 
     async def write(self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None) -> StoredContent:
-        """Store a stream if it has exactly this size and, where given, these digests (hex); otherwise nothing of it stays."""
         incoming = await to_thread.run_sync(_Incoming, self._incoming)
         try:
             async with aclosing(_pieces(chunks)) as pieces:
@@ -62,15 +59,16 @@ class FolderBlobs:
                 await to_thread.run_sync(incoming.close)
 
     async def delete(self, digest: str) -> None:
-        """Safe to repeat."""
         await to_thread.run_sync(lambda: self._place(digest).unlink(missing_ok=True))
 
-    async def inventory(self) -> list[tuple[str, int, datetime]]:
-        """Digest, size and time of writing of everything here."""
+    async def inventory(self) -> Sequence[tuple[str, int, datetime]]:
         return await to_thread.run_sync(lambda: list(self._walk()))
 
-    def _put(self, data: bytes) -> str:
+    def _put(self, data: bytes, expected: str | None) -> str:
         digest = hashlib.sha256(data).hexdigest()
+        if expected is not None and digest != expected:
+            msg = f"The content has the digest {digest}, not {expected} as announced. Did the file change meanwhile? Try again."
+            raise InvalidRequest(msg)
         if self.has(digest):
             return digest
         incoming = _Incoming(self._incoming)

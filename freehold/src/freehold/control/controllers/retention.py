@@ -1,0 +1,54 @@
+"""What was kept long enough: results after their time, blobs when the folder is full and nothing needs them."""
+
+from datetime import datetime
+
+from freehold.config import Settings
+from freehold.control.services.blobs import Blobs
+from freehold.domain.blobs import blob_id_of, mentioned_blob_ids
+from freehold.domain.ids import BlobId
+from freehold.domain.retention import blobs_to_delete
+from freehold.store.ports import Store
+
+_PAGE = 64  # inputs; each may hold some megabytes
+_ALL = 2**31 - 1
+
+
+class Retention:
+    def __init__(self, *, store: Store, blobs: Blobs, settings: Settings) -> None:
+        self._store = store
+        self._blobs = blobs
+        self._result_ttl = settings.result_ttl
+        self._blob_cache_bytes = settings.blob_cache_bytes
+        self._has_adopted = False
+
+    async def step(self, now: datetime) -> None:
+        async with self._store.transaction() as tx:
+            await tx.calls.delete_finished_before(now - self._result_ttl)
+        await self._blobs.flush()
+        if not self._has_adopted:
+            await self._blobs.adopt()
+            self._has_adopted = True
+        await self._shrink(now)
+
+    async def _shrink(self, now: datetime) -> None:
+        async with self._store.transaction() as tx:
+            excess = await tx.blobs.total_bytes() - self._blob_cache_bytes
+            oldest_first = await tx.blobs.least_recently_used(_ALL) if excess > 0 else []
+        if oldest_first:
+            chosen = blobs_to_delete(oldest_first, needed=await self._needed(), excess=excess, now=now)
+            await self._blobs.delete([BlobId(blob_id) for blob_id in chosen])
+
+    async def _needed(self) -> set[str]:
+        """Blobs that a mount shows, or that an input or result names."""
+        async with self._store.transaction() as tx:
+            needed: set[str] = {blob_id_of(digest) for digest in await tx.mounts.digests()}
+        after = ""
+        while True:
+            async with self._store.transaction() as tx:
+                page = await tx.calls.page(after, _PAGE)
+                for item in page:
+                    mentioned = mentioned_blob_ids(item.payload) | mentioned_blob_ids(item.result or b"")
+                    needed |= {await tx.blobs.find_alias(blob_id) or blob_id for blob_id in mentioned}
+            if len(page) < _PAGE:
+                return needed
+            after = page[-1].id
