@@ -53,6 +53,10 @@ class Trees:
             for file in tree.files:
                 self._place(file, staging)
             staging.rename(target)
+        except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+            shutil.rmtree(staging)
+            msg = f"Two files of a mount need the same path, once as a file and once as a folder: /{Path(error.filename).relative_to(staging)}."
+            raise InvalidRequest(msg) from error
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from freehold.domain.ids import LayerId
 from freehold.wire.worker import BuildFunctionSpec, BuiltImage, Limits, WorkerReports
@@ -53,7 +54,7 @@ class BuildFunctions:
                 argv=launch.command(image.config, env, bench.rootfs),
                 env=env,
                 cwd=launch.workdir(image.config),
-                binds=(*launch.write_files(folder, function.arguments), launch.control_bind(self._home)),
+                binds=(*await anyio.to_thread.run_sync(launch.write_files, folder, function.arguments), launch.control_bind(self._home)),
                 limits=limits,
             )
             await self._runner.run(bench, command, log, "The build function")
