@@ -8,7 +8,7 @@ import pytest
 from modal_proto import api_pb2
 
 from conformance.engine import Engine
-from conformance.leftovers import traces
+from conformance.leftovers import leftovers
 
 CHECKOUT = Path(__file__).parents[2]
 # Taken out of the environment: it is no setting, and the engine would refuse it.
@@ -31,7 +31,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def engine() -> Iterator[Engine]:
     if os.geteuid() != 0:
         pytest.skip("Containers need root: run `sudo make conformance`.")
-    before = traces(HOME)
     live = Engine(HOME, SETTINGS)
     live.start()
     _stop_apps(live)
@@ -42,7 +41,7 @@ def engine() -> Iterator[Engine]:
     if not live.is_running():
         return
     live.stop().succeeded()
-    assert not traces(HOME).beyond(before), "`freehold down` left something behind."
+    assert not leftovers(HOME), "`freehold down` left something behind."
 
 
 def _stop_apps(engine: Engine) -> None:

@@ -1,44 +1,28 @@
-"""What an engine may leave behind on the machine: processes, mounts, control groups, namespaces, interfaces, filter rules."""
+"""What an engine must not leave behind on the machine. Everything it makes has the key of its home in its name, or lies in its home."""
 
 import os
 import subprocess
-from dataclasses import dataclass, fields
 from pathlib import Path
 
-
-@dataclass(frozen=True)
-class Traces:
-    """Everything of one home, and what belongs to no home by its name, counted before and after."""
-
-    processes: frozenset[str]
-    mounts: frozenset[str]
-    cgroups: frozenset[str]
-    namespaces: frozenset[str]
-    interfaces: frozenset[str]
-    tables: frozenset[str]
-
-    def beyond(self, before: "Traces") -> dict[str, list[str]]:
-        """What is here and was not before, by kind. Empty when nothing was left."""
-        return {field.name: new for field in fields(self) if (new := sorted(getattr(self, field.name) - getattr(before, field.name)))}
+from freehold.worker.naming import home_key
 
 
-def traces(home: Path) -> Traces:
-    return Traces(
-        processes=frozenset(_processes(home)),
-        mounts=frozenset(_mounts(Path("/proc/self"), home)),
-        cgroups=frozenset(str(path) for path in Path("/sys/fs/cgroup").rglob("*freehold*") if path.is_dir()),
-        namespaces=frozenset(_names(Path("/run/netns"))),
-        interfaces=frozenset(_names(Path("/sys/class/net"))),
-        tables=frozenset(_lines("nft", "list", "tables")),
-    )
-
-
-def _processes(home: Path) -> list[str]:
-    """Processes that run on this home, or inside a root filesystem that lies in it."""
-    return [_described(process) for process in Path("/proc").glob("[0-9]*") if _belongs(process, home)]
+def leftovers(home: Path) -> dict[str, list[str]]:
+    """What there is of this home's engine, by kind; empty when there is nothing."""
+    key = home_key(home)
+    found = {
+        "processes": [_described(process) for process in Path("/proc").glob("[0-9]*") if _belongs(process, home)],
+        "mounts": _mounts(Path("/proc/self"), home),
+        "control groups": [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{key}*")],
+        "interfaces": [path.name for path in Path("/sys/class/net").iterdir() if key in path.name],
+        "namespaces": [str(path) for path in Path("/run/netns").glob(f"*{key}*")],
+        "filter tables": [line for line in _tables() if key in line],
+    }
+    return {kind: names for kind, names in found.items() if names}
 
 
 def _belongs(process: Path, home: Path) -> bool:
+    """Whether the process runs on this home, or inside a root filesystem that lies in it."""
     if process.name == str(os.getpid()):
         return False
     try:
@@ -65,9 +49,5 @@ def _mounts(process: Path, home: Path) -> list[str]:
     return [line for line in lines if str(home) in line]
 
 
-def _names(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()] if folder.is_dir() else []
-
-
-def _lines(*command: str) -> list[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.splitlines()
+def _tables() -> list[str]:
+    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False, timeout=10).stdout.splitlines()

@@ -7,7 +7,7 @@ import pytest
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
-from conformance.leftovers import traces
+from conformance.leftovers import leftovers
 from conformance.waiting import eventually
 
 THREE_MB = 3 * 1024 * 1024  # above what is kept inside a row
@@ -77,9 +77,6 @@ def test_down_leaves_nothing_behind_and_up_finds_everything(app: Deployment) -> 
 
     app.engine.stop().succeeded()
 
-    left = traces(app.engine.home)
-    assert not left.processes
-    assert not left.mounts
-    assert not left.cgroups
+    assert not leftovers(app.engine.home)
     app.engine.start()
     assert app.function("secret").remote() == "still here"
