@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from anyio.abc import TaskStatus
+
 from freehold.domain.files import FileTree
 from freehold.domain.ids import LayerId
 from freehold.domain.logs import LogEntry
@@ -44,7 +46,10 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExit:
-    """How the first process of a container ended: exit status, or 128 + signal."""
+    """How the first process of a container ended: exit status, or 128 + signal.
+
+    `out_of_memory`: it failed, and the kernel had killed processes of the container because its memory limit was reached.
+    """
 
     code: int
     out_of_memory: bool = False
@@ -137,6 +142,12 @@ class Networks(Protocol):
         ...
 
     async def remove(self, key: str) -> None: ...
+
+
+class Door(Protocol):
+    """Serves 127.0.0.1 on the gateway's port inside a namespace, until it is cancelled; started when connections are accepted."""
+
+    async def __call__(self, namespace: str, gateway: tuple[str, int], *, task_status: TaskStatus[None]) -> None: ...
 
 
 class ContentStore(Protocol):

@@ -20,8 +20,7 @@ from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.wire.worker import TaskSpec, WorkerReports
 from freehold.worker import launch
 from freehold.worker.logs import ContainerLog, OutputPipes
-from freehold.worker.network.relay import serve_gateway_door
-from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, Networks, Runtime, Snapshotter, Trees
+from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, Door, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase
 
 log = structlog.get_logger(__name__)
@@ -39,6 +38,7 @@ class Workshop:
     bundles: Bundles
     reports: WorkerReports
     gateway: tuple[str, int]
+    door: Door
     clock: Clock
     grace: timedelta
     starts: anyio.Semaphore
@@ -151,7 +151,7 @@ class TaskLife:
     async def _connect(self, traces: AsyncExitStack, companions: TaskGroup) -> str:
         traces.push_async_callback(_tidy, partial(self._shop.networks.remove, self._spec.task_id))
         netns = await self._shop.networks.create(self._spec.task_id, outbound=self._spec.network)
-        await companions.start(serve_gateway_door, netns, self._shop.gateway)
+        await companions.start(self._shop.door, netns, self._shop.gateway)
         return netns
 
     async def _watch(self, container: Container) -> ContainerExit:

@@ -16,7 +16,8 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
 from freehold.wire.worker import BuildSpec, BuiltImage, TaskSpec, WorkerReports
-from freehold.worker.ports import Builder, Bundles, Networks, Runtime, Snapshotter, Trees
+from freehold.worker.network.relay import serve_gateway_door
+from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase, reconcile
 from freehold.worker.tasks import TaskLife, Workshop
 
@@ -42,6 +43,7 @@ class Worker:
         builder: Builder,
         reports: WorkerReports,
         gateway: tuple[str, int],
+        door: Door = serve_gateway_door,
         clock: Clock,
         grace: timedelta = timedelta(seconds=30),
     ) -> None:
@@ -54,6 +56,7 @@ class Worker:
             bundles=bundles,
             reports=reports,
             gateway=gateway,
+            door=door,
             clock=clock,
             grace=grace,
             starts=anyio.Semaphore(_STARTS_AT_ONCE),

@@ -12,9 +12,7 @@ _BACKLOG = 128
 _CONNECT_DEADLINE = 5.0
 
 
-async def serve_gateway_door(
-    namespace: str, gateway: tuple[str, int], *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED
-) -> None:
+async def serve_gateway_door(namespace: str, gateway: tuple[str, int], *, task_status: TaskStatus[None]) -> None:
     """Serve until cancelled; connections end with it."""
     door = await run_inside(namespace, lambda: _listen(gateway[1]))
     async with await SocketListener.from_socket(door) as listener:

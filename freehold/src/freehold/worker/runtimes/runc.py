@@ -143,7 +143,7 @@ class RuncContainer:
     async def wait(self) -> ContainerExit:
         code = await self._process.wait()
         if self._exit is None:  # the counter goes with the cgroup, so it is read once, before anyone can destroy
-            self._exit = ContainerExit(code=code, out_of_memory=self._runtime.oom_kills(self._id) > 0)
+            self._exit = ContainerExit(code=code, out_of_memory=code != 0 and self._runtime.oom_kills(self._id) > 0)
         return self._exit
 
     async def signal(self, number: int) -> None:

@@ -1,0 +1,265 @@
+"""What every runtime must do, as `worker/ports.py` says it; and what the real ones must keep containers from."""
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+from fakes.worker import DEADLINE, FakeRuntime, busybox_rootfs
+
+from freehold.domain.errors import Unavailable
+from freehold.wire.worker import Limits
+from freehold.worker.cgroups import read_cgroups
+from freehold.worker.naming import home_key
+from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.runtimes.runc import RuncRuntime
+
+PATH = {"PATH": "/bin"}
+FOREVER = "sleep 1000 & wait"
+EAT = "x=x; while :; do x=$x$x; done"
+
+
+@pytest.fixture
+def rootfs(tmp_path):
+    return busybox_rootfs(tmp_path / "root")
+
+
+@pytest.fixture
+def outputs():
+    reading, writing = os.pipe()
+    yield reading, writing
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.fixture
+def spec(rootfs, outputs):
+    return ContainerSpec(id="ta-1", rootfs=rootfs, argv=("sh", "-c", FOREVER), stdout=outputs[1], stderr=outputs[1], env=PATH)
+
+
+@pytest.fixture
+async def runc(tmp_path):
+    runtime = RuncRuntime(home=tmp_path)
+    yield runtime
+    await runtime.sweep()
+    assert traces_of(tmp_path) == []
+
+
+def traces_of(home):
+    """Everything a runtime of this home could have left on the machine."""
+    cgroups = read_cgroups()
+    groups = [root / f"freehold-{home_key(home)}" for root in (*cgroups.v1.values(), cgroups.v2) if root]
+    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
+    states = [*home.glob("run/runc/state/*"), *home.glob("run/runc/bundles/*"), *home.glob("run/runc/*.log")]
+    return [*filter(Path.exists, groups), *mounts, *states]
+
+
+def sh(spec, script, **changes):
+    return replace(spec, argv=("sh", "-c", script), **changes)
+
+
+async def outcome(runtime, spec, outputs):
+    """Run to the end: the exit and what was printed (less than a pipe holds)."""
+    with anyio.fail_after(DEADLINE):
+        container = await runtime.start(spec)
+        ended = await container.wait()
+    await container.destroy()
+    os.set_blocking(outputs[0], False)
+    try:
+        return ended, os.read(outputs[0], 65536).decode()
+    except BlockingIOError:
+        return ended, ""
+
+
+async def printed(runtime, spec, outputs):
+    return (await outcome(runtime, spec, outputs))[1].strip()
+
+
+@pytest.mark.parametrize("kind", ["runc", "fake"])
+class TestEveryRuntime:
+    @pytest.fixture
+    async def runtime(self, kind, tmp_path):
+        runtime = RuncRuntime(home=tmp_path) if kind == "runc" else FakeRuntime()
+        yield runtime
+        await runtime.sweep()
+        assert traces_of(tmp_path) == []
+
+    async def test_the_exit_status_is_that_of_the_command(self, runtime, spec):
+        container = await runtime.start(sh(spec, "exit 3"))
+
+        assert (await container.wait()).code == 3
+        await container.destroy()
+
+    async def test_an_end_by_a_signal_is_128_and_its_number(self, runtime, spec):
+        container = await runtime.start(spec)
+
+        await container.signal(signal.SIGKILL)
+
+        assert (await container.wait()).code == 128 + signal.SIGKILL
+        await container.destroy()
+
+    async def test_all_who_wait_get_the_same_answer_also_after_the_end(self, runtime, spec):
+        container = await runtime.start(spec)
+        answers = []
+
+        async def wait():
+            answers.append(await container.wait())
+
+        with anyio.fail_after(DEADLINE):
+            async with anyio.create_task_group() as group:
+                group.start_soon(wait)
+                group.start_soon(wait)
+                await container.signal(signal.SIGKILL)
+        await container.destroy()
+
+        assert answers == [await container.wait()] * 2
+
+    async def test_a_wait_that_was_cancelled_takes_nothing_from_the_next(self, runtime, spec):
+        container = await runtime.start(spec)
+        with anyio.move_on_after(0.01):
+            await container.wait()
+
+        await container.signal(signal.SIGKILL)
+
+        with anyio.fail_after(DEADLINE):
+            assert (await container.wait()).code == 128 + signal.SIGKILL
+        await container.destroy()
+
+    async def test_a_signal_after_the_end_does_nothing(self, runtime, spec):
+        container = await runtime.start(sh(spec, "exit 0"))
+        await container.wait()
+
+        await container.signal(signal.SIGINT)
+        await container.destroy()
+        await container.signal(signal.SIGINT)
+
+    async def test_destroy_ends_what_runs_and_can_be_repeated(self, runtime, spec):
+        container = await runtime.start(spec)
+
+        await container.destroy()
+        await container.destroy()
+
+        assert (await container.wait()).code == 128 + signal.SIGKILL
+
+    async def test_sweep_names_and_ends_what_was_left(self, runtime, spec):
+        container = await runtime.start(spec)
+
+        assert await runtime.sweep() == ["ta-1"]
+        assert await runtime.sweep() == []
+        assert (await container.wait()).code == 128 + signal.SIGKILL
+
+
+class TestProcess:
+    async def test_it_gets_its_environment_and_folder_and_nothing_of_the_engines(self, runc, spec, outputs, monkeypatch):
+        monkeypatch.setenv("ENGINES_OWN", "1")
+
+        text = await printed(runc, sh(spec, "pwd; env", env={**PATH, "GREETING": "hello"}, cwd="/tmp"), outputs)
+
+        assert text.startswith("/tmp\n")
+        assert "GREETING=hello" in text
+        assert "ENGINES_OWN" not in text
+
+    async def test_it_can_be_interrupted_though_the_engine_cannot(self, runc, spec, outputs):
+        """An engine that was started in the background has SIGINT ignored; its children would inherit that."""
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            container = await runc.start(sh(spec, "trap 'exit 5' INT; echo ready; sleep 1000 & wait"))
+            await anyio.wait_readable(outputs[0])
+            await container.signal(signal.SIGINT)
+            with anyio.fail_after(DEADLINE):
+                assert (await container.wait()).code == 5
+        finally:
+            signal.signal(signal.SIGINT, before)
+        await container.destroy()
+
+    async def test_it_runs_as_the_user_that_was_asked_for(self, runc, spec, outputs):
+        assert await printed(runc, sh(spec, "id -u; id -g", user="1000:33"), outputs) == "1000\n33"
+
+    async def test_a_container_ends_with_its_first_command(self, runc, spec, outputs):
+        """What it left running in the background does not keep it."""
+        ended, _ = await outcome(runc, sh(spec, "sleep 1000 & exit 4"), outputs)
+
+        assert ended.code == 4
+
+    async def test_a_container_that_cannot_start_is_refused_and_leaves_nothing(self, runc, spec, tmp_path):
+        with pytest.raises(Unavailable, match=r"could not start the container: .*rootfs"):
+            await runc.start(replace(spec, rootfs=tmp_path / "missing"))
+
+        await runc.sweep()
+        assert traces_of(tmp_path) == []
+
+    async def test_secrets_stay_on_disk_no_longer_than_the_start(self, runc, spec, tmp_path):
+        container = await runc.start(sh(spec, FOREVER, env={**PATH, "PASSWORD": "hunter2"}))
+
+        holding = [path for path in tmp_path.rglob("run/**/*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+        await container.destroy()
+        assert holding == []
+
+
+class TestLimits:
+    async def test_too_much_memory_is_told_from_a_crash(self, runc, spec, outputs):
+        ended, _ = await outcome(runc, sh(spec, EAT, limits=Limits(memory_mib=32)), outputs)
+        crashed, _ = await outcome(runc, sh(spec, "kill -9 $$", id="ta-2", limits=Limits(memory_mib=32)), outputs)
+
+        assert ended.out_of_memory
+        assert (crashed.code, crashed.out_of_memory) == (137, False)
+
+    async def test_a_program_that_survives_a_killed_child_is_not_out_of_memory(self, runc, spec, outputs):
+        ended, _ = await outcome(runc, sh(spec, f"({EAT}); exit 0", limits=Limits(memory_mib=32)), outputs)
+
+        assert (ended.code, ended.out_of_memory) == (0, False)
+
+    async def test_processes_are_counted(self, runc, spec, outputs):
+        text = await printed(runc, sh(spec, "for i in 1 2 3 4 5 6 7 8 9; do sleep 100 & done", limits=Limits(pids=5)), outputs)
+
+        assert "can't fork" in text
+
+
+class TestConfinement:
+    async def test_it_sees_its_own_processes_only(self, runc, spec, outputs):
+        assert len((await printed(runc, sh(spec, "ls -d /proc/[0-9]*"), outputs)).split()) <= 3
+
+    async def test_it_sees_its_own_files_only(self, runc, spec, outputs):
+        text = await printed(runc, sh(spec, "ls /; ls /dev"), outputs)
+
+        folders = {"__freehold", "bin", "dev", "etc", "proc", "root", "sys", "tmp"}
+        devices = {"full", "null", "ptmx", "pts", "random", "tty", "urandom", "zero"}
+        assert set(text.split()) == folders | devices | {"fd", "mqueue", "shm", "stderr", "stdin", "stdout"}
+
+    async def test_it_has_no_network_unless_given_one(self, runc, spec, outputs):
+        assert await printed(runc, sh(spec, "ls /sys/class/net"), outputs) == "lo"
+
+    async def test_it_cannot_gain_privileges(self, runc, spec, outputs):
+        status = dict(line.split(":\t") for line in (await printed(runc, sh(spec, "cat /proc/self/status"), outputs)).splitlines())
+
+        assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+        assert int(status["CapEff"], 16) & (1 << 21 | 1 << 12 | 1 << 13) == 0  # SYS_ADMIN, NET_ADMIN, NET_RAW
+
+    @pytest.mark.parametrize(
+        "attack", ["mount -t tmpfs none /tmp", "echo 1 > /proc/sys/vm/drop_caches", "echo x > /sys/kernel/uevent_helper"]
+    )
+    async def test_it_cannot_change_the_machine(self, runc, spec, outputs, attack):
+        ended, _ = await outcome(runc, sh(spec, attack), outputs)
+
+        assert ended.code != 0
+
+    async def test_binds_can_be_written_only_if_they_say_so(self, runc, spec, outputs, tmp_path):
+        shown, shared = tmp_path / "shown", tmp_path / "shared"
+        for folder in (shown, shared):
+            folder.mkdir()
+            (folder / "file").write_text("of the machine")
+        binds = (Bind(source=shown, target="/shown"), Bind(source=shared, target="/shared", read_only=False))
+
+        await outcome(runc, sh(spec, "echo mine > /shown/file; echo mine > /shared/file", binds=binds), outputs)
+
+        assert (shown / "file").read_text() == "of the machine"
+        assert (shared / "file").read_text() == "mine\n"
+
+    async def test_what_it_writes_to_tmp_is_in_its_root(self, runc, spec, outputs, rootfs):
+        await outcome(runc, sh(spec, "echo kept > /tmp/file; echo lost > /dev/shm/file"), outputs)
+
+        assert (rootfs / "tmp/file").read_text() == "kept\n"
+        assert list(rootfs.glob("dev/shm/*")) == []

@@ -1,0 +1,196 @@
+"""What the snapshotter must do, as `worker/ports.py` says it."""
+
+import os
+from pathlib import Path
+
+import pytest
+from fakes.worker import busybox_rootfs
+
+from freehold.worker.ports import ContainerSpec
+from freehold.worker.runtimes.runc import RuncRuntime
+from freehold.worker.snapshots.overlay import OverlaySnapshots
+
+
+@pytest.fixture
+async def snapshots(tmp_path):
+    snapshots = OverlaySnapshots(home=tmp_path)
+    yield snapshots
+    await snapshots.sweep()
+    assert mounted_under(tmp_path) == []
+    assert list(tmp_path.glob("roots/*")) == []
+
+
+def mounted_under(home):
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
+
+
+def a_layer(snapshots, layer, **files):
+    """A layer with these files; `__` in a name stands for `/`."""
+    folder = snapshots.staging()
+    for name, content in files.items():
+        path = folder / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    snapshots.adopt(folder, layer)
+    return layer
+
+
+async def test_layers_lie_over_one_another_in_order(snapshots):
+    layers = (a_layer(snapshots, "low", both="low", low="low"), a_layer(snapshots, "high", both="high"))
+
+    root = await snapshots.mount("r", layers)
+
+    assert ((root / "both").read_text(), (root / "low").read_text()) == ("high", "low")
+
+
+async def test_other_folders_lie_over_the_layers_in_order(snapshots, tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "both").write_text(name)
+
+    root = await snapshots.mount("r", (a_layer(snapshots, "low", both="low"),), (tmp_path / "first", tmp_path / "second"))
+
+    assert (root / "both").read_text() == "second"
+
+
+async def test_what_is_written_changes_no_layer(snapshots):
+    layer = a_layer(snapshots, "low", file="low")
+    root = await snapshots.mount("r", (layer,))
+
+    (root / "file").write_text("changed")
+
+    assert (snapshots.path(layer) / "file").read_text() == "low"
+
+
+async def test_roots_of_the_same_layers_know_nothing_of_each_other(snapshots):
+    layer = a_layer(snapshots, "low", file="low")
+    first, second = await snapshots.mount("r1", (layer,)), await snapshots.mount("r2", (layer,))
+
+    (first / "file").unlink()
+
+    assert (second / "file").read_text() == "low"
+
+
+async def test_changes_become_a_layer(snapshots):
+    layer = a_layer(snapshots, "low", kept="low", removed="low")
+    root = await snapshots.mount("r", (layer,))
+    (root / "removed").unlink()
+    (root / "added").write_text("new")
+
+    await snapshots.unmount("r")
+    await snapshots.commit("r", "next")
+
+    root = await snapshots.mount("r2", (layer, "next"))
+    assert {path.name for path in root.iterdir() if path.is_file()} == {"kept", "added"}
+
+
+async def test_a_layer_that_exists_already_stays_as_it_is(snapshots):
+    a_layer(snapshots, "same", file="first")
+    root = await snapshots.mount("r", ())
+    (root / "file").write_text("second")
+    await snapshots.unmount("r")
+
+    await snapshots.commit("r", "same")
+    a_layer(snapshots, "same", file="third")
+
+    assert (snapshots.path("same") / "file").read_text() == "first"
+
+
+async def test_a_folder_that_was_replaced_hides_what_was_in_it(snapshots):
+    layer = a_layer(snapshots, "low", folder__old="low")
+    root = await snapshots.mount("r", (layer,))
+    (root / "folder/old").unlink()
+    (root / "folder").rmdir()
+    (root / "folder").mkdir()
+    await snapshots.unmount("r")
+    await snapshots.commit("r", "next")
+
+    root = await snapshots.mount("r2", (layer, "next"))
+
+    assert list((root / "folder").iterdir()) == []
+
+
+async def test_a_layer_is_there_only_when_it_is_whole(snapshots):
+    folder = snapshots.staging()
+    (folder / "file").touch()
+
+    assert not snapshots.has("layer")
+    snapshots.adopt(folder, "layer")
+    assert snapshots.has("layer")
+
+
+async def test_images_may_have_layers_by_the_hundred(snapshots):
+    """The options of a mount are one page: 60 paths of usual length."""
+    layers = tuple(a_layer(snapshots, f"{number:064d}", **{f"file{number}": ""}) for number in range(200))
+
+    root = await snapshots.mount("r", layers)
+
+    assert len(list(root.glob("file*"))) == 200
+
+
+async def test_names_with_characters_that_mounts_use_are_no_matter(snapshots, tmp_path):
+    odd = tmp_path / "a:b,c\\d"
+    odd.mkdir()
+    (odd / "file").touch()
+
+    assert (await snapshots.mount("r", (), (odd,)) / "file").exists()
+
+
+async def test_removing_throws_changes_away_and_can_be_repeated(snapshots, tmp_path):
+    await snapshots.mount("r", ())
+
+    await snapshots.remove("r")
+    await snapshots.remove("r")
+
+    assert mounted_under(tmp_path) == []
+    assert not (tmp_path / "roots/r").exists()
+
+
+async def test_a_root_that_is_still_in_use_can_be_removed(snapshots, tmp_path):
+    root = await snapshots.mount("r", ())
+    descriptor = os.open(root, os.O_RDONLY)
+    try:
+        await snapshots.remove("r")
+    finally:
+        os.close(descriptor)
+
+    assert mounted_under(tmp_path) == []
+
+
+async def test_the_root_can_be_entered_by_any_user_whatever_the_umask(snapshots):
+    before = os.umask(0o077)
+    try:
+        root = await snapshots.mount("r", ())
+    finally:
+        os.umask(before)
+
+    assert root.stat().st_mode & 0o777 == 0o755
+
+
+async def test_sweep_removes_what_an_earlier_engine_left(snapshots, tmp_path):
+    await snapshots.mount("r", ())
+    snapshots.staging()
+
+    assert await OverlaySnapshots(home=tmp_path).sweep() == ["r"]
+    assert mounted_under(tmp_path) == []
+    assert not (tmp_path / "staging").exists()
+
+
+async def test_a_layer_holds_what_a_container_wrote_and_nothing_of_its_mounts(snapshots, tmp_path):
+    folder = snapshots.staging()
+    busybox_rootfs(folder / "root")
+    (folder / "root").rename(tmp_path / "root")
+    snapshots.adopt(tmp_path / "root", "busybox")
+    rootfs = await snapshots.mount("r", ("busybox",))
+    runtime = RuncRuntime(home=tmp_path)
+    command = ("sh", "-c", "echo built > /root/file")
+
+    container = await runtime.start(ContainerSpec(id="build-1", rootfs=rootfs, argv=command, stdout=1, stderr=2, env={"PATH": "/bin"}))
+    await container.wait()
+    await container.destroy()
+    await runtime.sweep()
+    await snapshots.unmount("r")
+    await snapshots.commit("r", "built")
+
+    layer = snapshots.path("built")
+    assert [str(path.relative_to(layer)) for path in sorted(layer.rglob("*"))] == ["root", "root/file"]

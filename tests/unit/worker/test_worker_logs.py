@@ -1,0 +1,91 @@
+import os
+
+import anyio
+from fakes.worker import DEADLINE, StillClock
+
+from freehold.domain.logs import LogSource
+from freehold.worker.logs import ContainerLog, LineCutter, OutputPipes, Tail
+
+
+def cut(*chunks, longest=10):
+    cutter = LineCutter(longest)
+    return [piece for chunk in chunks for piece in cutter.feed(chunk)], list(cutter.flush(final=True))
+
+
+class TestLineCutter:
+    def test_whole_lines_that_came_together_stay_together(self):
+        assert cut(b"a\nb\n") == (["a\nb\n"], [])
+
+    def test_an_unfinished_line_waits_for_its_end(self):
+        assert cut(b"a\nb", b"c\n") == (["a\n", "bc\n"], [])
+
+    def test_the_last_line_needs_no_newline(self):
+        assert cut(b"a\nend") == (["a\n"], ["end"])
+
+    def test_a_line_without_end_is_split_at_the_longest_length(self):
+        assert cut(b"x" * 25) == (["x" * 10, "x" * 10], ["x" * 5])
+
+    def test_a_character_that_was_cut_between_two_reads_is_whole(self):
+        euro = "€".encode()
+
+        assert cut(euro[:1], euro[1:] + b"\n") == (["€\n"], [])
+
+    def test_bytes_that_are_no_text_are_replaced(self):
+        assert cut(b"\xff\n\xe2\x82") == (["�\n"], ["�"])
+
+
+class TestTail:
+    def test_it_keeps_the_last_lines(self):
+        tail = Tail()
+        tail.add("".join(f"{number}\n" for number in range(100)))
+
+        assert tail.text().splitlines() == [str(number) for number in range(50, 100)]
+
+    def test_a_line_that_came_in_pieces_is_one_line(self):
+        tail = Tail()
+        tail.add("one ")
+        tail.add("line\nnext")
+
+        assert tail.text() == "one line\nnext"
+
+    def test_endless_lines_do_not_fill_the_memory(self):
+        tail = Tail()
+        for _ in range(1000):
+            tail.add("x" * 10_000)
+
+        assert len(tail.text()) <= 2000
+
+
+class TestContainerLog:
+    async def test_everything_that_was_written_is_read_when_the_pipes_are_drained(self):
+        entries = []
+        log = ContainerLog(sink=entries.extend, clock=StillClock(), task_id="ta-1")
+        async with anyio.create_task_group() as group:
+            pipes = OutputPipes(log, group)
+            os.write(pipes.stdout, b"out\n")
+            os.write(pipes.stderr, b"err")
+            pipes.close()
+            await pipes.drain()
+
+        assert {(entry.source, entry.text, entry.task_id) for entry in entries} == {
+            (LogSource.STDOUT, "out\n", "ta-1"),
+            (LogSource.STDERR, "err", "ta-1"),
+        }
+
+    async def test_a_prompt_without_newline_is_shown_while_the_program_waits(self):
+        shown = anyio.Event()
+        entries = []
+
+        def sink(new):
+            entries.extend(new)
+            shown.set()
+
+        reading, writing = os.pipe()
+        async with anyio.create_task_group() as group:
+            group.start_soon(ContainerLog(sink=sink, clock=StillClock()).read, reading, LogSource.STDOUT)
+            os.write(writing, b"name? ")
+            with anyio.fail_after(DEADLINE):
+                await shown.wait()
+            os.close(writing)
+
+        assert [entry.text for entry in entries] == ["name? "]
