@@ -48,9 +48,7 @@ class World:
             return list((await self.claims.claim(task.id, **batch)).inputs)
 
     async def answer(self, task, item, data=b"result", status=R.GENERIC_STATUS_SUCCESS):
-        output = api_pb2.FunctionPutOutputsItem(
-            input_id=item.input_id, retry_count=item.retry_count, result=R(status=status, data=data)
-        )
+        output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, retry_count=item.retry_count, result=R(status=status, data=data))
         await self.claims.put_outputs(task.id, [output])
 
     async def outputs(self, call, **request):

@@ -27,16 +27,16 @@ class Wakeup:
         if self._also is not None:
             self._also.notify()
 
-    async def wait(self, generation: int, timeout: float) -> bool:
-        """True as soon as there was a hint after `generation`; False after `timeout` seconds without one."""
+    async def wait(self, generation: int, seconds: float) -> bool:
+        """True as soon as there was a hint after `generation`; False after that many seconds without one."""
         if self._generation != generation:
             return True
-        if timeout <= 0:
+        if seconds <= 0:
             return False
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait_for(asyncio.shield(self._changed), timeout)
+            await asyncio.wait_for(asyncio.shield(self._changed), seconds)
         except TimeoutError:
             return False
         return True

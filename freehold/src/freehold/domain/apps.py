@@ -4,10 +4,10 @@ An ephemeral app lives while its client sends heartbeats (`modal run`, `modal se
 environment and a history of numbered deployments, the last of which is live.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from collections.abc import Mapping
 
 from freehold.domain.errors import Conflict
 from freehold.domain.ids import AppId, DefinitionId, FunctionId

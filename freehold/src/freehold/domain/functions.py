@@ -4,7 +4,6 @@ A function keeps its id over redeployments; what changes is its definition. A cl
 chosen per input. A bound function is the same code with constructor parameters or other options: a pool of tasks of its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum

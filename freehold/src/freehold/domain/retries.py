@@ -24,31 +24,31 @@ class Verdict:
     text: str = ""
 
 
-def after_exit(exit: TaskExit, losses: int) -> Verdict:  # noqa: A002 — the fact's own name
+def after_exit(end: TaskExit, losses: int) -> Verdict:
     """The fate of an input that was running on a task when that ended. `losses` counts this one."""
-    match exit.kind:
+    match end.kind:
         case ExitKind.OUT_OF_MEMORY:
-            return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", exit))
+            return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", end))
         case ExitKind.CRASHED | ExitKind.FINISHED:
-            return Verdict(fate=Fate.FAIL, text=_told(f"The container exited with code {exit.code} while running this input", exit))
+            return Verdict(fate=Fate.FAIL, text=_told(f"The container exited with code {end.code} while running this input", end))
         case _ if losses >= MAX_LOSSES:
             return Verdict(fate=Fate.FAIL, text=f"Given up after {losses} containers were lost while running this input.")
         case _:
             return Verdict(fate=Fate.QUEUE_AGAIN)
 
 
-def is_hopeless(exit: TaskExit, failed_starts: int) -> bool:  # noqa: A002 — as above
+def is_hopeless(end: TaskExit, failed_starts: int) -> bool:
     """Whether the waiting inputs should be failed now: user code that dies at start will do so again."""
-    return exit.kind is not ExitKind.NOT_STARTED or failed_starts >= _NOT_STARTED_BEFORE_GIVING_UP
+    return end.kind is not ExitKind.NOT_STARTED or failed_starts >= _NOT_STARTED_BEFORE_GIVING_UP
 
 
-def start_failure(exit: TaskExit) -> str:  # noqa: A002 — as above
+def start_failure(end: TaskExit) -> str:
     """What callers are told when containers keep dying before they ask for inputs."""
-    if exit.kind is ExitKind.OUT_OF_MEMORY:
-        return _told("The container ran out of memory while starting", exit)
-    if exit.kind is ExitKind.NOT_STARTED:
-        return f"The container could not be started: {exit.detail}"
-    return _told(f"The container exited with code {exit.code} before it was ready", exit)
+    if end.kind is ExitKind.OUT_OF_MEMORY:
+        return _told("The container ran out of memory while starting", end)
+    if end.kind is ExitKind.NOT_STARTED:
+        return f"The container could not be started: {end.detail}"
+    return _told(f"The container exited with code {end.code} before it was ready", end)
 
 
 def pause_after(failed_starts: int) -> timedelta:
@@ -59,5 +59,5 @@ def pause_after(failed_starts: int) -> timedelta:
     return min(_FIRST_PAUSE * float(2**doublings), _LONGEST_PAUSE)
 
 
-def _told(what: str, exit: TaskExit) -> str:  # noqa: A002 — as above
-    return f"{what}. Its last output:\n{exit.detail}" if exit.detail else f"{what}, and printed nothing."
+def _told(what: str, end: TaskExit) -> str:
+    return f"{what}. Its last output:\n{end.detail}" if end.detail else f"{what}, and printed nothing."

@@ -76,3 +76,8 @@ def move(task: Task, state: TaskState, now: datetime) -> Task:
             return replace(task, state=state, ended_at=now)
         case _:
             return replace(task, state=state)
+
+
+def end_lost(task: Task, now: datetime) -> Task:
+    """A task whose engine died: nobody saw its end."""
+    return replace(move(task, TaskState.ENDED, now), exit=TaskExit(kind=ExitKind.LOST))

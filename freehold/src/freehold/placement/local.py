@@ -1,4 +1,4 @@
-"""This machine as the only place: what the controllers want goes to its worker by a call, what happens comes back by another."""
+"""The machine itself as the only place: what the controllers want goes to its worker by a call, what happens comes back by another."""
 
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.images import Images
@@ -22,8 +22,8 @@ class LocalReports:
     async def task_started(self, task_id: TaskId) -> None:
         self._tasks.record_started(task_id)
 
-    async def task_exited(self, task_id: TaskId, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
-        await self._tasks.record_exit(task_id, exit)
+    async def task_exited(self, task_id: TaskId, end: TaskExit) -> None:
+        await self._tasks.record_exit(task_id, end)
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None:
         self._logs.task_logged(task_id, entries)

@@ -26,9 +26,7 @@ _WEB_KINDS = {
     api_pb2.WEBHOOK_TYPE_WEB_SERVER: WebKind.SERVER,
 }
 
-_PLAIN_OPTIONS = frozenset(
-    {"timeout_secs", "target_concurrent_inputs", "max_concurrent_inputs", "batch_max_size", "batch_linger_ms"}
-)
+_PLAIN_OPTIONS = frozenset({"timeout_secs", "target_concurrent_inputs", "max_concurrent_inputs", "batch_max_size", "batch_linger_ms"})
 _SCALING_OPTIONS = {  # option → field of AutoscalerSettings
     "concurrency_limit": "max_containers",
     "warm_pool_size": "min_containers",

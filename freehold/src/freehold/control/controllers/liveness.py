@@ -13,9 +13,7 @@ _DRAIN_LIMIT = 30.0  # seconds for exit hooks once its last input is done; the s
 
 
 class Liveness:
-    def __init__(
-        self, *, apps: Apps, functions: Functions, calls: Calls, claims: Claims, tasks: Tasks, logs: Logs, clock: Clock
-    ) -> None:
+    def __init__(self, *, apps: Apps, functions: Functions, calls: Calls, claims: Claims, tasks: Tasks, logs: Logs, clock: Clock) -> None:
         self._apps = apps
         self._functions = functions
         self._calls = calls

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -9,16 +10,26 @@ from freehold.control.wakeups import Wakeup
 
 log = structlog.get_logger()
 
-_LEAST = 0.005  # seconds between steps: a burst of hints becomes one look
+_LEAST = 0.002  # seconds between steps: a burst of hints becomes one look
 
 
-async def run(name: str, step: Callable[[], Awaitable[None]], *, changed: Wakeup, every: float) -> None:
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A step, what wakes it, and after how many seconds it looks without a hint."""
+
+    name: str
+    step: Callable[[], Awaitable[None]]
+    changed: Wakeup
+    every: float
+
+
+async def run(controller: Controller) -> None:
     """Until cancelled. A step that fails is logged and tried again at the next turn; it never ends the loop."""
     while True:
-        generation = changed.generation
+        generation = controller.changed.generation
         try:
-            await step()
+            await controller.step()
         except Exception:
-            log.exception("controller_failed", controller=name)
-        await changed.wait(generation, every)
+            log.exception("controller_failed", controller=controller.name)
+        await controller.changed.wait(generation, controller.every)
         await asyncio.sleep(_LEAST)

@@ -48,9 +48,7 @@ class AppRpcs:
         app = await self._apps.find_deployed(request.environment_name, request.name)
         if app is None:
             return api_pb2.AppGetByDeploymentNameResponse()
-        return api_pb2.AppGetByDeploymentNameResponse(
-            app_id=app.id, environment_name=app.environment, lifecycle=mapping.lifecycle(app)
-        )
+        return api_pb2.AppGetByDeploymentNameResponse(app_id=app.id, environment_name=app.environment, lifecycle=mapping.lifecycle(app))
 
     async def AppLookup(self, request: api_pb2.AppLookupRequest, _caller: Caller) -> api_pb2.AppLookupResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)

@@ -54,14 +54,10 @@ class CallRpcs:
         retried = [await self._calls.retry(InputId(item.input_jwt), item.input, item.retry_count) for item in request.inputs]
         return api_pb2.FunctionRetryInputsResponse(input_jwts=[item.id for item in retried])
 
-    async def FunctionGetOutputs(
-        self, request: api_pb2.FunctionGetOutputsRequest, _caller: Caller
-    ) -> api_pb2.FunctionGetOutputsResponse:
+    async def FunctionGetOutputs(self, request: api_pb2.FunctionGetOutputsRequest, _caller: Caller) -> api_pb2.FunctionGetOutputsResponse:
         return await self._calls.outputs(request)
 
-    async def FunctionCallFromId(
-        self, request: api_pb2.FunctionCallFromIdRequest, _caller: Caller
-    ) -> api_pb2.FunctionCallFromIdResponse:
+    async def FunctionCallFromId(self, request: api_pb2.FunctionCallFromIdRequest, _caller: Caller) -> api_pb2.FunctionCallFromIdResponse:
         call = await self._calls.find_record(CallId(request.function_call_id))
         return api_pb2.FunctionCallFromIdResponse(
             function_call_id=call.id,
@@ -87,9 +83,7 @@ class CallRpcs:
         async for chunk in call.data_out.read(request.last_index, _STREAM_POLL):
             yield chunk
 
-    async def FunctionCallGetDataIn(
-        self, request: api_pb2.FunctionCallGetDataRequest, _caller: Caller
-    ) -> AsyncIterator[api_pb2.DataChunk]:
+    async def FunctionCallGetDataIn(self, request: api_pb2.FunctionCallGetDataRequest, _caller: Caller) -> AsyncIterator[api_pb2.DataChunk]:
         call = self._calls.get_live(CallId(request.function_call_id))
         async for chunk in call.data_in.read(request.last_index, _STREAM_POLL):
             yield chunk

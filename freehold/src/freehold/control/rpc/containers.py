@@ -25,16 +25,12 @@ class ContainerRpcs:
         _task_of(caller)
         return Empty()
 
-    async def ContainerHeartbeat(
-        self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller
-    ) -> api_pb2.ContainerHeartbeatResponse:
+    async def ContainerHeartbeat(self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller) -> api_pb2.ContainerHeartbeatResponse:
         del request
         return await self._claims.heartbeat(_task_of(caller))
 
     async def FunctionGetInputs(self, request: api_pb2.FunctionGetInputsRequest, caller: Caller) -> api_pb2.FunctionGetInputsResponse:
-        return await self._claims.claim(
-            _task_of(caller), batch=request.batch_max_size, linger=request.batch_linger_ms / 1000
-        )
+        return await self._claims.claim(_task_of(caller), batch=request.batch_max_size, linger=request.batch_linger_ms / 1000)
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:
         await self._claims.put_outputs(_task_of(caller), list(request.outputs))

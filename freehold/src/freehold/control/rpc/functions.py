@@ -17,9 +17,7 @@ class FunctionRpcs:
         self._functions = functions
         self._scaling = scaling
 
-    async def FunctionPrecreate(
-        self, request: api_pb2.FunctionPrecreateRequest, _caller: Caller
-    ) -> api_pb2.FunctionPrecreateResponse:
+    async def FunctionPrecreate(self, request: api_pb2.FunctionPrecreateRequest, _caller: Caller) -> api_pb2.FunctionPrecreateResponse:
         app = await self._apps.get_live(AppId(request.app_id))
         function, metadata = await self._functions.precreate(app, request)
         return api_pb2.FunctionPrecreateResponse(function_id=function.id, handle_metadata=metadata)
@@ -42,15 +40,11 @@ class FunctionRpcs:
             function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message)
         )
 
-    async def FunctionBindParams(
-        self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller
-    ) -> api_pb2.FunctionBindParamsResponse:
+    async def FunctionBindParams(self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller) -> api_pb2.FunctionBindParamsResponse:
         bound = await self._functions.bind(FunctionId(request.function_id), request)
         return api_pb2.FunctionBindParamsResponse(bound_function_id=bound.id, handle_metadata=self._functions.handle(bound))
 
-    async def FunctionGetCurrentStats(
-        self, request: api_pb2.FunctionGetCurrentStatsRequest, _caller: Caller
-    ) -> api_pb2.FunctionStats:
+    async def FunctionGetCurrentStats(self, request: api_pb2.FunctionGetCurrentStatsRequest, _caller: Caller) -> api_pb2.FunctionStats:
         return self._scaling.stats(await self._live(request.function_id))
 
     async def FunctionUpdateSchedulingParams(
@@ -70,9 +64,7 @@ class FunctionRpcs:
     async def ClassCreate(self, request: api_pb2.ClassCreateRequest, _caller: Caller) -> api_pb2.ClassCreateResponse:
         app = await self._apps.get_live(AppId(request.app_id))
         user_class = await self._functions.create_class(app, request)
-        return api_pb2.ClassCreateResponse(
-            class_id=user_class.id, handle_metadata=api_pb2.ClassHandleMetadata(methods=request.methods)
-        )
+        return api_pb2.ClassCreateResponse(class_id=user_class.id, handle_metadata=api_pb2.ClassHandleMetadata(methods=request.methods))
 
     async def ClassGet(self, request: api_pb2.ClassGetRequest, _caller: Caller) -> api_pb2.ClassGetResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)

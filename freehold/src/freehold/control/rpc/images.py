@@ -44,7 +44,7 @@ class ImageRpcs:
             self._logs.reopen_unless(image_id, finished=image.state in {ImageState.BUILT, ImageState.FAILED})
             async for page in self._logs.follow(image_id, _after(request.last_entry_id), request.timeout):
                 yield _page(page)
-        image = await self._images.wait_finished(image_id, timeout=0)
+        image = await self._images.wait_finished(image_id, seconds=0)
         if image.state in {ImageState.BUILT, ImageState.FAILED}:
             yield api_pb2.ImageJoinStreamingResponse(result=_result(image), metadata=_metadata(image), eof=True)
 

@@ -63,7 +63,7 @@ class _Edge:
         self._replies = Replies()
 
     def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             try:
                 caller = self._caller(name, context)
                 return await self._replies.once(name, caller, request, handler)
@@ -76,7 +76,7 @@ class _Edge:
         return call
 
     def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
             try:
                 async for item in handler(request, self._caller(name, context)):
                     yield item
@@ -88,12 +88,12 @@ class _Edge:
 
         return call
 
-    def _caller(self, name: str, context: grpc.aio.ServicerContext[Any, Any]) -> Caller:
+    def _caller(self, name: str, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
         return self._authenticator.caller(name, metadata)
 
 
-def _method_handler(name: str, handler: Handler, edge: _Edge) -> grpc.RpcMethodHandler[Any, Any]:
+def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethodHandler[Any, Any]":
     method = METHODS[name]
     parse = message_factory.GetMessageClass(method.input_type).FromString
     serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
@@ -106,9 +106,7 @@ def _method_handler(name: str, handler: Handler, edge: _Edge) -> grpc.RpcMethodH
 
 
 @asynccontextmanager
-async def serve(
-    resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path
-) -> AsyncIterator[None]:
+async def serve(resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path) -> AsyncIterator[None]:
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     edge = _Edge(authenticator)

@@ -60,9 +60,7 @@ class Apps:
         self._ending: set[AppId] = set()  # stopped, but some of their tasks still run
         self._publishing = asyncio.Lock()
 
-    async def create(
-        self, *, environment: str, description: str, state: AppState, client_version: str, tags: Mapping[str, str]
-    ) -> App:
+    async def create(self, *, environment: str, description: str, state: AppState, client_version: str, tags: Mapping[str, str]) -> App:
         space = await self._environments.get(environment)
         app = App(
             id=new_app_id(),
@@ -186,13 +184,12 @@ class Apps:
 
     async def stop(self, app_id: AppId, reason: str) -> App:
         """Nothing of the app runs any more; its waiting inputs end, its tasks leave in good order."""
-        async with self._publishing:
-            async with self._store.transaction() as tx:
-                app = await tx.apps.get(app_id)
-                if app.is_live:
-                    app = move(app, AppState.STOPPED, self._clock.now())
-                    await tx.apps.put(app)
-                function_ids = frozenset(function.id for function in await tx.functions.of_app(app_id))
+        async with self._publishing, self._store.transaction() as tx:
+            app = await tx.apps.get(app_id)
+            if app.is_live:
+                app = move(app, AppState.STOPPED, self._clock.now())
+                await tx.apps.put(app)
+            function_ids = frozenset(function.id for function in await tx.functions.of_app(app_id))
         self._heard.pop(app_id, None)
         await self._retire(function_ids, "The app was stopped.")
         for live in self._tasks.all():

@@ -19,9 +19,7 @@ _SUCCESS = api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
 
 
 class BuildFunctions:
-    def __init__(
-        self, *, images: Images, apps: Apps, functions: Functions, calls: Calls, tasks: Tasks, launches: Launches
-    ) -> None:
+    def __init__(self, *, images: Images, apps: Apps, functions: Functions, calls: Calls, tasks: Tasks, launches: Launches) -> None:
         self._images = images
         self._apps = apps
         self._functions = functions

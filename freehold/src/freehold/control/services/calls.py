@@ -186,10 +186,10 @@ class Calls:
         if call.is_unwatched and not call.unfinished:
             self._forget(call)
 
-    async def task_ended(self, task: LiveTask, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
+    async def task_ended(self, task: LiveTask, end: TaskExit) -> None:
         for live in list(task.running.values()):
             live.losses += 1
-            verdict = retries.after_exit(exit, live.losses)
+            verdict = retries.after_exit(end, live.losses)
             if live.is_cancelled:
                 await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled."))
             elif verdict.fate is retries.Fate.QUEUE_AGAIN:

@@ -45,8 +45,8 @@ class DataStream:
     async def append(self, data: bytes, data_format: "api_pb2.DataFormat.ValueType") -> None:
         await self.write([api_pb2.DataChunk(index=self.last_index + 1, data=data, data_format=data_format)])
 
-    async def read(self, after: int, timeout: float) -> AsyncIterator[api_pb2.DataChunk]:
-        """Chunks after an index, as they come; ends when the stream is closed or silent for `timeout` seconds."""
+    async def read(self, after: int, silence: float) -> AsyncIterator[api_pb2.DataChunk]:
+        """Chunks after an index, as they come; ends when the stream is closed or silent for `silence` seconds."""
         while True:
             generation = self.changed.generation
             for chunk in [chunk for chunk in self.chunks if chunk.index > after]:
@@ -55,7 +55,7 @@ class DataStream:
                 yield chunk
             if self.changed.generation != generation:
                 continue
-            if self.closed or not await self.changed.wait(generation, timeout):
+            if self.closed or not await self.changed.wait(generation, silence):
                 return
 
     def close(self) -> None:

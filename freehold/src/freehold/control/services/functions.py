@@ -34,9 +34,7 @@ class LiveFunction:
 
 
 class Functions:
-    def __init__(
-        self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, demand: Wakeup, max_inline_bytes: int
-    ) -> None:
+    def __init__(self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, demand: Wakeup, max_inline_bytes: int) -> None:
         self._store = store
         self._routes = routes
         self._tasks = tasks
@@ -80,9 +78,7 @@ class Functions:
                 function = replace(function, live_definition_id=definition.id)
             await tx.functions.put(function)
         urls = self._routes.urls(app, environment.web_suffix, message)
-        return LiveFunction(
-            function=function, definition_id=definition.id, message=message, spec=wire.spec_of(message), web_urls=urls
-        )
+        return LiveFunction(function=function, definition_id=definition.id, message=message, spec=wire.spec_of(message), web_urls=urls)
 
     async def create_class(self, app: App, request: api_pb2.ClassCreateRequest) -> UserClass:
         """Classes carry no code of their own: the id stands for the service function `Name.*`, found by the app's layout."""
@@ -223,9 +219,7 @@ class Functions:
     def _metadata(
         self, function: Function, message: api_pb2.Function, definition_id: str, urls: dict[str, str]
     ) -> api_pb2.FunctionHandleMetadata:
-        return wire.handle_metadata(
-            function, message, definition_id=definition_id, web_urls=urls, max_inline_bytes=self._max_inline
-        )
+        return wire.handle_metadata(function, message, definition_id=definition_id, web_urls=urls, max_inline_bytes=self._max_inline)
 
 
 def _tag(function_name: str) -> str:

@@ -101,9 +101,9 @@ class Images:
         self._logs.mark_done(image_id)
         self._finished.notify()
 
-    async def wait_finished(self, image_id: ImageId, timeout: float) -> Image:
-        """The image when it is built or failed, or as it is after `timeout` seconds."""
-        deadline = self._clock.monotonic() + timeout
+    async def wait_finished(self, image_id: ImageId, seconds: float) -> Image:
+        """The image when it is built or failed, or as it is after that many seconds."""
+        deadline = self._clock.monotonic() + seconds
         while True:
             generation = self._finished.generation
             image = await self.get(image_id)

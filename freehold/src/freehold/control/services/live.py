@@ -117,16 +117,16 @@ class Pool:
     def oldest_queued_at(self) -> float | None:
         return self._queue[0].queued_at if self._queue else None
 
-    async def wait(self, task_id: TaskId, timeout: float) -> None:
+    async def wait(self, task_id: TaskId, seconds: float) -> None:
         """Until an input may be there for this task, it is dismissed, or the time is over."""
         if not self._queue:
-            await self.wait_for_more(task_id, timeout)
+            await self.wait_for_more(task_id, seconds)
 
-    async def wait_for_more(self, task_id: TaskId, timeout: float) -> None:
+    async def wait_for_more(self, task_id: TaskId, seconds: float) -> None:
         """Until one more input was added, the task is dismissed, or the time is over."""
         claim = _Claim(task_id, asyncio.get_running_loop().create_future())
         self._claims.append(claim)
-        handle = asyncio.get_running_loop().call_later(timeout, _settle, claim.ready)
+        handle = asyncio.get_running_loop().call_later(seconds, _settle, claim.ready)
         try:
             await claim.ready
         except asyncio.CancelledError:

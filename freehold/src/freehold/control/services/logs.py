@@ -89,9 +89,9 @@ class Logs:
     def last_number(self, subject: str) -> int:
         return self._store.last_number(subject)
 
-    async def follow(self, subject: str, after: int, timeout: float) -> AsyncIterator[list[Numbered]]:
-        """Pages of entries after a number, as they come, until nothing was written for `timeout` seconds or the log is done."""
-        deadline = self._clock.monotonic() + timeout
+    async def follow(self, subject: str, after: int, seconds: float) -> AsyncIterator[list[Numbered]]:
+        """Pages of entries after a number, as they come, until nothing was written for that many seconds or the log is done."""
+        deadline = self._clock.monotonic() + seconds
         while True:
             generation = self._changed[subject].generation
             page = self._store.after(subject, after, _PAGE)

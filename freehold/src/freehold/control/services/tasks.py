@@ -54,7 +54,7 @@ class _StartHealth:
 class TaskEnds(Protocol):
     """What must happen to inputs when a task ends."""
 
-    async def task_ended(self, live: LiveTask, exit: TaskExit) -> None: ...
+    async def task_ended(self, live: LiveTask, end: TaskExit) -> None: ...
 
     async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None: ...
 
@@ -160,7 +160,7 @@ class Tasks:
         live.cancelled.append(input_id)
         live.cancellations.notify()
 
-    async def record_exit(self, task_id: TaskId, exit: TaskExit) -> None:  # noqa: A002 — the fact's own name
+    async def record_exit(self, task_id: TaskId, end: TaskExit) -> None:
         """The end of a task: its inputs get their fate, its function perhaps a pause."""
         live = self._alive.pop(task_id, None)
         if live is None:
@@ -170,29 +170,29 @@ class Tasks:
         if not tasks:
             del self._by_function[live.task.function_id]
         started = live.task.ready_at is not None
-        self._advance(live, TaskState.ENDED, cause=exit.kind, exit=exit)
+        self._advance(live, TaskState.ENDED, cause=end.kind, end=end)
         assert self._ends is not None
-        await self._ends.task_ended(live, exit)
-        if not started and exit.kind is not ExitKind.STOPPED and not live.is_stopping:
-            await self._record_failed_start(live, exit)
+        await self._ends.task_ended(live, end)
+        if not started and end.kind is not ExitKind.STOPPED and not live.is_stopping:
+            await self._record_failed_start(live, end)
         self._changed.notify()
 
-    async def _record_failed_start(self, live: LiveTask, exit: TaskExit) -> None:  # noqa: A002 — as above
+    async def _record_failed_start(self, live: LiveTask, end: TaskExit) -> None:
         function_id = live.task.function_id
         health = self._health.setdefault(function_id, _StartHealth())
         health.failures += 1
         pause = retries.pause_after(health.failures)
         health.not_before = self._clock.monotonic() + pause.total_seconds()
-        log.warning("start_failed", task_id=live.id, function_id=function_id, kind=exit.kind, code=exit.code, failures=health.failures)
-        if self._ends is not None and (live.failure or retries.is_hopeless(exit, health.failures)):
-            await self._ends.starts_failed(function_id, retries.start_failure(exit), live.failure)
+        log.warning("start_failed", task_id=live.id, function_id=function_id, kind=end.kind, code=end.code, failures=health.failures)
+        if self._ends is not None and (live.failure or retries.is_hopeless(end, health.failures)):
+            await self._ends.starts_failed(function_id, retries.start_failure(end), live.failure)
 
-    def _advance(self, live: LiveTask, state: TaskState, *, cause: str = "", exit: TaskExit | None = None) -> None:  # noqa: A002
+    def _advance(self, live: LiveTask, state: TaskState, *, cause: str = "", end: TaskExit | None = None) -> None:
         live.task = move(live.task, state, self._clock.now())
-        if exit is not None:
-            live.task = replace(live.task, exit=exit)
+        if end is not None:
+            live.task = replace(live.task, exit=end)
         live.since = self._clock.monotonic()
         self._journal.task(live.task)
-        fields = {"code": str(exit.code), "detail": exit.detail[-2000:]} if exit else None
+        fields = {"code": str(end.code), "detail": end.detail[-2000:]} if end else None
         self._journal.event(live.id, f"task_{state}", cause=cause, fields=fields)
         self._changed.notify()

@@ -1,0 +1,331 @@
+"""The only place that constructs objects and joins them: reads like a parts list.
+
+One process holds the control plane, the gateway and this machine's worker. Parts are started in order and stopped in reverse; if one
+of them dies, all of them stop.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from freehold.config import Settings
+from freehold.control.controllers import loop
+from freehold.control.controllers.autoscaler import Autoscaler
+from freehold.control.controllers.builds import Builds
+from freehold.control.controllers.liveness import Liveness
+from freehold.control.controllers.loop import Controller
+from freehold.control.controllers.retention import Retention
+from freehold.control.controllers.scheduler import Scheduler
+from freehold.control.rpc import server
+from freehold.control.rpc.apps import AppRpcs
+from freehold.control.rpc.auth import Authenticator
+from freehold.control.rpc.blobs import BlobRpcs
+from freehold.control.rpc.calls import CallRpcs
+from freehold.control.rpc.containers import ContainerRpcs
+from freehold.control.rpc.environments import EnvironmentRpcs
+from freehold.control.rpc.functions import FunctionRpcs
+from freehold.control.rpc.images import ImageRpcs
+from freehold.control.rpc.logs import LogRpcs
+from freehold.control.rpc.mounts import MountRpcs
+from freehold.control.rpc.secrets import SecretRpcs
+from freehold.control.rpc.tokens import TokenRpcs
+from freehold.control.rpc.workspaces import WorkspaceRpcs
+from freehold.control.services.apps import Apps
+from freehold.control.services.blobs import Blobs
+from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.calls import Calls
+from freehold.control.services.claims import Claims
+from freehold.control.services.environments import Environments
+from freehold.control.services.functions import Functions
+from freehold.control.services.images import Images
+from freehold.control.services.journal import Journal
+from freehold.control.services.launches import Launches
+from freehold.control.services.logs import Logs
+from freehold.control.services.mounts import Mounts
+from freehold.control.services.scaling import Scaling
+from freehold.control.services.secrets import Secrets
+from freehold.control.services.tasks import Tasks
+from freehold.control.services.web_calls import WebCalls
+from freehold.control.services.web_routes import WebRoutes
+from freehold.control.services.workspaces import Workspaces
+from freehold.control.wakeups import Wakeup
+from freehold.domain.clock import SystemClock
+from freehold.domain.tasks import end_lost
+from freehold.gateway.server import Gateway
+from freehold.placement.local import LocalReports
+from freehold.store.blobs.folder import FolderBlobs
+from freehold.store.keyring import Keyring
+from freehold.store.logs import LogStore
+from freehold.store.sql.store import SqlStore
+from freehold.worker.builds.parts import make_builder
+from freehold.worker.bundles import Bundles
+from freehold.worker.network.veth import VethNetworks
+from freehold.worker.runtimes.runc import RuncRuntime
+from freehold.worker.snapshots.overlay import OverlaySnapshots
+from freehold.worker.trees import Trees
+from freehold.worker.worker import Worker
+
+log = structlog.get_logger()
+
+_CONTROL_SOCKET = "run/control/control.sock"
+
+
+class Engine:
+    """All parts of one engine, joined and not yet started."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._started_at = time.monotonic()
+        self._keep(settings)
+        self._serve_calls(settings)
+        self._serve_apps(settings)
+        self._run_tasks(settings)
+        self._control()
+
+    def _keep(self, settings: Settings) -> None:
+        """What survives: the store, blobs, keys, logs."""
+        home = settings.root
+        self.clock = SystemClock()
+        self.keyring = Keyring.open(home)
+        self.store = SqlStore(home / "freehold.db")
+        self.content = FolderBlobs(home / "blobs")
+        self.log_store = LogStore(home / "logs" / "apps", bytes_per_log=settings.log_bytes_per_app)
+        self.journal = Journal(store=self.store, clock=self.clock)
+
+    def _serve_calls(self, settings: Settings) -> None:
+        """Tasks, the inputs that they take, and who is woken by what."""
+        self.demand = Wakeup()
+        self.tasks_changed = Wakeup(also=self.demand)
+        self.images_wanted = Wakeup()
+        self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed)
+        self.calls = Calls(
+            store=self.store,
+            tasks=self.tasks,
+            clock=self.clock,
+            demand=self.demand,
+            max_queued_inputs=settings.max_queued_inputs,
+        )
+        self.tasks.report_ends_to(self.calls)
+        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=self.clock)
+        self.logs = Logs(store=self.log_store, tasks=self.tasks, clock=self.clock)
+
+    def _serve_apps(self, settings: Settings) -> None:
+        """Apps and what they consist of."""
+        self.environments = Environments(store=self.store, clock=self.clock, settings=settings)
+        self.blobs = Blobs(store=self.store, content=self.content, keyring=self.keyring, clock=self.clock, settings=settings)
+        self.mounts = Mounts(store=self.store, content=self.content, blobs=self.blobs, environments=self.environments, clock=self.clock)
+        self.secrets = Secrets(store=self.store, environments=self.environments, keyring=self.keyring, clock=self.clock)
+        self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
+        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, port=settings.gateway_port)
+        self.functions = Functions(
+            store=self.store,
+            routes=self.routes,
+            tasks=self.tasks,
+            clock=self.clock,
+            demand=self.demand,
+            max_inline_bytes=settings.max_inline_bytes,
+        )
+        self.apps = Apps(
+            store=self.store,
+            environments=self.environments,
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            journal=self.journal,
+            clock=self.clock,
+            changed=self.tasks_changed,
+        )
+        self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
+        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks)
+        self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
+        self.launches = Launches(
+            store=self.store,
+            settings=settings,
+            apps=self.apps,
+            functions=self.functions,
+            images=self.images,
+            mounts=self.mounts,
+            secrets=self.secrets,
+            default_client=version("modal"),
+        )
+        self.build_functions = BuildFunctions(
+            images=self.images,
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            launches=self.launches,
+        )
+
+    def _run_tasks(self, settings: Settings) -> None:
+        """This machine's worker and what it works with."""
+        home = settings.root
+        runtime, snapshots, networks = RuncRuntime(home=home), OverlaySnapshots(home=home), VethNetworks(home=home)
+        trees = Trees(home, self.content)
+        bundles = Bundles(home=home, snapshots=snapshots, runtime=runtime, networks=networks, clock=self.clock)
+        reports = LocalReports(tasks=self.tasks, logs=self.logs, images=self.images, build_functions=self.build_functions)
+        self.worker = Worker(
+            home=home,
+            runtime=runtime,
+            snapshots=snapshots,
+            networks=networks,
+            trees=trees,
+            bundles=bundles,
+            builder=make_builder(
+                home=home,
+                runtime=runtime,
+                snapshots=snapshots,
+                networks=networks,
+                content=self.content,
+                trees=trees,
+                bundles=bundles,
+                reports=reports,
+                clock=self.clock,
+                base_image_source=settings.base_image_source,
+            ),
+            reports=reports,
+            gateway=(settings.host, settings.gateway_port),
+            clock=self.clock,
+        )
+
+    def _control(self) -> None:
+        """Controllers: what each is woken by, and how often it looks anyway (seconds)."""
+        settings = self.settings
+        autoscaler = Autoscaler(
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            claims=self.claims,
+            clock=self.clock,
+            default_maximum=settings.default_max_containers,
+            max_tasks=settings.max_tasks,
+        )
+        scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
+        builds = Builds(
+            images=self.images,
+            mounts=self.mounts,
+            secrets=self.secrets,
+            functions=self.build_functions,
+            worker=self.worker,
+            pids_limit=settings.pids_limit,
+        )
+        liveness = Liveness(
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            claims=self.claims,
+            tasks=self.tasks,
+            logs=self.logs,
+            clock=self.clock,
+        )
+        retention = Retention(store=self.store, blobs=self.blobs, settings=settings)
+        self.controllers = [
+            Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5),
+            Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
+            Controller("builds", builds.step, changed=self.images_wanted, every=30.0),
+            Controller("liveness", liveness.step, changed=self.tasks_changed, every=1.0),
+            Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
+        ]
+
+    def resources(self) -> list[object]:
+        """Everything that answers RPCs."""
+        return [
+            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, logs=self.logs, gateway_url=self.settings.gateway_url),
+            BlobRpcs(self.blobs),
+            CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
+            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, store=self.store),
+            EnvironmentRpcs(self.environments),
+            FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
+            ImageRpcs(images=self.images, logs=self.logs),
+            LogRpcs(logs=self.logs, tasks=self.tasks, apps=self.apps),
+            MountRpcs(self.mounts),
+            SecretRpcs(self.secrets),
+            TokenRpcs(self.workspaces),
+            WorkspaceRpcs(self.workspaces),
+        ]
+
+    def status(self) -> dict[str, Any]:
+        """What `/healthz` answers and `freehold status` shows."""
+        tasks = list(self.tasks.all())
+        return {
+            "status": "ok",
+            "version": version("freehold"),
+            "modal": version("modal"),
+            "pid": os.getpid(),
+            "home": str(self.settings.root),
+            "uptime_s": round(time.monotonic() - self._started_at, 1),
+            "tasks": len(tasks),
+            "apps": len({live.task.app_id for live in tasks}),
+            "control_url": self.settings.control_url,
+            "gateway_url": self.settings.gateway_url,
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start everything in order; stop it in reverse. Containers leave before the control plane that they talk to."""
+        async with AsyncExitStack() as stack:
+            await self.content.open()
+            await self.store.open()
+            stack.push_async_callback(self._close_store)
+            await self._restore()
+            await stack.enter_async_context(
+                server.serve(
+                    self.resources(),
+                    authenticator=Authenticator(credentials=self.keyring, tasks=self.tasks),
+                    address=f"{self.settings.host}:{self.settings.control_port}",
+                    socket_path=self.settings.root / _CONTROL_SOCKET,
+                )
+            )
+            await stack.enter_async_context(Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status))
+            await stack.enter_async_context(self.worker)
+            group = await stack.enter_async_context(_background())
+            group.start_soon(self.journal.run)
+            for controller in self.controllers:
+                group.start_soon(loop.run, controller)
+            yield
+
+    async def _restore(self) -> None:
+        """What the last engine left: its tasks are gone, its acknowledged inputs are queued again, its addresses answer."""
+        async with self.store.transaction() as tx:
+            for task in await tx.tasks.alive():
+                await tx.tasks.put(end_lost(task, self.clock.now()))
+        await self.apps.restore()
+        inputs = await self.calls.restore()
+        log.info("restored", inputs=inputs)
+
+    async def _close_store(self) -> None:
+        await self.journal.flush()
+        await self.blobs.flush()
+        self.log_store.close()
+        await self.store.close()
+
+
+@asynccontextmanager
+async def _background() -> AsyncIterator[TaskGroup]:
+    """A task group whose tasks end with its block."""
+    async with anyio.create_task_group() as group:
+        try:
+            yield group
+        finally:
+            group.cancel_scope.cancel()
+
+
+async def serve(settings: Settings, *, on_ready: Callable[[], None]) -> None:
+    """Run one engine until SIGTERM or SIGINT; `on_ready` is called once when it answers."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    async with Engine(settings).running():
+        log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
+        on_ready()
+        await stopped.wait()
+        log.info("engine_stopping")
