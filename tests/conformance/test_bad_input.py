@@ -1,10 +1,12 @@
 """What is refused, and how clearly. The client checks much of this itself, so these requests are made by hand."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
 import grpc
+import jwt
 import psutil
 import pytest
 from google.protobuf.empty_pb2 import Empty
@@ -49,6 +51,18 @@ class TestWho:
 
         assert ran.code != 0
         assert "token" in ran.output.lower()
+
+    def test_the_token_can_be_looked_at_without_its_secret(self, engine: Engine) -> None:
+        shown = engine.modal("token", "info").succeeded().output
+
+        assert engine.credentials["MODAL_TOKEN_ID"] in shown
+        assert engine.credentials["MODAL_TOKEN_SECRET"] not in shown
+
+    def test_a_short_lived_token_ends_by_itself(self, engine: Engine) -> None:
+        token = engine.call("AuthTokenGet", api_pb2.AuthTokenGetRequest()).token
+
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert time.time() < claims["exp"] < time.time() + 24 * 3600
 
 
 class TestUnknown:

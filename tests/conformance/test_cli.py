@@ -76,7 +76,8 @@ def test_login_makes_plain_modal_commands_work(idle: Engine, tmp_path: Path) -> 
 
     assert config.stat().st_mode & 0o077 == 0, "it holds a token"
     plain = {name: value for name, value in idle.client_environment.items() if name not in idle.credentials}
-    idle.modal("app", "list", env={**plain, "MODAL_CONFIG_PATH": str(config)}).succeeded()
+    profiles = idle.modal("profile", "list", "--json", env={**plain, "MODAL_CONFIG_PATH": str(config)}).succeeded()
+    assert json.loads(profiles.output) == [{"name": "freehold", "workspace": "local", "active": True}]
 
 
 def test_login_keeps_the_profiles_that_are_there(idle: Engine, tmp_path: Path) -> None:
