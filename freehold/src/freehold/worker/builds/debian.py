@@ -6,8 +6,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from freehold.domain.baseimages import DebianBase, debian_base, parse_reference
-from freehold.domain.errors import Unavailable
+from freehold.domain.baseimages import OWN_PYTHON, DebianBase, debian_base, parse_reference
+from freehold.domain.errors import InvalidRequest, Unavailable
 from freehold.domain.ids import LayerId
 from freehold.domain.images import ImageConfig
 from freehold.wire.worker import BuiltImage
@@ -16,7 +16,7 @@ from freehold.worker.builds.layers import Layers, layer_key
 from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.programs import ProgramFailed, run_program
 from freehold.worker.builds.python import PythonInstaller
-from freehold.worker.builds.running import StepRunner
+from freehold.worker.builds.running import StepFailed, StepRunner
 
 _RECIPE = 1  # raise when what is done below changes, so that bases are made anew
 _DEADLINE = timedelta(minutes=15)
@@ -59,12 +59,9 @@ class DebianBases:
         suite = await self._suite(base.suite, log)
         if not base.python:
             return BuiltImage(layers=(suite,), config=ImageConfig(env=_ENV, cmd=("bash",)))
-        layer = await (self._own_python(suite, base, log) if base.own_python else self._machine_python(suite, base, log))
-        env = {**_ENV, "LANG": "C.UTF-8", "PYTHON_VERSION": await self._version(base)}
+        version, layer = await (self._own_python(suite, base, log) if base.own_python else self._machine_python(suite, base, log))
+        env = {**_ENV, "LANG": "C.UTF-8", "PYTHON_VERSION": version}
         return BuiltImage(layers=(suite, layer), config=ImageConfig(env=env, cmd=("python3",)))
-
-    async def _version(self, base: DebianBase) -> str:
-        return base.python if base.own_python else (await self._pythons.get(base.python)).version
 
     async def _suite(self, suite: str, log: BuildLog) -> LayerId:
         async def make(folder: Path) -> None:
@@ -73,18 +70,25 @@ class DebianBases:
 
         return await self._layers.ensure_folder(layer_key("debian", (), suite=suite, recipe=_RECIPE), make)
 
-    async def _machine_python(self, suite: LayerId, base: DebianBase, log: BuildLog) -> LayerId:
+    async def _machine_python(self, suite: LayerId, base: DebianBase, log: BuildLog) -> tuple[str, LayerId]:
         python = await self._pythons.get(base.python)
         layer = layer_key("debian-python", (suite,), python=python.fingerprint, recipe=_RECIPE)
-        return await self._layers.ensure(layer, (suite,), lambda bench: self._pythons.install(bench, python, log))
+        try:
+            return python.version, await self._layers.ensure(layer, (suite,), lambda bench: self._pythons.install(bench, python, log))
+        except StepFailed as failure:
+            if OWN_PYTHON[base.suite] == base.python:
+                return await self._own_python(suite, base, log)
+            msg = f"Python {python.version} of this machine does not run on Debian {base.suite}: choose a newer suite.\n{failure}"
+            raise InvalidRequest(msg) from failure
 
-    async def _own_python(self, suite: LayerId, base: DebianBase, log: BuildLog) -> LayerId:
+    async def _own_python(self, suite: LayerId, base: DebianBase, log: BuildLog) -> tuple[str, LayerId]:
         async def make(bench: Bench) -> None:
-            log.remark(f"Adding Debian's own Python {base.python}.")
+            log.step(f"Adding Debian's own Python {base.python}.")
             command = Command(argv=("/bin/sh", "-c", _OWN_PYTHON), env=_ENV)
             await self._runner.step(bench, command, log, f"Installing Python {base.python}")
 
-        return await self._layers.ensure(layer_key("debian-own-python", (suite,), recipe=_RECIPE), (suite,), make)
+        layer = layer_key("debian-own-python", (suite,), recipe=_RECIPE)
+        return base.python, await self._layers.ensure(layer, (suite,), make)
 
 
 async def _debootstrap(suite: str, folder: Path) -> None:

@@ -13,19 +13,21 @@ from freehold.worker.builds.running import StepRunner
 
 _FINISH = """
 set -e
+quietly() {{ said=$("$@" 2>&1) || {{ printf '%s\n' "$said" >&2; exit 1; }}; }}
 python=python{series}
 if ! ( ldconfig && "$python" -c 'import bz2, ctypes, hashlib, lzma, sqlite3, ssl, zlib' ) 2>/dev/null; then
-    apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends {packages} >/dev/null
+    export DEBIAN_FRONTEND=noninteractive
+    quietly apt-get update -qq
+    quietly apt-get install -qq --no-install-recommends {packages}
     rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log
     ldconfig
 fi
 cd /usr/local/bin
 for name in python3 python; do ln -sf "$python" "$name"; done
 ln -sf "$python-config" python3-config
-"$python" -m ensurepip --upgrade >/dev/null
+quietly "$python" -m ensurepip --upgrade
 ln -sf "pip{series}" pip
-"$python" -m compileall -q -x 'lib2to3/tests|bad_' /usr/local/lib/"$python" || true
+"$python" -m compileall -q /usr/local/lib/"$python" >/dev/null || true
 "$python" -c 'import bz2, ctypes, hashlib, lzma, sqlite3, ssl, zlib'
 """
 
