@@ -167,7 +167,7 @@ class Engine:
         )
 
     def _run_tasks(self, settings: Settings) -> None:
-        """This machine's worker and what it works with."""
+        """The machine's own worker and what it works with."""
         home = settings.root
         runtime, snapshots, networks = RuncRuntime(home=home), OverlaySnapshots(home=home), VethNetworks(home=home)
         trees = Trees(home, self.content)

@@ -59,6 +59,7 @@ def _up_detached(settings: "Settings", flags: list[str]) -> None:
 
 
 def _up_here(settings: "Settings", ready_fd: int | None) -> None:
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers only warn that they cannot run here
     import uvloop
 
     from freehold.assembly import serve

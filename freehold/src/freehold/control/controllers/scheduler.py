@@ -25,6 +25,9 @@ class Scheduler:
         stopping_unstarted = [task for task in tasks if task.is_stopping and task.id not in self._specs]
         for task in stopping_unstarted:
             await self._tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        for task in tasks:
+            if task.is_stopping and task.task.ready_at is None:
+                await self._worker.kill(task.id)  # it has run nothing: no exit hook of the user's could miss it
         for task_id in wanted.keys() - self._specs.keys():
             await self._prepare(wanted[task_id])
         known = {task.id for task in self._tasks.all()}

@@ -111,9 +111,10 @@ class Blobs:
 
     async def adopt(self) -> None:
         """Record what lies in the folder but not in the store: an engine was killed before it could."""
+        inventory = await self._content.inventory()
         async with self._store.transaction() as tx:
             known = {blob_id for blob_id, _, _ in await tx.blobs.least_recently_used(_ALL)}
-            for digest, size, written_at in await self._content.inventory():
+            for digest, size, written_at in inventory:
                 if blob_id_of(digest) not in known:
                     await tx.blobs.put(blob_id_of(digest), size, written_at)
 

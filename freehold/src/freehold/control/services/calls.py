@@ -74,7 +74,8 @@ class Calls:
             raise ResourceExhausted(msg)
         if call.is_durable and fresh:
             await self._write(fresh)
-        if not all([self._admit(live) for live in fresh]):  # a list: each is admitted, whatever the others need
+        taken = [self._admit(live) for live in fresh]
+        if not all(taken):
             self._demand.notify()
         return [*known, *fresh]
 
@@ -205,8 +206,8 @@ class Calls:
             await self.finish(live, api_pb2.FunctionGetOutputsItem(result=result))
 
     async def stop_function(self, function_id: FunctionId, text: str) -> None:
-        """The function is gone: its waiting inputs end, its pool too."""
-        pool = self._pools.pop(function_id, None)
+        """The function is gone: its waiting inputs end."""
+        pool = self._pools.get(function_id)
         while pool is not None and (live := pool.take()) is not None:
             await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
 
@@ -223,10 +224,13 @@ class Calls:
         return sum(len(inputs) for _, inputs in unfinished)
 
     def forget_silent(self) -> None:
-        """Drop finished calls whose caller has not asked for a while; results of asynchronous ones stay on disk."""
+        """Drop finished calls whose caller has not asked for a while (results of asynchronous ones stay on disk), and idle pools."""
         limit = self._clock.monotonic() - _FORGET_AFTER
         for call in [call for call in self._calls.values() if not call.unfinished and call.last_seen < limit]:
             self._forget(call)
+        for function_id in [function_id for function_id, pool in self._pools.items() if not len(pool) and not pool.running]:
+            if not self._tasks.of_function(function_id):
+                del self._pools[function_id]
 
     def _get(self, call_id: CallId) -> LiveCall:
         call = self._calls.get(call_id)

@@ -140,10 +140,11 @@ inputs = Table(
     Column("id", String, primary_key=True),
     Column("call_id", ForeignKey("calls.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED"), nullable=False),
     Column("idx", Integer, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
     Column("created_at", Moment, nullable=False),
-    Column("result", LargeBinary),
     Column("finished_at", Moment),
+    # Last: SQLite reads through a long value to reach the columns behind it.
+    Column("payload", LargeBinary, nullable=False),
+    Column("result", LargeBinary),
     Index(None, "call_id", "idx"),
     Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
 )
