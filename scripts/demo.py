@@ -22,6 +22,7 @@ BIN = Path(sys.executable).parent
 IRIS = Path(__file__).parents[1] / "examples" / "iris"
 QUESTION = {"features": [5.1, 3.5, 1.4, 0.2]}
 ANSWER = {"prediction": 0, "class_name": "setosa"}
+HEADLINES = ("=>", "✓", "├", "└", "Making", "Adding", "The ", "Its ", "Accuracy")  # of hundreds of lines that building an image may print
 ANSWER_SECONDS = 180  # the first container of an image may have to wait for its layers
 
 
@@ -71,26 +72,28 @@ def timed(phases: dict[str, float], name: str, step: Callable[[], str]) -> str:
 
 
 def run(*command: str) -> str:
-    """Run it, showing what it prints; that text."""
+    """Run it, showing the headlines of what it prints, or everything once it has failed; that text."""
     environment = os.environ | {"COLUMNS": "200"}  # so that no address is broken over two lines
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
     lines = []
     for line in process.stdout or ():
-        print(line, end="", flush=True)
         lines.append(line)
+        if line.lstrip().startswith(HEADLINES):
+            print(line, end="", flush=True)
+    output = "".join(lines)
     if process.wait():
-        msg = f"{Path(command[0]).name} {' '.join(command[1:])} ended with exit status {process.returncode}."
+        msg = f"{Path(command[0]).name} {' '.join(command[1:])} ended with exit status {process.returncode}:\n{output}"
         raise DemoFailed(msg)
-    return "".join(lines)
+    return output
 
 
 def web_url(output: str) -> str:
     """The address in what `modal deploy` printed."""
-    found = re.search(r"=> (http://\S+)", output)
+    found = re.search(r"http://\S+--\S+", output)
     if not found:
         msg = "`modal deploy` printed no address of the endpoint."
         raise DemoFailed(msg)
-    return found[1]
+    return found[0]
 
 
 def reachable(url: str, settings: Settings) -> str:
@@ -120,7 +123,7 @@ def predict(url: str) -> str:
         msg = f"POST {url}/predict was answered {response.status}: {answer}, not {json.dumps(ANSWER)}."
         raise DemoFailed(msg)
     print(answer)
-    return answer
+    return json.dumps(json.loads(answer))
 
 
 def log_tail(settings: Settings) -> str:
