@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from modal_proto import api_pb2
 
-from conformance.engine import Engine
+from conformance.engine import APPS, Engine
 from conformance.leftovers import leftovers
 
 CHECKOUT = Path(__file__).parents[2]
@@ -34,6 +34,7 @@ def engine() -> Iterator[Engine]:
     live = Engine(HOME, SETTINGS)
     live.start()
     _stop_apps(live)
+    _build_default_image(live)
     with pytest.MonkeyPatch.context() as environment:
         for name, value in live.credentials.items():
             environment.setenv(name, value)
@@ -49,6 +50,11 @@ def _stop_apps(engine: Engine) -> None:
     for app in engine.call("AppList", api_pb2.AppListRequest()).apps:
         if app.state != api_pb2.APP_STATE_STOPPED:
             engine.call("AppStop", api_pb2.AppStopRequest(app_id=app.app_id))
+
+
+def _build_default_image(engine: Engine) -> None:
+    """It takes minutes on a new home, which no single test should have to wait for."""
+    engine.modal("run", f"{APPS / 'run.py'}::cube", "--x", "1", within=COLD_BUILD_SECONDS).succeeded()
 
 
 @pytest.fixture(autouse=True)

@@ -63,12 +63,10 @@ def test_app_logs_shows_what_was_printed(app: Deployment) -> None:
 
 
 def test_app_logs_follows_what_is_being_printed(app: Deployment) -> None:
-    following = app.engine.start_modal("app", "logs", "--follow", "deploy")
-    try:
+    with app.engine.start_modal("app", "logs", "--follow", "deploy") as following:
         app.function("version").remote()
+
         following.line("version 1 answers", within=30)
-    finally:
-        following.end()
 
 
 def test_app_logs_can_be_bounded(app: Deployment) -> None:

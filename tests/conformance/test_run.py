@@ -25,11 +25,10 @@ def test_what_a_container_writes_to_stderr_is_shown_too(engine: Engine) -> None:
 
 
 def test_logs_are_streamed_while_the_function_runs(engine: Engine) -> None:
-    running = engine.start_modal("run", f"{RUN}::talk_slowly")
+    with engine.start_modal("run", f"{RUN}::talk_slowly") as running:
+        first, last = running.line("first line"), running.line("last line")
 
-    first, last = running.line("first line"), running.line("last line")
-
-    assert running.wait() == 0
+        assert running.wait() == 0
     assert last.at - first.at > 2, "the function sleeps 3 s between the two lines"
 
 
@@ -68,11 +67,11 @@ def test_the_app_stops_with_the_command(engine: Engine) -> None:
 
 
 def test_an_interrupted_command_stops_its_app_and_containers(engine: Engine) -> None:
-    running = engine.start_modal("run", "--name", "interrupted", f"{RUN}::sleep", "--seconds", "60")
-    running.line("asleep")
+    with engine.start_modal("run", "--name", "interrupted", f"{RUN}::sleep", "--seconds", "60") as running:
+        running.line("asleep")
 
-    running.interrupt(signal.SIGINT)
-    running.wait(within=30)
+        running.interrupt(signal.SIGINT)
+        running.wait(within=30)
 
     eventually(lambda: _states(engine, "interrupted") == {"stopped"}, within=20, what="The app being stopped")
     eventually(lambda: not _containers(engine, "interrupted"), within=20, what="Its container being gone")

@@ -13,10 +13,9 @@ from conformance.waiting import Running
 
 async def test_an_edit_is_live_and_the_end_of_the_command_ends_the_app(engine: Engine, tmp_path) -> None:
     script = versioned("serve.py", tmp_path, VERSION=1)
-    serving = engine.start_modal("serve", script, cwd=tmp_path)
-    try:
-        url = _url(serving)
-        async with browser() as site:
+    async with browser() as site:
+        with engine.start_modal("serve", script, cwd=tmp_path) as serving:
+            url = _url(serving)
             assert await _answer(site, url) == "1"
 
             versioned("serve.py", tmp_path, VERSION=2)
@@ -24,10 +23,8 @@ async def test_an_edit_is_live_and_the_end_of_the_command_ends_the_app(engine: E
 
             serving.interrupt(signal.SIGINT)
             serving.wait(within=30)
-            async with site.get(url) as gone:
-                assert gone.status == 404
-    finally:
-        serving.end()
+        async with site.get(url) as gone:
+            assert gone.status == 404
 
 
 def _url(serving: Running) -> str:

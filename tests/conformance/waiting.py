@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Self, TypeVar
 
 T = TypeVar("T")
 
@@ -29,22 +29,29 @@ class Line:
 
 @dataclass
 class Running:
-    """A command that is still running, its output read line by line as it comes."""
+    """A command that is still running, its output read line by line as it comes. It ends with the block, at the latest."""
 
     process: subprocess.Popen[str]
     lines: list[Line] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _ended: bool = False
 
-    def __post_init__(self) -> None:
+    def __enter__(self) -> Self:
         threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.wait(within=10)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for text in self.process.stdout:
-            with self._changed:
-                self.lines.append(Line(time.monotonic(), text.rstrip("\n")))
-                self._changed.notify_all()
+        with self.process.stdout as output:
+            for text in output:
+                with self._changed:
+                    self.lines.append(Line(time.monotonic(), text.rstrip("\n")))
+                    self._changed.notify_all()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -73,9 +80,3 @@ class Running:
 
     def interrupt(self, number: int) -> None:
         self.process.send_signal(number)
-
-    def end(self) -> None:
-        """Kill what still runs."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(10)

@@ -212,6 +212,11 @@ class TestLimits:
 
         assert (ended.code, ended.out_of_memory) == (0, False)
 
+    async def test_a_program_can_read_its_limits(self, runc, spec, outputs):
+        files = "/sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max"
+
+        assert await printed(runc, sh(spec, f"cat {files} 2> /dev/null", limits=Limits(memory_mib=32)), outputs) == str(32 << 20)
+
     async def test_processes_are_counted(self, runc, spec, outputs):
         text = await printed(runc, sh(spec, "for i in 1 2 3 4 5 6 7 8 9; do sleep 100 & done", limits=Limits(pids=5)), outputs)
 

@@ -62,7 +62,7 @@ def test_the_entrypoint_of_the_image_is_handed_the_command(tmp_path):
 
 
 def test_nobody_else_on_the_machine_can_read_the_arguments(tmp_path):
-    binds = launch.write_files(tmp_path / "task", b"arguments")
+    binds = launch.write_files(tmp_path, "ta-1", b"arguments")
 
     assert binds[0].source.read_bytes() == b"arguments"
     assert binds[0].source.stat().st_mode & 0o777 == 0o600

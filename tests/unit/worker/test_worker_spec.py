@@ -25,7 +25,7 @@ class TestConfiguration:
     def test_every_container_has_namespaces_of_its_own(self):
         kinds = [namespace["type"] for namespace in config()["linux"]["namespaces"]]
 
-        assert kinds == ["mount", "pid", "ipc", "uts", "network"]
+        assert kinds == ["mount", "pid", "ipc", "uts", "cgroup", "network"]
 
     def test_a_given_network_namespace_is_entered(self):
         assert {"type": "network", "path": "/proc/1/fd/9"} in config(netns="/proc/1/fd/9")["linux"]["namespaces"]

@@ -1,5 +1,6 @@
 """How a container of modal's entrypoint is started: its command, its environment and the files of ours that it sees."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from freehold.worker.etc import write_etc
 from freehold.worker.ports import Bind
 
 CONTROL_FOLDER = Path("run/control")  # in the engine's home; holds the control plane's socket
+_TASKS_FOLDER = Path("run/tasks")
 _CONTROL_TARGET = "/__freehold/control"
 _ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
 _HOSTNAME = "modal"
@@ -51,13 +53,19 @@ def find_python(rootfs: Path, search: str) -> str:
     raise NotFound(msg)
 
 
-def write_files(folder: Path, arguments: bytes) -> tuple[Bind, ...]:
+def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:
     """Write what one container sees of ours into a folder of its own; the binds that show it."""
+    folder = home / _TASKS_FOLDER / task_id
     folder.mkdir(parents=True, mode=0o700)
     file = folder / "arguments.bin"
     file.touch(mode=0o600)
     file.write_bytes(arguments)
     return (Bind(source=file, target=_ARGUMENTS_TARGET), *write_etc(folder, _HOSTNAME))
+
+
+def remove_files(home: Path, task_id: str = "") -> None:
+    """Of one container, or of all."""
+    shutil.rmtree(home / _TASKS_FOLDER / task_id, ignore_errors=True)
 
 
 def control_bind(home: Path) -> Bind:

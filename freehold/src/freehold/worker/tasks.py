@@ -1,6 +1,5 @@
 """The life of one task on this worker: its root, network and files, its container, its output, its exit, and nothing left of it."""
 
-import shutil
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -121,9 +120,9 @@ class TaskLife:
     async def _start(self, traces: AsyncExitStack, companions: TaskGroup, pipes: OutputPipes) -> Container:
         rootfs = await self._mount(traces)
         netns = await self._connect(traces, companions)
-        folder = self._shop.home / "run" / "tasks" / self._spec.task_id
-        traces.push_async_callback(_tidy, partial(anyio.to_thread.run_sync, partial(shutil.rmtree, folder, ignore_errors=True)))
-        binds = await anyio.to_thread.run_sync(launch.write_files, folder, self._spec.arguments)
+        remove_files = partial(launch.remove_files, self._shop.home, self._spec.task_id)
+        traces.push_async_callback(_tidy, partial(anyio.to_thread.run_sync, remove_files))
+        binds = await anyio.to_thread.run_sync(launch.write_files, self._shop.home, self._spec.task_id, self._spec.arguments)
         env = launch.environment(self._spec.image, self._spec.env, task_id=self._spec.task_id, token=self._spec.token)
         container = await self._shop.runtime.start(
             ContainerSpec(

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 import anyio
+import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
@@ -16,6 +17,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
 from freehold.wire.worker import BuildSpec, BuiltImage, TaskSpec, WorkerReports
+from freehold.worker import launch
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase, reconcile
@@ -146,5 +148,6 @@ class Worker:
         containers = await self._shop.runtime.sweep()
         await self._shop.networks.stop()
         roots = await self._shop.snapshots.sweep()
+        await anyio.to_thread.run_sync(launch.remove_files, self._shop.home)
         if containers or roots:
             log.info("machine_swept", containers=len(containers), roots=len(roots))

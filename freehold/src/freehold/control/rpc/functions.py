@@ -35,7 +35,7 @@ class FunctionRpcs:
 
     async def FunctionGet(self, request: api_pb2.FunctionGetRequest, _caller: Caller) -> api_pb2.FunctionGetResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)
-        live = await self._functions.find(app.id, request.object_tag)
+        live = await self._functions.live(await self._apps.function_id(app, request.object_tag))
         return api_pb2.FunctionGetResponse(
             function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message)
         )
@@ -68,8 +68,8 @@ class FunctionRpcs:
 
     async def ClassGet(self, request: api_pb2.ClassGetRequest, _caller: Caller) -> api_pb2.ClassGetResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)
-        user_class = await self._functions.find_class(app.id, request.object_tag)
-        service = await self._functions.find(app.id, f"{request.object_tag}.*")
+        user_class = await self._functions.get_class(await self._apps.class_id(app, request.object_tag))
+        service = await self._functions.live(await self._apps.function_id(app, f"{request.object_tag}.*"))
         metadata = api_pb2.ClassHandleMetadata(
             methods=api_pb2.ClassCreateRequest.FromString(user_class.payload).methods,
             class_function_id=service.id,

@@ -131,6 +131,13 @@ class Apps:
             deployments = await tx.apps.deployments(app_id)
         return deployments[0].layout if deployments else Layout()
 
+    async def function_id(self, app: App, tag: str) -> FunctionId:
+        """Of the live version. Raises NotFound with what there is instead."""
+        return FunctionId(_one_of((await self.layout(app.id)).function_ids, tag, app, "function"))
+
+    async def class_id(self, app: App, tag: str) -> ClassId:
+        return ClassId(_one_of((await self.layout(app.id)).class_ids, tag, app, "class"))
+
     async def publish(self, app_id: AppId, publication: Publication) -> tuple[App, Deployment]:
         """Switch the live version in one transaction: all functions of it or none."""
         if publication.state is AppState.DEPLOYED:
@@ -252,3 +259,11 @@ def _check_name(name: str) -> None:
     if not _NAME.match(name):
         msg = f"{name!r} cannot be an app's name: use letters, digits, '-', '_' and '.', at most 64, starting with a letter or digit."
         raise InvalidRequest(msg)
+
+
+def _one_of(ids: Mapping[str, str], tag: str, app: App, kind: str) -> str:
+    if tag in ids:
+        return ids[tag]
+    there = ", ".join(sorted(name.removesuffix(".*") for name in ids)) or "none"
+    msg = f"App {app.name!r} has no {kind} {tag!r}. It has: {there}."
+    raise NotFound(msg)

@@ -134,21 +134,9 @@ class Functions:
         """Functions that want tasks even without inputs."""
         return frozenset(self._min_kept)
 
-    async def find(self, app_id: AppId, tag: str) -> LiveFunction:
+    async def get_class(self, class_id: ClassId) -> UserClass:
         async with self._store.transaction() as tx:
-            function = await tx.functions.find_by_tag(app_id, tag)
-        if function is None:
-            msg = f"The app has no function {tag!r}."
-            raise NotFound(msg)
-        return await self.live(function.id)
-
-    async def find_class(self, app_id: AppId, tag: str) -> UserClass:
-        async with self._store.transaction() as tx:
-            found = await tx.functions.find_class(app_id, tag)
-        if found is None:
-            msg = f"The app has no class {tag!r}."
-            raise NotFound(msg)
-        return found
+            return await tx.functions.get_class(class_id)
 
     async def publish(self, app: App, definition_ids: Mapping[FunctionId, DefinitionId]) -> None:
         """Make these definitions live. Called inside the publication of an app, after its transaction has committed."""
@@ -193,6 +181,9 @@ class Functions:
             definition = await tx.functions.get_definition(root.live_definition_id)
             app = await tx.apps.get(function.app_id)
             environment = await tx.environments.get(app.environment)
+        if not app.is_live:
+            msg = f"App {app.name or app.description!r} has stopped, so its functions cannot be called. Deploy or run it again."
+            raise NotFound(msg)
         message = wire.effective(definition, function)
         return LiveFunction(
             function=function,

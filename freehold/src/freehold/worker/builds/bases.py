@@ -45,4 +45,8 @@ class MachineBases:
         if self._source == "registry":
             msg = f"Cannot get the base image {reference!r}: {found}"
             raise InvalidRequest(msg)
-        return await self._debian.make(reference, log)
+        try:
+            return await self._debian.make(reference, log)
+        except InvalidRequest as refusal:
+            msg = f"{refusal} (Registry: {found})"
+            raise InvalidRequest(msg) from refusal

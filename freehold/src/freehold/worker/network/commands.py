@@ -1,4 +1,4 @@
-"""The programs `ip` and `nft`: many changes in one call each, errors in their own words."""
+"""The programs `ip`, `nft` and `iptables`: many changes in one call each, errors in their own words."""
 
 import json
 import subprocess
@@ -8,6 +8,7 @@ from typing import Any
 from freehold.domain.errors import Unavailable
 
 _DEADLINE = 10.0
+_PACKAGES = {"ip": "iproute2", "nft": "nftables", "iptables": "iptables"}
 
 
 def ip_batch(lines: Sequence[str]) -> None:
@@ -24,11 +25,15 @@ def nft(rules: str) -> None:
     _run(("nft", "-f", "-"), rules)
 
 
+def iptables(*arguments: str) -> str:
+    return _run(("iptables", "-w", *arguments))
+
+
 def _run(argv: Sequence[str], text: str = "") -> str:
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=_DEADLINE, check=False)
     except FileNotFoundError as error:
-        msg = f"The program {argv[0]!r} is missing. Install it: apt-get install {'iproute2' if argv[0] == 'ip' else 'nftables'}"
+        msg = f"The program {argv[0]!r} is missing. Install it: apt-get install {_PACKAGES[argv[0]]}"
         raise Unavailable(msg) from error
     except subprocess.TimeoutExpired as error:
         msg = f"{argv[0]} did not answer within {_DEADLINE:.0f} s."

@@ -11,6 +11,7 @@ import structlog
 from freehold.domain.errors import Unavailable
 from freehold.worker.naming import home_key
 from freehold.worker.network.commands import ip_batch, ip_json, nft
+from freehold.worker.network.firewall import close_way, open_way
 from freehold.worker.network.namespaces import new_namespace, path_of, run_inside
 from freehold.worker.network.rules import container_rules, remove_table
 from freehold.worker.network.subnets import AddressPool, choose_subnet
@@ -116,6 +117,7 @@ class VethNetworks:
             f"link set {self._bridge} up",
         ])  # fmt: skip
         nft(container_rules(self._key, self._bridge, subnet))
+        open_way(self._bridge)
         _FORWARDING.write_text("1")
         return uplink
 
@@ -123,6 +125,7 @@ class VethNetworks:
         """What this engine or an earlier one of the same home made."""
         _remove_links([entry.name for entry in _INTERFACES.iterdir() if entry.name.startswith((f"v{self._key}", self._bridge))])
         nft(remove_table(self._key))
+        close_way(self._bridge)
 
 
 def _remove_links(names: list[str]) -> None:

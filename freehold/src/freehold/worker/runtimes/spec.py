@@ -72,7 +72,7 @@ def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]
 
 def _namespaces(netns: str | None) -> list[dict[str, str]]:
     network = {"type": "network"} | ({"path": netns} if netns else {})
-    return [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")] + [network]
+    return [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "cgroup")] + [network]
 
 
 def _resources(limits: Limits, *, bounds_swap: bool) -> dict[str, Any]:
@@ -96,6 +96,8 @@ def _kernel_mounts() -> list[dict[str, Any]]:
         _mount("/dev/shm", "tmpfs", "nosuid", "nodev", "noexec", "mode=1777"),  # noqa: S108 — a path in the container
         _mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _mount("/sys", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+        # Thread pools and garbage collectors size themselves by the limits that they read here.
+        _mount("/sys/fs/cgroup", "cgroup", "nosuid", "noexec", "nodev", "relatime", "ro"),
     ]
 
 
