@@ -12,8 +12,7 @@ from fakes.worker import DEADLINE
 
 from freehold.domain.errors import Unavailable
 from freehold.worker.naming import home_key
-from freehold.worker.network.commands import ip_batch, ip_json, iptables
-from freehold.worker.network.firewall import close_way, open_way
+from freehold.worker.network.commands import ip_batch, ip_json
 from freehold.worker.network.namespaces import new_namespace, path_of, run_inside
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.network.veth import VethNetworks
@@ -210,24 +209,6 @@ async def test_a_machine_without_the_programs_can_still_run_what_needs_no_networ
         await networks.create("b", outbound=True)
 
     await networks.stop()
-
-
-async def test_a_firewall_that_drops_what_it_forwards_lets_containers_through():
-    """Docker sets such a policy. Tried in a namespace, because the machine's own firewall is not ours to change."""
-    descriptor = await new_namespace()
-    namespace = path_of(descriptor)
-
-    def rules():
-        return iptables("-S", "FORWARD").splitlines()[1:]
-
-    await run_inside(namespace, lambda: iptables("-P", "FORWARD", "DROP"))
-    await run_inside(namespace, lambda: open_way("fh-0"))
-    opened = await run_inside(namespace, rules)
-    await run_inside(namespace, lambda: close_way("fh-0"))
-
-    assert [rule.split()[2:4] for rule in opened] == [["-o", "fh-0"], ["-i", "fh-0"]]
-    assert await run_inside(namespace, rules) == []
-    os.close(descriptor)
 
 
 class TestGatewayDoor:

@@ -1,8 +1,10 @@
+import os
 from ipaddress import IPv4Network
 
 import pytest
 
 from freehold.domain.errors import ResourceExhausted, Unavailable
+from freehold.worker.network.firewall import close_way, open_way
 from freehold.worker.network.resolv import reachable
 from freehold.worker.network.subnets import AddressPool, choose_subnet
 
@@ -66,3 +68,47 @@ class TestNameServers:
     def test_a_machine_without_servers_gives_none(self):
         assert reachable(["search lan\n"]) == "search lan\n"
         assert reachable([]) == ""
+
+
+IPTABLES = """#!/bin/sh
+cd "$(dirname "$0")" && shift  # past -w
+case $1 in
+  -S) cat policy rules ;;
+  -I) shift 2; echo "$*" >> rules ;;
+  -C) shift 2; grep -qxF -e "$*" rules ;;
+  -D) shift 2; grep -vxF -e "$*" rules > fewer; mv fewer rules ;;
+esac
+"""
+
+
+class TestFirewall:
+    @pytest.fixture
+    def rules(self, tmp_path, monkeypatch):
+        """The FORWARD chain of a program that keeps it in a file: the machine's own is not a test's to change."""
+        (tmp_path / "iptables").write_text(IPTABLES)
+        (tmp_path / "iptables").chmod(0o755)
+        (tmp_path / "policy").write_text("-P FORWARD DROP\n")
+        (tmp_path / "rules").touch()
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        return tmp_path / "rules"
+
+    def test_one_that_drops_what_it_forwards_lets_containers_through(self, rules):
+        open_way("fh-0")
+
+        assert rules.read_text().splitlines() == ["-i fh-0 -j ACCEPT", "-o fh-0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"]
+
+    def test_one_that_lets_everything_through_is_left_alone(self, rules):
+        rules.with_name("policy").write_text("-P FORWARD ACCEPT\n")
+
+        open_way("fh-0")
+
+        assert rules.read_text() == ""
+
+    def test_the_way_is_closed_however_often_it_was_opened(self, rules):
+        rules.write_text("-j DOCKER-USER\n")
+        open_way("fh-0")
+        open_way("fh-0")
+
+        close_way("fh-0")
+
+        assert rules.read_text() == "-j DOCKER-USER\n"
