@@ -24,11 +24,17 @@ LayerId = NewType("LayerId", str)
 
 _ALPHABET = string.ascii_letters + string.digits
 _BODY_LENGTH = 22
+_COUNT = len(_ALPHABET) ** _BODY_LENGTH
 _SHAPE = re.compile(r"[a-z]{2}-[a-zA-Z0-9]{22}")
 
 
 def _fresh(prefix: str) -> str:
-    return prefix + "-" + "".join(secrets.choice(_ALPHABET) for _ in range(_BODY_LENGTH))
+    number = secrets.randbelow(_COUNT)
+    body = ""
+    for _ in range(_BODY_LENGTH):
+        number, digit = divmod(number, len(_ALPHABET))
+        body += _ALPHABET[digit]
+    return f"{prefix}-{body}"
 
 
 def new_environment_id() -> EnvironmentId:

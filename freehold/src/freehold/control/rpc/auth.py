@@ -7,9 +7,6 @@ from freehold.control.caller import Caller
 from freehold.domain.errors import Unauthenticated
 from freehold.domain.ids import TaskId
 
-# How a client gets a token in the first place.
-ANONYMOUS = frozenset({"TokenFlowCreate", "TokenFlowWait"})
-
 
 class Credentials(Protocol):
     def accepts(self, token_id: str, token_secret: str) -> bool: ...
@@ -24,12 +21,12 @@ class Authenticator:
         self._credentials = credentials
         self._tasks = tasks
 
-    def caller(self, method: str, metadata: Mapping[str, str]) -> Caller:
+    def caller(self, metadata: Mapping[str, str]) -> Caller:
         """Raises Unauthenticated; never says which half of a token was wrong."""
         task_id = metadata.get("x-task")
         if task_id is not None:
             self._check_task(TaskId(task_id), metadata.get("x-task-token", ""))
-        elif method not in ANONYMOUS:
+        else:
             self._check_client(metadata)
         client_type = metadata.get("x-modal-client-type", "0")
         return Caller(

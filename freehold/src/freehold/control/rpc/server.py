@@ -65,7 +65,7 @@ class _Edge:
     def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             try:
-                caller = self._caller(name, context)
+                caller = self._caller(context)
                 return await self._replies.once(name, caller, request, handler)
             except FreeholdError as error:
                 await context.abort(code_of(error), str(error))
@@ -78,7 +78,7 @@ class _Edge:
     def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
         async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
             try:
-                async for item in handler(request, self._caller(name, context)):
+                async for item in handler(request, self._caller(context)):
                     yield item
             except FreeholdError as error:
                 await context.abort(code_of(error), str(error))
@@ -88,9 +88,9 @@ class _Edge:
 
         return call
 
-    def _caller(self, name: str, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
+    def _caller(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return self._authenticator.caller(name, metadata)
+        return self._authenticator.caller(metadata)
 
 
 def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethodHandler[Any, Any]":

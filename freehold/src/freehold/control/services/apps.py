@@ -17,7 +17,7 @@ from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.ids import AppId, ClassId, FunctionId, new_app_id
 from freehold.store.ports import Store, Transaction
 
-_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _HEARTBEAT_LIMIT = 60.0  # seconds without one before an ephemeral app is taken for abandoned; the client sends one every 15 s
 
 
@@ -256,7 +256,7 @@ class Apps:
 
 
 def _check_name(name: str) -> None:
-    if not _NAME.match(name):
+    if not _NAME.fullmatch(name):
         msg = f"{name!r} cannot be an app's name: use letters, digits, '-', '_' and '.', at most 64, starting with a letter or digit."
         raise InvalidRequest(msg)
 
