@@ -22,7 +22,7 @@ BIN = Path(sys.executable).parent
 IRIS = Path(__file__).parents[1] / "examples" / "iris"
 QUESTION = {"features": [5.1, 3.5, 1.4, 0.2]}
 ANSWER = {"prediction": 0, "class_name": "setosa"}
-HEADLINES = ("=>", "✓", "├", "└", "Making", "Adding", "The ", "Its ", "Accuracy")  # of hundreds of lines that building an image may print
+HEADLINES = ("=>", "✓", "├", "└", "Making", "The engine", "Its log", "Accuracy")  # of the hundreds of lines of an image build
 ANSWER_SECONDS = 180  # the first container of an image may have to wait for its layers
 
 
