@@ -174,6 +174,15 @@ class TestProcess:
             signal.signal(signal.SIGINT, before)
         await container.destroy()
 
+    async def test_an_interrupt_at_once_after_the_start_is_not_lost(self, runc, spec):
+        """The kernel drops signals to a process 1 that is not ready for them."""
+        for number in range(5):
+            container = await runc.start(replace(spec, id=f"ta-{number}", argv=("sleep", "1000")))
+            await container.signal(signal.SIGINT)
+            with anyio.fail_after(DEADLINE):
+                assert (await container.wait()).code == 128 + signal.SIGINT
+            await container.destroy()
+
     async def test_it_runs_as_the_user_that_was_asked_for(self, runc, spec, outputs):
         assert await printed(runc, sh(spec, "id -u; id -g", user="1000:33"), outputs) == "1000\n33"
 

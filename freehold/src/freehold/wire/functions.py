@@ -141,18 +141,19 @@ def handle_metadata(
         max_async_object_size_bytes=max_inline_bytes,
     )
     for name, method in message.method_definitions.items():
-        metadata.method_handle_metadata[name].CopyFrom(_method_metadata(function, method, web_urls.get(name, ""), definition_id))
+        metadata.method_handle_metadata[name].CopyFrom(_method_metadata(function, name, method, web_urls.get(name, ""), definition_id))
     return metadata
 
 
 def _method_metadata(
-    function: Function, method: api_pb2.MethodDefinition, web_url: str, definition_id: str
+    function: Function, name: str, method: api_pb2.MethodDefinition, web_url: str, definition_id: str
 ) -> api_pb2.FunctionHandleMetadata:
     return api_pb2.FunctionHandleMetadata(
         function_name=method.function_name,
         function_type=method.function_type,
         web_url=web_url,
         is_method=True,
+        use_method_name=name,  # the client sends it back with each input
         definition_id=definition_id,
         function_schema=method.function_schema,
         supported_input_formats=method.supported_input_formats,

@@ -2,7 +2,6 @@
 
 import platform
 import shutil
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from freehold.worker.locks import KeyedLocks
 from freehold.worker.logs import ContainerLog
 from freehold.worker.packages import install_packages
 from freehold.worker.ports import Bind, Networks, Runtime, Snapshotter
+from freehold.worker.staging import fresh_folder
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +56,7 @@ class Bundles:
     """Implements `Bundles`: folders under `home/bundles`, one per part, version and Python, each made atomically and kept."""
 
     def __init__(self, *, home: Path, snapshots: Snapshotter, runtime: Runtime, networks: Networks, clock: Clock) -> None:
+        self._home = home
         self._root = home / "bundles"
         self._benches = Benches(snapshots=snapshots, runtime=runtime, networks=networks)
         self._clock = clock
@@ -94,18 +95,15 @@ class Bundles:
         return target
 
     async def _make(self, target: Path, make: Callable[[Path], Awaitable[None]]) -> None:
-        staging = await anyio.to_thread.run_sync(self._staging)
+        staging = await anyio.to_thread.run_sync(fresh_folder, self._home)
         try:
             await make(staging)
             await anyio.to_thread.run_sync(_open_to_all, staging)
+            self._root.mkdir(exist_ok=True)
             staging.rename(target)
         finally:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(lambda: shutil.rmtree(staging, ignore_errors=True))
-
-    def _staging(self) -> Path:
-        self._root.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".making-", dir=self._root))
 
     async def _compile(self, client: ClientRuntime, image_layers: tuple[LayerId, ...], parts: Mapping[str, Path]) -> None:
         """With the image's own Python. Without bytecode everything works too, but each start takes 1.3 s longer."""

@@ -3,7 +3,6 @@
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +12,7 @@ from freehold.domain.errors import InvalidRequest
 from freehold.domain.files import FileTree, TreeFile, checked_container_path
 from freehold.worker.locks import KeyedLocks
 from freehold.worker.ports import ContentStore
+from freehold.worker.staging import fresh_folder
 
 # A folder of an upper layer hides a symlink of the image with the same name, so paths go where these point.
 _LINKED_FOLDERS: Mapping[str, str] = {
@@ -33,6 +33,7 @@ class Trees:
     """Folders under `home/trees`, one per tree id, each made atomically and kept."""
 
     def __init__(self, home: Path, content: ContentStore) -> None:
+        self._home = home
         self._root = home / "trees"
         self._content = content
         self._locks = KeyedLocks()
@@ -47,7 +48,7 @@ class Trees:
 
     def _make(self, tree: FileTree, target: Path) -> None:
         self._root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=".making-", dir=self._root))
+        staging = fresh_folder(self._home)
         try:
             staging.chmod(_FOLDER_MODE)
             for file in tree.files:

@@ -1,6 +1,5 @@
 """`Image.run_function`: one run of modal's entrypoint over an image; what the function writes becomes the layer."""
 
-import shutil
 from pathlib import Path
 
 import anyio
@@ -48,15 +47,15 @@ class BuildFunctions:
         env = launch.environment(image.config, function.env, task_id=function.task_id, token=function.token)
         # Bytecode of mounted modules would be written beside them, and so into the layer.
         env["PYTHONDONTWRITEBYTECODE"] = "1"
-        folder = self._home / "run" / "builds" / function.task_id
         try:
+            binds = await anyio.to_thread.run_sync(launch.write_files, self._home, function.task_id, function.arguments)
             command = Command(
                 argv=launch.command(image.config, env, bench.rootfs),
                 env=env,
                 cwd=launch.workdir(image.config),
-                binds=(*await anyio.to_thread.run_sync(launch.write_files, folder, function.arguments), launch.control_bind(self._home)),
+                binds=(*binds, launch.control_bind(self._home)),
                 limits=limits,
             )
             await self._runner.run(bench, command, log, "The build function")
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            launch.remove_files(self._home, function.task_id)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
@@ -20,6 +19,7 @@ from freehold.worker.builds.layers import Layers, layer_key
 from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.programs import ProgramFailed, run_program
 from freehold.worker.builds.unpacking import unpack_layer
+from freehold.worker.staging import fresh_folder
 
 _ANSWER = timedelta(seconds=5)  # a registry that is there answers within one
 _DOWNLOAD = timedelta(minutes=30)
@@ -53,7 +53,7 @@ class Registry:
 
     async def _fetch(self, address: str, log: BuildLog) -> BuiltImage | str:
         log.remark(f"Fetching {address.removeprefix(self._transport)}.")
-        folder = await anyio.to_thread.run_sync(self._make_folder)
+        folder = await anyio.to_thread.run_sync(fresh_folder, self._home)
         try:
             await run_program(("skopeo", "copy", "--quiet", address, f"oci:{folder}:image"), deadline=_DOWNLOAD)
             return await self._unpack(folder)
@@ -75,11 +75,6 @@ class Registry:
             await anyio.to_thread.run_sync(partial(unpack_layer, _blob(folder, digest), target))
 
         return await self._layers.ensure_folder(layer_key("oci", (), digest=digest), make)
-
-    def _make_folder(self) -> Path:
-        parent = self._home / "cache" / "pulls"
-        parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=parent))
 
 
 def image_config(config: Mapping[str, Any]) -> ImageConfig:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.site import site_env
 from freehold.worker.etc import write_etc
 from freehold.worker.ports import Bind, ContainerExit
+from freehold.worker.staging import fresh_folder
 
 _DEADLINE = timedelta(hours=2)  # compiling CUDA extensions takes more than one
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -60,11 +60,9 @@ class StepRunner:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _make_folder(self) -> Path:
-        parent = self._home / "run" / "builds"
-        parent.mkdir(parents=True, exist_ok=True)
         for cache in _CACHES:
             self._cache(cache).mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=parent))
+        return fresh_folder(self._home)
 
     def _cache_binds(self) -> tuple[Bind, ...]:
         return tuple(Bind(source=self._cache(cache), target=f"/root/.cache/{cache}", read_only=False) for cache in _CACHES)

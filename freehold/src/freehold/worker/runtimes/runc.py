@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 # A start takes 0.1 s; this long means that the machine is out of memory or its disk hangs.
 _DEADLINE = 30.0
+_INIT_DEADLINE = 2.0
+_INIT_POLL = 0.002
 
 
 class RuncRuntime:
@@ -152,13 +154,31 @@ class RuncContainer:
         return self._exit
 
     async def signal(self, number: int) -> None:
+        if number != signal.SIGKILL:
+            await self._init_is_ready()
         self._process.signal(number)
+
+    async def _init_is_ready(self) -> None:
+        """The kernel drops signals to a process 1 that has no handlers yet; tini begins by blocking them, and passes them on later."""
+        with anyio.move_on_after(_INIT_DEADLINE):
+            while not _keeps_signals(self.pid):
+                await anyio.sleep(_INIT_POLL)
 
     async def destroy(self) -> None:
         with anyio.CancelScope(shield=True):
             self._process.signal(signal.SIGKILL)
             await self.wait()
             await self._runtime.delete(self._id)
+
+
+def _keeps_signals(pid: int) -> bool:
+    """Whether a process blocks SIGINT, or has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return True
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return status["State"].startswith("Z") or bool(int(status["SigBlk"], 16) & 1 << (signal.SIGINT - 1))
 
 
 def _open_files() -> int:
