@@ -1,6 +1,8 @@
 """What the snapshotter must do, as `worker/ports.py` says it."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +176,28 @@ async def test_sweep_removes_what_an_earlier_engine_left(snapshots, tmp_path):
     assert await OverlaySnapshots(home=tmp_path).sweep() == ["r"]
     assert mounted_under(tmp_path) == []
     assert not (tmp_path / "staging").exists()
+
+
+ENGINE = """
+import anyio, pathlib, sys
+from freehold.worker.mountns import enter_private_mount_namespace
+from freehold.worker.snapshots.overlay import OverlaySnapshots
+enter_private_mount_namespace()
+print(anyio.run(OverlaySnapshots(home=pathlib.Path(sys.argv[1])).mount, "r", ()), flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_mounts_of_an_engine_are_its_own_and_end_with_it(snapshots, tmp_path):
+    """However it ends; nothing needs to be unmounted after `kill -9`."""
+    engine = subprocess.Popen([sys.executable, "-c", ENGINE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with engine:
+        assert engine.stdout.readline().strip() == str(tmp_path / "roots/r/merged")
+        seen_by_the_machine = mounted_under(tmp_path)
+        engine.kill()
+
+    assert seen_by_the_machine == []
+    assert await snapshots.sweep() == ["r"]
 
 
 async def test_a_layer_holds_what_a_container_wrote_and_nothing_of_its_mounts(snapshots, tmp_path):

@@ -98,6 +98,12 @@ class TestStart:
 
             assert await reports.of("exited", "ta-1") == TaskExit(kind=ExitKind.NOT_STARTED, detail="no runc")
 
+    async def test_a_start_that_goes_wrong_ends_no_other_task(self, a_running_worker, runtime, reports):
+        async with a_running_worker(bundles=None) as worker:
+            wish(worker, a_task())
+
+            assert "the engine's log has the reason" in (await reports.of("exited", "ta-1")).detail
+
     async def test_a_refused_task_is_not_tried_again(self, a_running_worker, runtime, reports):
         async with a_running_worker() as worker:
             runtime.refusal = "no runc"

@@ -108,6 +108,9 @@ class TaskLife:
                     container = await self._start(traces, companions, pipes)
         except (FreeholdError, OSError) as error:
             return TaskExit(kind=ExitKind.NOT_STARTED, detail=str(error))
+        except Exception:  # one image or mount that we cannot handle must not end the tasks of others
+            log.exception("task_not_started", task_id=self._spec.task_id)
+            return TaskExit(kind=ExitKind.NOT_STARTED, detail="It could not be started; the engine's log has the reason.")
         finally:
             pipes.close()
         if container is None:

@@ -161,7 +161,7 @@ class RuncContainer:
     async def _init_is_ready(self) -> None:
         """The kernel drops signals to a process 1 that has no handlers yet; tini begins by blocking them, and passes them on later."""
         with anyio.move_on_after(_INIT_DEADLINE):
-            while not _keeps_signals(self.pid):
+            while not _keeps_signals(self.pid):  # noqa: ASYNC110 — the kernel tells nobody about this
                 await anyio.sleep(_INIT_POLL)
 
     async def destroy(self) -> None:
