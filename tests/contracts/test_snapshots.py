@@ -1,10 +1,10 @@
 """What the snapshotter must do, as `worker/ports.py` says it."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import anyio
 import pytest
 from fakes.worker import busybox_rootfs
 
@@ -190,9 +190,8 @@ sys.stdin.read()
 
 async def test_mounts_of_an_engine_are_its_own_and_end_with_it(snapshots, tmp_path):
     """However it ends; nothing needs to be unmounted after `kill -9`."""
-    engine = subprocess.Popen([sys.executable, "-c", ENGINE, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    with engine:
-        assert engine.stdout.readline().strip() == str(tmp_path / "roots/r/merged")
+    async with await anyio.open_process([sys.executable, "-c", ENGINE, tmp_path]) as engine:
+        assert (await engine.stdout.receive()).decode().strip() == str(tmp_path / "roots/r/merged")
         seen_by_the_machine = mounted_under(tmp_path)
         engine.kill()
 
