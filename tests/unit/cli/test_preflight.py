@@ -35,11 +35,6 @@ def test_a_busy_port_names_the_variable_that_moves_it(home, monkeypatch, variabl
             preflight.check(Settings.load())
 
 
-def test_a_home_whose_path_is_too_long_for_sockets_is_refused(home):
-    with pytest.raises(InvalidRequest, match="Choose a shorter one"):
-        preflight.check(Settings.load(home="/tmp/" + "x" * 80))
-
-
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.7", "example.org"])
 def test_an_address_that_others_reach_needs_its_flag(home, host):
     with pytest.raises(InvalidRequest, match="--unsafe-allow-remote"):

@@ -3,17 +3,13 @@
 import ipaddress
 import os
 import socket
-from pathlib import Path
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, InvalidRequest, PermissionDenied
 
-_LONGEST_HOME = 80  # bytes; Unix sockets live in it, and the kernel takes 107 for the path of one
-
 
 def check(settings: Settings) -> None:
     _check_root()
-    _check_home(settings.root)
     _check_host(settings)
     _check_port(settings.host, settings.control_port, "FREEHOLD_CONTROL_PORT")
     _check_port(settings.host, settings.gateway_port, "FREEHOLD_GATEWAY_PORT")
@@ -23,14 +19,6 @@ def _check_root() -> None:
     if os.geteuid() != 0:
         msg = "The engine needs root: it makes namespaces, mounts and control groups for its containers. Start it with `sudo -E`."
         raise PermissionDenied(msg)
-
-
-def _check_home(home: Path) -> None:
-    if len(bytes(home)) > _LONGEST_HOME:
-        msg = (
-            f"The path of FREEHOLD_HOME is too long for the sockets in it (more than {_LONGEST_HOME} bytes): {home}. Choose a shorter one."
-        )
-        raise InvalidRequest(msg)
 
 
 def _check_host(settings: Settings) -> None:

@@ -6,8 +6,9 @@ name that nobody serves answers UNIMPLEMENTED.
 
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -113,21 +114,32 @@ async def serve(resources: Iterable[object], *, authenticator: Authenticator, ad
     handlers = {name: _method_handler(name, handler, edge) for name, handler in served_by(resources).items()}
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
-    _bind(server, address, socket_path)
-    await server.start()
-    try:
-        yield
-    finally:
-        await server.stop(grace=1.0)
+    _bind_port(server, address)
+    with _bound_socket(server, socket_path):
+        await server.start()
+        try:
+            yield
+        finally:
+            await server.stop(grace=1.0)
 
 
-def _bind(server: grpc.aio.Server, address: str, socket_path: Path) -> None:
+def _bind_port(server: grpc.aio.Server, address: str) -> None:
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
         msg = f"Cannot listen on {address}: the port is taken. Choose another with FREEHOLD_CONTROL_PORT."
         raise Unavailable(msg) from error
+
+
+@contextmanager
+def _bound_socket(server: grpc.aio.Server, socket_path: Path) -> Iterator[None]:
+    """The kernel takes 107 bytes for the path of a socket, and homes may be deep: the folder goes by its descriptor."""
     socket_path.parent.mkdir(parents=True, exist_ok=True)
     socket_path.unlink(missing_ok=True)
-    server.add_insecure_port(f"unix:{socket_path}")
-    socket_path.chmod(0o666)  # containers may run as any user; identity is the task token
+    folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        server.add_insecure_port(f"unix:/proc/self/fd/{folder}/{socket_path.name}")
+        socket_path.chmod(0o666)  # containers may run as any user; identity is the task token
+        yield
+    finally:
+        os.close(folder)

@@ -175,7 +175,7 @@ class _Build:
         series = standalone_series(self._spec.context.id) if self._spec.context else None
         if series and step.patterns == ("python/.",):
             return await self._after_python(stage, series)
-        files = self._context.matching(step.patterns)
+        files = self._context.matching(step)
         contents = sorted((file.path, file.digest, file.mode) for file in files)
 
         async def make(bench: Bench) -> None:

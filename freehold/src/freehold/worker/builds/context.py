@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from freehold.domain.dockerfile import Copy
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.files import checked_container_path
 from freehold.wire.worker import BuildSpec
@@ -33,14 +34,13 @@ class BuildContext:
         for path, inline in spec.context_files.items():
             self._add(ContextFile(path=_relative(path), digest=hashlib.sha256(inline).hexdigest(), mode=0o644, content=inline))
 
-    def matching(self, patterns: Iterable[str]) -> list[ContextFile]:
-        """The files that a COPY of these patterns reads. Raises InvalidRequest for a pattern that matches nothing."""
+    def matching(self, step: Copy) -> list[ContextFile]:
+        """The files that a COPY or ADD reads. Raises InvalidRequest when one of its patterns matches nothing."""
         found: dict[str, ContextFile] = {}
-        for pattern in patterns:
+        for pattern in step.patterns:
             of_pattern = self._matching(pattern)
-            if not of_pattern and not (self._files and _normal(pattern) == "."):
-                msg = f"COPY found nothing for {pattern[:200]!r} in the build context: is the path right, and does an ignore rule hide it?"
-                raise InvalidRequest(msg)
+            if not of_pattern:
+                raise _nothing_found(step, pattern)
             found |= of_pattern
         return list(found.values())
 
@@ -62,6 +62,14 @@ class BuildContext:
             return self._files
         wanted = _regex(_normal(pattern))
         return {path: file for path, file in self._files.items() if wanted.match(path)}
+
+
+def _nothing_found(step: Copy, pattern: str) -> InvalidRequest:
+    if step.unpacks:
+        msg = f"ADD found nothing for {pattern[:200]!r}. The modal client sends only files that a COPY names: copy it first, or use COPY."
+    else:
+        msg = f"COPY found nothing for {pattern[:200]!r} in the build context: is the path right, and does an ignore rule hide it?"
+    return InvalidRequest(msg)
 
 
 def _relative(path: str) -> str:
