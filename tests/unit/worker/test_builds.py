@@ -75,6 +75,13 @@ def after(stage, *commands, build_args=(), global_args=()):
     return stage
 
 
+def one_copy(text):
+    (step,) = parse([text])
+    step = expanded(step, {})
+    assert isinstance(step, Copy)
+    return step
+
+
 class TestSettings:
     stage = Stage(layers=(), config=ImageConfig(env={"A": "1"}, cmd=("sleep",)))
 
@@ -140,14 +147,18 @@ class TestContext:
         ],
     )
     def test_patterns_match_files_and_whole_folders(self, context, pattern, paths):
-        assert {file.path for file in context.matching([pattern])} == paths
+        assert {file.path for file in context.matching(one_copy(f"COPY {pattern} /to"))} == paths
 
     def test_a_pattern_without_files_is_refused(self, context):
         with pytest.raises(InvalidRequest, match=r"found nothing for 'sr'"):
-            context.matching(["sr"])
+            context.matching(one_copy("COPY sr /to"))
+
+    def test_an_add_says_why_the_client_did_not_send_its_file(self, context):
+        with pytest.raises(InvalidRequest, match="only files that a COPY names"):
+            context.matching(one_copy("ADD nope.tar /to"))
 
     def test_it_is_laid_out_as_it_was_sent(self, context, tmp_path):
-        context.lay_out(context.matching(["src", "reqs.txt"]), tmp_path / "out")
+        context.lay_out(context.matching(one_copy("COPY src reqs.txt /to/")), tmp_path / "out")
         assert files_under(tmp_path / "out") == {"src/b.py": "b", "src/deep/c.py": "c", "reqs.txt": "numpy"}
 
     @pytest.mark.parametrize("path", ["../x", "/a/../../x", "a\0b"])
@@ -168,10 +179,7 @@ class TestCopying:
         return folder
 
     def copy(self, root, source, text, workdir="/"):
-        (step,) = parse([text])
-        step = expanded(step, {})
-        assert isinstance(step, Copy)
-        copy_into(root, workdir, step, source)
+        copy_into(root, workdir, one_copy(text), source)
 
     def test_a_file_takes_the_name_of_its_destination(self, root, source):
         self.copy(root, source, "COPY file /a/b")

@@ -39,7 +39,7 @@ class BuildContext:
         found: dict[str, ContextFile] = {}
         for pattern in step.patterns:
             of_pattern = self._matching(pattern)
-            if not of_pattern:
+            if not of_pattern and _normal(pattern) != ".":
                 raise _nothing_found(step, pattern)
             found |= of_pattern
         return list(found.values())
