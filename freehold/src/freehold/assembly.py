@@ -44,6 +44,7 @@ from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import Images
@@ -108,7 +109,7 @@ class Engine:
         self.images_wanted = Wakeup()
         self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed)
         self.calls = Calls(
-            store=self.store,
+            durable=DurableCalls(store=self.store, clock=self.clock),
             tasks=self.tasks,
             clock=self.clock,
             demand=self.demand,

@@ -7,6 +7,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.journal import Journal
 from freehold.control.services.tasks import Tasks
 from freehold.control.wakeups import Wakeup
@@ -24,13 +25,13 @@ R = api_pb2.GenericResult
 class World:
     """One function, its calls and its tasks."""
 
-    def __init__(self, **settings):
+    def __init__(self, *, store=None, **settings):
         clock = SystemClock()
-        self.store = MemoryStore()
+        self.store = store or MemoryStore()
         self.demand = Wakeup()
         self.tasks = Tasks(clock=clock, journal=Journal(store=self.store, clock=clock), changed=Wakeup(also=self.demand))
         limits = {"max_queued_inputs": 1000, **settings}
-        self.calls = Calls(store=self.store, tasks=self.tasks, clock=clock, demand=self.demand, **limits)
+        self.calls = Calls(durable=DurableCalls(store=self.store, clock=clock), tasks=self.tasks, clock=clock, demand=self.demand, **limits)
         self.tasks.report_ends_to(self.calls)
         self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock)
         self.function = Function(id=new_function_id(), app_id=AppId("ap-x"), tag="f")
@@ -236,8 +237,7 @@ class TestDurability:
         call = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=2)
         task = world.a_task()
         await world.answer(task, (await world.claim(task))[0])
-        reborn = World()
-        reborn.calls._store = world.store
+        reborn = World(store=world.store)
         assert await reborn.calls.restore() == 1
         (item,) = await reborn.claim(reborn.tasks.create(world.function, DefinitionId("de-1"), "test"))
         assert item.function_call_id == call.id
@@ -245,7 +245,6 @@ class TestDurability:
     async def test_a_finished_result_is_read_from_disk_by_the_next_engine(self, world):
         call, task = await world.call(invocation=Invocation.ASYNC), world.a_task()
         await world.answer(task, (await world.claim(task))[0])
-        reborn = World()
-        reborn.calls._store = world.store
+        reborn = World(store=world.store)
         (output,) = (await reborn.outputs(call, start_idx=0, end_idx=0)).outputs
         assert output.result.data == b"result"

@@ -5,17 +5,18 @@ from dataclasses import replace
 
 from modal_proto import api_pb2
 
+from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.live import InputState, LiveCall, LiveInput, Pool
+from freehold.control.services.outputs import failed, page_of
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain import retries
-from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.calls import CallKind, FunctionCall, Invocation
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotFound, ResourceExhausted
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId, new_call_id, new_input_id
 from freehold.domain.tasks import TaskExit
-from freehold.store.ports import Store
 
 _GENERIC = api_pb2.GenericResult
 _FATES = {
@@ -23,12 +24,11 @@ _FATES = {
     retries.Fate.FAIL_OUT_OF_MEMORY: _GENERIC.GENERIC_STATUS_KERNEL_OOM_KILL,
 }
 _FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays in memory
-_PAGE = 1000  # outputs in one answer
 
 
 class Calls:
-    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, demand: Wakeup, max_queued_inputs: int) -> None:
-        self._store = store
+    def __init__(self, *, durable: DurableCalls, tasks: Tasks, clock: Clock, demand: Wakeup, max_queued_inputs: int) -> None:
+        self._durable = durable
         self._tasks = tasks
         self._clock = clock
         self._demand = demand
@@ -59,8 +59,7 @@ class Calls:
         )
         call = LiveCall(record, retry_policy or api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
         if call.is_durable:
-            async with self._store.transaction() as tx:
-                await tx.calls.put(record)
+            await self._durable.put(record)
         self._calls[call.id] = call
         return call
 
@@ -73,7 +72,7 @@ class Calls:
             msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
             raise ResourceExhausted(msg)
         if call.is_durable and fresh:
-            await self._write(fresh)
+            await self._durable.add_inputs(fresh)
         taken = [self._admit(live) for live in fresh]
         if not all(taken):
             self._demand.notify()
@@ -102,7 +101,7 @@ class Calls:
         while True:
             call.last_seen = self._clock.monotonic()
             generation = call.changed.generation
-            response = _page(call, request)
+            response = page_of(call, request)
             if response.outputs or (not call.unfinished and call.record.kind is CallKind.UNARY) or call.record.is_cancelled:
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
@@ -175,8 +174,7 @@ class Calls:
         live.state = InputState.DONE
         call = live.call
         if call.is_durable:
-            async with self._store.transaction() as tx:
-                await tx.calls.record_result(live.id, item.SerializeToString(), self._clock.now())
+            await self._durable.record_result(live.id, item)
         call.outputs.append(item)
         call.latest[live.idx] = item
         call.unfinished -= 1
@@ -213,15 +211,12 @@ class Calls:
 
     async def restore(self) -> int:
         """Queue again what was acknowledged and has no result; after a start of the engine. How many inputs."""
-        async with self._store.transaction() as tx:
-            unfinished = await tx.calls.unfinished()
-        for record, inputs in unfinished:
-            call = LiveCall(record, api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
-            self._calls[call.id] = call
-            for stored in inputs:
-                payload = api_pb2.FunctionInput.FromString(stored.payload)
-                self._admit(LiveInput(stored.id, call, stored.idx, payload, self._clock.monotonic()))
-        return sum(len(inputs) for _, inputs in unfinished)
+        restored = await self._durable.unfinished()
+        for live in restored:
+            live.queued_at = live.call.last_seen = self._clock.monotonic()
+            self._calls[live.call.id] = live.call
+            self._admit(live)
+        return len(restored)
 
     def forget_silent(self) -> None:
         """Drop finished calls whose caller has not asked for a while (results of asynchronous ones stay on disk), and idle pools."""
@@ -241,37 +236,13 @@ class Calls:
 
     async def _recall(self, call_id: CallId) -> LiveCall:
         """A call that is on disk only: finished in the past, or before a restart."""
-        async with self._store.transaction() as tx:
-            record = await tx.calls.find(call_id)
-            inputs = await tx.calls.inputs(call_id) if record else []
-        if record is None:
-            return self._get(call_id)
-        call = LiveCall(record, api_pb2.FunctionRetryPolicy())
-        for stored in inputs:
-            payload = api_pb2.FunctionInput.FromString(stored.payload)
-            call.inputs[stored.idx] = LiveInput(stored.id, call, stored.idx, payload, 0.0, InputState.DONE)
-            if stored.result is None:
-                call.unfinished += 1
-            else:
-                call.outputs.append(api_pb2.FunctionGetOutputsItem.FromString(stored.result))
-        call.latest = {item.idx: item for item in call.outputs}
-        return call
+        return await self._durable.recall(call_id) or self._get(call_id)
 
     def _live_input(self, call: LiveCall, item: api_pb2.FunctionPutInputsItem) -> LiveInput:
         if call.record.is_cancelled:
             msg = f"Function call {call.id} was cancelled; it takes no more inputs."
             raise InvalidRequest(msg)
         return LiveInput(new_input_id(), call, item.idx, item.input, self._clock.monotonic())
-
-    async def _write(self, fresh: Sequence[LiveInput]) -> None:
-        now = self._clock.now()
-        async with self._store.transaction() as tx:
-            await tx.calls.add_inputs(
-                [
-                    StoredInput(id=live.id, call_id=live.call.id, idx=live.idx, payload=live.payload.SerializeToString(), created_at=now)
-                    for live in fresh
-                ]
-            )
 
     def _admit(self, live: LiveInput) -> bool:
         """Whether a task that waits already will take it."""
@@ -303,31 +274,3 @@ class Calls:
         self._calls.pop(call.id, None)
         for live in call.inputs.values():
             self._inputs.pop(live.id, None)
-
-
-def failed(status: "api_pb2.GenericResult.GenericStatus.ValueType", text: str) -> api_pb2.FunctionGetOutputsItem:
-    """A result that the engine writes itself, because the function could not."""
-    return api_pb2.FunctionGetOutputsItem(result=_GENERIC(status=status, exception=text))
-
-
-def _page(call: LiveCall, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
-    """By index range (one call's own result) or along the cursor (a map's reader)."""
-    if request.HasField("start_idx"):
-        wanted = range(request.start_idx, request.end_idx + 1)
-        outputs = [call.latest[idx] for idx in wanted if idx in call.latest]
-        cursor = len(call.outputs)
-    else:
-        start = _cursor(request.last_entry_id)
-        outputs = call.outputs[start : start + (request.max_values or _PAGE)]
-        cursor = start + len(outputs)
-    return api_pb2.FunctionGetOutputsResponse(
-        idxs=[item.idx for item in outputs],
-        outputs=outputs,
-        last_entry_id=f"{cursor}-0",
-        num_unfinished_inputs=call.unfinished,
-    )
-
-
-def _cursor(entry_id: str) -> int:
-    head = entry_id.split("-", 1)[0]
-    return int(head) if head.isdigit() else 0

@@ -2,8 +2,9 @@
 
 from modal_proto import api_pb2
 
-from freehold.control.services.calls import Calls, failed
+from freehold.control.services.calls import Calls
 from freehold.control.services.live import InputState, LiveInput, Pool
+from freehold.control.services.outputs import failed
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
