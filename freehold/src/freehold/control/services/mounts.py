@@ -90,7 +90,8 @@ class Mounts:
         if not (wanted.is_global and wanted.name.startswith(_SUPPLIED)):
             msg = f"No mount named {wanted.name!r}. Add files to the image instead: Image.add_local_dir, add_local_file."
             raise NotFound(msg)
-        return await self._put(tx, file_tree([]), name=key)
+        # The worker has the files and knows them by this name: the client's package, or a Python of that series for add_python=.
+        return await self._put(tx, FileTree(id=wanted.name, files=()), name=key)
 
     async def _put(self, tx: Transaction, tree: FileTree, *, name: str = "", app_id: str = "") -> Mount:
         mount = Mount(id=new_mount_id(), tree=tree, created_at=self._clock.now(), name=name, app_id=app_id)
