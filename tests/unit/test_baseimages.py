@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.domain.baseimages import DebianBase, Reference, debian_base, parse_reference, standalone_series
+from freehold.domain.baseimages import DebianBase, Reference, StandalonePython, debian_base, parse_reference, standalone_python
 from freehold.domain.errors import InvalidRequest
 
 
@@ -76,5 +76,6 @@ class TestPython:
 
 
 def test_the_mount_of_add_python_names_its_series():
-    assert standalone_series("python-build-standalone.20230826.3.11.5-gnu") == "3.11"
-    assert standalone_series("modal-client-mount-1.6.4") is None
+    assert standalone_python("python-build-standalone.20230826.3.11.5-gnu") == StandalonePython(series="3.11", has_python_link=False)
+    assert standalone_python("python-build-standalone.20261021.3.14.9-gnu") == StandalonePython(series="3.14", has_python_link=True)
+    assert standalone_python("modal-client-mount-1.6.4") is None

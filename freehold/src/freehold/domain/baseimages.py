@@ -18,7 +18,8 @@ _SUITE_ALIASES: Mapping[str, str] = {
 _DEFAULT_SUITE = "trixie"  # what `python:3.X-slim` and `debian:latest` stand for on the public registry
 _REFERENCE = re.compile(r"^[a-z0-9][\w./:-]*(@sha256:[0-9a-f]{64})?$")
 _PYTHON_VERSION = re.compile(r"^3(\.\d+)?(\.\d+)?$")
-_STANDALONE = re.compile(r"^python-build-standalone\.\d+\.(?P<series>3\.\d+)\.\w+-gnu$")
+_STANDALONE = re.compile(r"^python-build-standalone\.(?P<release>\d+)\.(?P<series>3\.\d+)\.\w+-gnu$")
+_FIRST_WITH_PYTHON_LINK = "20241008"  # for earlier releases the client makes the link in a step of its own, which fails if there is one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +41,14 @@ class DebianBase:
     suite: str
     python: str = ""
     own_python: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StandalonePython:
+    """A Python as `add_python=` wants it. `has_python_link`: whether `bin/python` is expected beside `bin/python3`."""
+
+    series: str
+    has_python_link: bool
 
 
 def parse_reference(text: str) -> Reference:
@@ -66,10 +75,12 @@ def debian_base(reference: Reference, machine_pythons: Collection[str]) -> Debia
     raise _refusal(reference, "only the official debian and python images have a stand-in")
 
 
-def standalone_series(mount_name: str) -> str | None:
-    """The Python series of the published mount that `add_python=` copies from; None for other mounts."""
+def standalone_python(mount_name: str) -> StandalonePython | None:
+    """The Python of the published mount that `add_python=` copies from; None for other mounts."""
     found = _STANDALONE.match(mount_name)
-    return found["series"] if found else None
+    if found is None:
+        return None
+    return StandalonePython(series=found["series"], has_python_link=found["release"] >= _FIRST_WITH_PYTHON_LINK)
 
 
 def no_python(series: str, machine_pythons: Collection[str]) -> InvalidRequest:

@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from freehold.domain.baseimages import standalone_series
+from freehold.domain.baseimages import StandalonePython, standalone_python
 from freehold.domain.clock import Clock
 from freehold.domain.dockerfile import Arg, Copy, From, Run, Step, Workdir, expanded, parse
 from freehold.domain.errors import FreeholdError, InvalidRequest
@@ -172,9 +172,9 @@ class _Build:
     async def _after_copy(self, stage: Stage, step: Copy) -> Stage:
         if step.source:
             return await self._after_copy_from_image(stage, step)
-        series = standalone_series(self._spec.context.id) if self._spec.context else None
-        if series and step.patterns == ("python/.",):
-            return await self._after_python(stage, series)
+        python = standalone_python(self._spec.context.id) if self._spec.context else None
+        if python and step.patterns == ("python/.",):
+            return await self._after_python(stage, python)
         files = self._context.matching(step)
         contents = sorted((file.path, file.digest, file.mode) for file in files)
 
@@ -206,11 +206,12 @@ class _Build:
             return BuiltImage(layers=stage.layers, config=stage.config)
         return await self._image_named(name)
 
-    async def _after_python(self, stage: Stage, series: str) -> Stage:
+    async def _after_python(self, stage: Stage, wanted: StandalonePython) -> Stage:
         """`add_python=`: in the place of the files that the client thinks are in that mount comes a Python of this machine."""
-        python = await self._parts.pythons.get(series)
-        layer = self._key("python", stage, python=python.fingerprint)
-        return await self._layered(stage, layer, lambda bench: self._parts.pythons.install(bench, python, self._log))
+        python = await self._parts.pythons.get(wanted.series)
+        links = ("python3", "python") if wanted.has_python_link else ("python3",)
+        layer = self._key("python", stage, python=python.fingerprint, links=links)
+        return await self._layered(stage, layer, lambda bench: self._parts.pythons.install(bench, python, self._log, links=links))
 
     def _copy_key(self, stage: Stage, step: Copy, contents: Any) -> LayerId:
         how = {name: getattr(step, name) for name in ("patterns", "destination", "chmod", "chown", "unpacks")}

@@ -23,7 +23,7 @@ if ! ( ldconfig && "$python" -c 'import bz2, ctypes, hashlib, lzma, sqlite3, ssl
     ldconfig
 fi
 cd /usr/local/bin
-for name in python3 python; do ln -sf "$python" "$name"; done
+for name in {links}; do ln -sf "$python" "$name"; done
 ln -sf "$python-config" python3-config
 quietly "$python" -m ensurepip --upgrade
 ln -sf "pip{series}" pip
@@ -52,10 +52,10 @@ class PythonInstaller:
             raise no_python(series, pythons)
         return pythons[series]
 
-    async def install(self, bench: Bench, python: MachinePython, log: BuildLog) -> None:
-        """Into /usr/local of the bench. The libraries it needs come as Debian packages, unless the image has them."""
+    async def install(self, bench: Bench, python: MachinePython, log: BuildLog, *, links: tuple[str, ...] = ("python3", "python")) -> None:
+        """Into /usr/local of the bench, under these names too. Libraries it needs come as Debian packages, unless the image has them."""
         log.remark(f"Adding Python {python.version} of this machine to the image.")
         packages = await anyio.to_thread.run_sync(needed_packages, python)
         await anyio.to_thread.run_sync(copy_python, python, resolve(bench.rootfs, "/usr/local"))
-        script = _FINISH.format(series=python.series, packages=" ".join(packages) or "ca-certificates")
+        script = _FINISH.format(series=python.series, packages=" ".join(packages) or "ca-certificates", links=" ".join(links))
         await self._runner.step(bench, Command(argv=("/bin/sh", "-c", script)), log, f"Adding Python {python.version}")
