@@ -72,7 +72,14 @@ class AppRpcs:
             tags=dict(request.tags),
         )
         app, deployment = await self._apps.publish(AppId(request.app_id), publication)
-        return api_pb2.AppPublishResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
+        return api_pb2.AppPublishResponse(
+            url=self._page(app.id),
+            deployed_at=deployment.deployed_at.timestamp(),
+            server_warnings=[
+                api_pb2.Warning(type=api_pb2.Warning.WARNING_TYPE_FUNCTION_CONFIGURATION, message=text)
+                for text in await self._apps.cautions(app.id)
+            ],
+        )
 
     async def AppHeartbeat(self, request: api_pb2.AppHeartbeatRequest, _caller: Caller) -> Empty:
         await self._apps.get_live(AppId(request.app_id))

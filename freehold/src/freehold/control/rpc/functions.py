@@ -87,6 +87,8 @@ class FunctionRpcs:
 
 def _definition(request: api_pb2.FunctionCreateRequest) -> api_pb2.Function:
     """Functions with a list of GPUs come as ranked alternatives; the first is the one that is wanted most."""
-    if request.HasField("function"):
-        return request.function
-    return request.function_data.ranked_functions[0].function if request.function_data.ranked_functions else api_pb2.Function()
+    ranked = request.function_data.ranked_functions
+    message = ranked[0].function if ranked and not request.HasField("function") else request.function
+    if request.HasField("schedule"):  # where older clients put it
+        message.schedule.CopyFrom(request.schedule)
+    return message

@@ -106,12 +106,23 @@ def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethod
     return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler), parse, serialize)
 
 
+def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
+    """gRPC refuses unknown names by itself, but not in words that help."""
+
+    async def refuse(_request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
+        text = f"This version of Freehold does not serve {name}. What it serves: docs/reference/rpc-coverage.md."
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
+
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
 @asynccontextmanager
 async def serve(resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path) -> AsyncIterator[None]:
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     edge = _Edge(authenticator)
-    handlers = {name: _method_handler(name, handler, edge) for name, handler in served_by(resources).items()}
+    served = served_by(resources)
+    handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
     _bind_port(server, address)

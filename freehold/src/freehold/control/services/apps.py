@@ -152,6 +152,15 @@ class Apps:
         self._changed.notify()
         return app, deployment
 
+    async def cautions(self, app_id: AppId) -> list[str]:
+        """What the live version asks for and does not get (yet), in words for the person who deploys it."""
+        live = [await self._functions.live(FunctionId(fid)) for fid in (await self.layout(app_id)).function_ids.values()]
+        return [
+            f"{item.function.tag} has a schedule, and this version of Freehold does not run schedules yet: call it yourself."
+            for item in live
+            if item.message.HasField("schedule")
+        ]
+
     async def _switch(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
         app = await tx.apps.get(app_id)
         history = await tx.apps.deployments(app_id)

@@ -225,6 +225,9 @@ def _check(message: api_pb2.Function) -> None:
     if message.volume_mounts or message.cloud_bucket_mounts or message.shared_volume_mounts:
         msg = f"Function {message.function_name!r} mounts a volume. Volumes are not built yet: see the list of what works in the README."
         raise InvalidRequest(msg)
+    if message.resources.gpu_config.gpu_type or message.resources.gpu_config.count:
+        msg = f"Function {message.function_name!r} asks for a GPU. Containers get none yet: leave out gpu=… to run it on the CPU."
+        raise InvalidRequest(msg)
     if message.proxy_id:
         msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."
         raise InvalidRequest(msg)
