@@ -21,6 +21,7 @@ class Deployment:
 
     @property
     def app_id(self) -> str:
+        """Empty when nothing is deployed under its name."""
         request = api_pb2.AppGetByDeploymentNameRequest(name=self.name)
         return str(self.engine.call("AppGetByDeploymentName", request).app_id)
 
@@ -30,8 +31,8 @@ class Deployment:
     def cls(self, name: str) -> modal.Cls:
         return modal.Cls.from_name(self.name, name)
 
-    def url(self, name: str) -> str:
-        url = self.function(name).get_web_url()
+    async def url(self, name: str) -> str:
+        url = await self.function(name).get_web_url.aio()
         assert url, f"{name} has no address"
         return url
 
@@ -58,7 +59,8 @@ def deployed(engine: Engine, script: str | Path, *, name: str = "") -> Iterator[
     try:
         yield deployment
     finally:
-        engine.call("AppStop", api_pb2.AppStopRequest(app_id=deployment.app_id))
+        if app_id := deployment.app_id:
+            engine.call("AppStop", api_pb2.AppStopRequest(app_id=app_id))
 
 
 def versioned(script: str, folder: Path, **values: object) -> Path:

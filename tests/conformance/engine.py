@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,11 +138,12 @@ class Engine:
         return _finish([Path(sys.executable), script, *args], env=self.client_environment, within=within, cwd=script.parent)
 
     def call(self, method: str, request: Any, *, metadata: Mapping[str, str] | None = None, timeout: float = 20) -> Any:
-        """One raw RPC with a client's token, or with exactly this metadata."""
+        """One raw RPC with a client's token, or with exactly this metadata. Of a stream, the first message."""
         sent = self._client_metadata() if metadata is None else metadata
         with grpc.insecure_channel(f"127.0.0.1:{self.control_port}") as channel:
             stub = api_pb2_grpc.ModalClientStub(channel)
-            return getattr(stub, method)(request, metadata=tuple(sent.items()), timeout=timeout)
+            answer = getattr(stub, method)(request, metadata=tuple(sent.items()), timeout=timeout)
+            return next(answer) if isinstance(answer, Iterator) else answer
 
     def _client_metadata(self) -> dict[str, str]:
         keyring = Keyring.open(self.home)

@@ -91,16 +91,9 @@ class TestUnknown:
             "BlobGet": api_pb2.BlobGetRequest(blob_id=f"bl-{nothing}"),
         }
 
-        codes = {method: refusal(lambda: _consume(engine, method, request))[0] for method, request in requests.items()}  # noqa: B023 — called at once
+        codes = {method: refusal(lambda: engine.call(method, request))[0] for method, request in requests.items()}  # noqa: B023 — called at once
 
         assert set(codes.values()) == {grpc.StatusCode.NOT_FOUND}, codes
-
-
-def _consume(engine: Engine, method: str, request: Any) -> None:
-    """Streams answer when they are read."""
-    answer = engine.call(method, request)
-    if hasattr(answer, "__next__"):
-        next(answer)
 
 
 class TestMounts:
@@ -132,8 +125,8 @@ class TestMounts:
         code, _ = refusal(lambda: engine.call("MountPutFile", api_pb2.MountPutFileRequest(sha256_hex=digest, data=b"what came")))
 
         assert code is grpc.StatusCode.INVALID_ARGUMENT
-        request = api_pb2.MountBatchedCheckExistenceRequest(sha256_hashes=[digest])
-        assert list(engine.call("MountBatchedCheckExistence", request).missing_sha256_hashes) == [digest]
+        request = api_pb2.MountBatchedCheckExistenceRequest(sha256_hex_hashes=[digest])
+        assert list(engine.call("MountBatchedCheckExistence", request).missing_sha256_hex_hashes) == [digest]
 
 
 def _mount(path: str, digest: str) -> api_pb2.MountGetOrCreateRequest:
@@ -186,15 +179,8 @@ class TestSizes:
 
 
 class TestImages:
-    @pytest.mark.parametrize(
-        "commands",
-        [["FROM base", "TELEPORT /somewhere"], ["RUN no base was named"], []],
-        ids=["an unknown command", "no FROM", "nothing at all"],
-    )
-    def test_a_recipe_that_means_nothing_is_refused(self, engine: Engine, commands: list[str]) -> None:
-        request = api_pb2.ImageGetOrCreateRequest(
-            image=api_pb2.Image(dockerfile_commands=commands), app_id=_app(engine), builder_version="2025.06"
-        )
+    def test_an_image_of_nothing_is_refused(self, engine: Engine) -> None:
+        request = api_pb2.ImageGetOrCreateRequest(image=api_pb2.Image(), app_id=_app(engine), builder_version="2025.06")
 
         code, details = refusal(lambda: engine.call("ImageGetOrCreate", request))
 
@@ -210,6 +196,7 @@ def _app(engine: Engine) -> str:
 class TestSockets:
     def test_the_engine_listens_on_loopback_only(self, engine: Engine) -> None:
         ports = {engine.control_port, engine.gateway_port}
-        listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port in ports}
+        listening = [c.laddr for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port in ports]
 
-        assert listening == {"127.0.0.1"}
+        assert {port for _, port in listening} == ports
+        assert {address.removeprefix("::ffff:") for address, _ in listening} == {"127.0.0.1"}

@@ -78,7 +78,7 @@ class TestMap:
             list(app.function("invert").map([1, 0, 2]))
 
     def test_errors_may_come_as_values(self, app: Deployment) -> None:
-        half, error, quarter = app.function("invert").map([2, 0, 4], return_exceptions=True, wrap_returned_exceptions=False)
+        half, error, quarter = app.function("invert").map([2, 0, 4], return_exceptions=True)
 
         assert (half, quarter) == (0.5, 0.25)
         assert isinstance(error, ZeroDivisionError)

@@ -41,7 +41,7 @@ class TestCommands:
             "arg": "plain",
             "env": "sweet",
             "copy": "two",
-            "add": "a file from the machine",
+            "add": "one",
             "user": "baker",
             "entrypoint": "yes",
         }
@@ -92,9 +92,11 @@ class TestCache:
             assert app.function("stamp").remote() == "another"
 
     def test_an_image_that_is_built_is_found_by_its_id(self, app: Deployment) -> None:
-        image = modal.Image.debian_slim().build(modal.App.lookup(app.name))
+        image = modal.Image.debian_slim().run_commands("echo first > /lines.txt").build(modal.App.lookup(app.name))
 
-        assert modal.Image.from_id(image.object_id).hydrate().object_id == image.object_id
+        ran = app.engine.python(APPS / "image_by_id.py", image.object_id).succeeded()
+
+        assert "lines: ['first']" in ran.output
 
 
 class TestFailures:

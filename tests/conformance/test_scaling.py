@@ -82,7 +82,7 @@ def test_the_settings_can_be_changed_while_it_runs(engine: Engine) -> None:
     with deployed(engine, "warm.py", name="warm-no-more") as app:
         eventually(app.containers, within=30, what="The container that min_containers asks for")
 
-        app.function("always_there").update_autoscaler(min_containers=0)
+        app.function("always_there").autoscaler.update(min_containers=0)
 
         eventually(lambda: not app.containers(), within=20, what="No container after the window of 2 s")
 

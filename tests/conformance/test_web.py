@@ -1,6 +1,7 @@
 """Web endpoints through the gateway, at the addresses that `modal deploy` prints."""
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -26,45 +27,45 @@ async def site() -> AsyncIterator[aiohttp.ClientSession]:
 
 class TestEndpoints:
     async def test_an_endpoint_works_without_fastapi_in_the_image(self, app: Deployment, site) -> None:
-        async with site.get(app.url("hello"), params={"name": "Ada"}) as response:
+        async with site.get(await app.url("hello"), params={"name": "Ada"}) as response:
             assert await response.json() == {"hello": "Ada"}
 
-    def test_its_address_is_made_of_names(self, app: Deployment) -> None:
-        assert app.url("hello") == f"http://local--web-hello.localhost:{app.engine.gateway_port}"
-        assert app.url("hello") in app.output, "modal deploy prints it"
+    async def test_its_address_is_made_of_names(self, app: Deployment) -> None:
+        assert await app.url("hello") == f"http://local--web-hello.localhost:{app.engine.gateway_port}"
+        assert await app.url("hello") in app.output, "modal deploy prints it"
 
     async def test_it_takes_json(self, app: Deployment, site) -> None:
-        async with site.post(app.url("predict"), json={"features": [1, 2, 3.5]}) as response:
+        async with site.post(await app.url("predict"), json={"features": [1, 2, 3.5]}) as response:
             assert await response.json() == {"sum": 6.5}
 
     async def test_its_own_name_as_a_path_is_the_same(self, app: Deployment, site) -> None:
-        async with site.post(app.url("predict") + "/predict", json={"features": [1, 2]}) as response:
+        async with site.post(await app.url("predict") + "/predict", json={"features": [1, 2]}) as response:
             assert await response.json() == {"sum": 3}
 
     async def test_wrong_input_is_the_callers_fault(self, app: Deployment, site) -> None:
-        async with site.post(app.url("predict"), data=b"no json") as response:
+        async with site.post(await app.url("predict"), data=b"no json") as response:
             assert response.status == 422
-        async with site.get(app.url("predict")) as response:
+        async with site.get(await app.url("predict")) as response:
             assert response.status == 405
 
     async def test_a_label_is_the_address(self, app: Deployment, site) -> None:
-        assert "my-own-label" in app.url("labelled")
+        assert "my-own-label" in await app.url("labelled")
         async with site.get(f"http://local--my-own-label.localhost:{app.engine.gateway_port}/") as response:
             assert await response.json() == "found by its label"
 
     async def test_a_method_of_a_class_is_an_endpoint(self, app: Deployment, site) -> None:
-        url = app.cls("Greeter")().greet.get_web_url()
+        url = await app.cls("Greeter")().greet.get_web_url.aio()
 
         async with site.get(url, params={"name": "Bob"}) as response:
             assert await response.json() == "good day, Bob"
 
     async def test_an_error_in_the_code_is_a_500(self, app: Deployment, site) -> None:
-        async with site.get(app.url("broken_code")) as response:
+        async with site.get(await app.url("broken_code")) as response:
             assert response.status == 500
 
     async def test_many_requests_at_once_are_all_answered(self, app: Deployment, site) -> None:
         async def status(number: int) -> int:
-            async with site.get(app.url("asgi") + "/scope", params={"n": str(number)}) as response:
+            async with site.get(await app.url("asgi") + "/scope", params={"n": str(number)}) as response:
                 assert (await response.json(content_type=None))["query"] == f"n={number}"
                 return response.status
 
@@ -76,7 +77,7 @@ class TestEndpoints:
 
 class TestAsgi:
     async def test_the_request_arrives_as_it_was_sent(self, app: Deployment, site) -> None:
-        async with site.put(app.url("asgi") + "/scope?a=1&b=%20x", headers={"X-Mine": "kept"}) as response:
+        async with site.put(await app.url("asgi") + "/scope?a=1&b=%20x", headers={"X-Mine": "kept"}) as response:
             seen = await response.json(content_type=None)
 
         assert (seen["method"], seen["path"], seen["query"]) == ("PUT", "/scope", "a=1&b=%20x")
@@ -84,13 +85,13 @@ class TestAsgi:
         assert seen["headers"]["host"] == f"local--web-asgi.localhost:{app.engine.gateway_port}"
 
     async def test_status_and_repeated_headers_come_back(self, app: Deployment, site) -> None:
-        async with site.get(app.url("asgi") + "/nowhere") as response:
+        async with site.get(await app.url("asgi") + "/nowhere") as response:
             assert response.status == 404
             assert response.headers.getall("x-two") == ["one", "two"]
             assert await response.text() == "the app itself knows no such page"
 
     async def test_a_response_is_streamed(self, app: Deployment, site) -> None:
-        async with site.get(app.url("asgi") + "/drip") as response:
+        async with site.get(await app.url("asgi") + "/drip") as response:
             delays = [time.time() - float(line.split()[-1]) async for line in response.content if line.startswith(b"drop")]
 
         assert len(delays) == 3
@@ -104,7 +105,7 @@ class TestAsgi:
             await asyncio.wait_for(answered.wait(), 20)
             yield b", second piece"
 
-        async with site.post(app.url("asgi") + "/echo", data=body()) as response:
+        async with site.post(await app.url("asgi") + "/echo", data=body()) as response:
             first = await response.content.readany()
             answered.set()
             rest = await response.content.read()
@@ -114,11 +115,11 @@ class TestAsgi:
     async def test_a_large_body_passes_both_ways(self, app: Deployment, site) -> None:
         data = b"0123456789abcdef" * (6 * 1024 * 1024 // 16)
 
-        async with site.post(app.url("asgi") + "/echo", data=data) as response:
+        async with site.post(await app.url("asgi") + "/echo", data=io.BytesIO(data)) as response:
             assert await response.read() == data
 
     async def test_a_websocket_carries_text_and_bytes_and_its_close(self, app: Deployment, site) -> None:
-        async with site.ws_connect(app.url("asgi") + "/socket") as socket:
+        async with site.ws_connect(await app.url("asgi") + "/socket") as socket:
             await socket.send_str("hello")
             assert await socket.receive_str(timeout=20) == "hello"
             await socket.send_bytes(b"\x00\xff")
@@ -130,7 +131,7 @@ class TestAsgi:
 
 
 async def test_a_wsgi_app_is_served(app: Deployment, site) -> None:
-    async with site.post(app.url("wsgi") + "/a/path", data=b"a body") as response:
+    async with site.post(await app.url("wsgi") + "/a/path", data=b"a body") as response:
         assert response.status == 201
         assert await response.text() == "POST /a/path a body"
 
@@ -150,6 +151,6 @@ class TestAddresses:
             assert "nothing-here" in await response.text()
 
     async def test_a_container_that_cannot_start_is_a_502_that_says_where_its_log_is(self, app: Deployment, site) -> None:
-        async with site.get(app.url("cannot_start")) as response:
+        async with site.get(await app.url("cannot_start")) as response:
             assert response.status == 502
             assert "modal app logs" in await response.text()

@@ -89,7 +89,7 @@ dockerfile = base.dockerfile_commands(
     "RUN [[ $FLAVOUR == p* ]] && echo $FLAVOUR > /flavour",
     "ENV TASTE=sweet",
     "COPY folder /copied",
-    "ADD file.txt /added/",
+    "ADD folder/one.txt /added/",
     "RUN useradd --create-home baker",
     "USER baker",
     "RUN id --user --name > /tmp/who",
@@ -108,7 +108,7 @@ def dockerfile_commands() -> dict[str, str]:
         "arg": read("/flavour"),
         "env": os.environ["TASTE"],
         "copy": read("/copied/inner/two.txt"),
-        "add": read("/added/file.txt"),
+        "add": read("/added/one.txt"),
         "user": read("/tmp/who"),
         "entrypoint": os.environ["ENTERED"],
     }

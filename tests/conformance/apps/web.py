@@ -61,7 +61,8 @@ def asgi() -> Callable:
 async def _asgi(scope: dict, receive: Callable, send: Callable) -> None:
     handlers = {"/echo": _echo, "/drip": _drip, "/scope": _scope, "/socket": _socket}
     if scope["type"] != "lifespan":
-        await handlers.get(scope["path"], _not_found)(scope, receive, send)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        await handlers.get(path, _not_found)(scope, receive, send)
 
 
 async def _start(send: Callable, status: int = 200) -> None:
