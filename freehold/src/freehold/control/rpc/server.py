@@ -107,7 +107,7 @@ def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethod
 
 
 def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
-    """gRPC refuses unknown names by itself, but not in words that help."""
+    """Unknown names would be refused by gRPC itself, but not in words that help."""
 
     async def refuse(_request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         text = f"This version of Freehold does not serve {name}. What it serves: docs/reference/rpc-coverage.md."

@@ -152,7 +152,7 @@ class Apps:
         self._changed.notify()
         return app, deployment
 
-    async def cautions(self, app_id: AppId) -> list[str]:
+    async def cautions(self, app_id: AppId) -> Sequence[str]:
         """What the live version asks for and does not get (yet), in words for the person who deploys it."""
         live = [await self._functions.live(FunctionId(fid)) for fid in (await self.layout(app_id)).function_ids.values()]
         return [
