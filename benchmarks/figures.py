@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 
+_WIDTH = 110  # also where the output is no terminal
+
+
 @dataclass(frozen=True)
 class Figure:
     """One measured value. `beside` is what it is compared with: a goal, or another server in the same run."""
@@ -34,7 +37,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def write(figures: Figures, path: Path) -> None:
     content = {
-        name: {"value": round(figure.value, 3), "unit": figure.unit, "beside": figure.beside, "ratio": _rounded(figure.ratio)}
+        name: {"value": _short(figure.value), "unit": figure.unit, "beside": _short(figure.beside), "ratio": _short(figure.ratio)}
         for name, figure in figures.items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +47,8 @@ def write(figures: Figures, path: Path) -> None:
 def show(figures: Figures) -> None:
     table = Table("figure", "value", "unit", "beside", "ratio", title="Measured")
     for name, figure in figures.items():
-        beside = "" if figure.beside is None else f"{figure.beside:,.2f} ({figure.whose})"
-        table.add_row(name, f"{figure.value:,.2f}", figure.unit, beside, "" if figure.ratio is None else f"{figure.ratio:.2f}")
+        beside = "" if figure.beside is None else f"{_short(figure.beside):,} ({figure.whose})"
+        table.add_row(name, f"{_short(figure.value):,}", figure.unit, beside, "" if figure.ratio is None else f"{_short(figure.ratio):,}")
     _print(table)
 
 
@@ -59,9 +62,9 @@ def show_phases(phases: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def _print(table: Table) -> None:
-    console = Console()
-    console.print(table, width=max(console.width, 110))
+    Console(width=_WIDTH).print(table)
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _short(value: float | None) -> float | None:
+    """Four digits say all that one run on one machine can."""
+    return None if value is None else float(f"{value:.4g}")
