@@ -9,7 +9,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-
 _WIDTH = 110  # also where the output is no terminal
 
 
