@@ -139,13 +139,13 @@ class Engine:
 
     def call(self, method: str, request: Any, *, metadata: Mapping[str, str] | None = None, timeout: float = 20) -> Any:
         """One raw RPC with a client's token, or with exactly this metadata. Of a stream, the first message."""
-        sent = self._client_metadata() if metadata is None else metadata
+        sent = self.client_metadata() if metadata is None else metadata
         with grpc.insecure_channel(f"127.0.0.1:{self.control_port}") as channel:
             stub = api_pb2_grpc.ModalClientStub(channel)
             answer = getattr(stub, method)(request, metadata=tuple(sent.items()), timeout=timeout)
             return next(answer) if isinstance(answer, Iterator) else answer
 
-    def _client_metadata(self) -> dict[str, str]:
+    def client_metadata(self) -> dict[str, str]:
         keyring = Keyring.open(self.home)
         return {
             "x-modal-client-version": "1.6.4",

@@ -10,7 +10,7 @@ import jwt
 import psutil
 import pytest
 from google.protobuf.empty_pb2 import Empty
-from modal_proto import api_pb2
+from modal_proto import api_pb2, api_pb2_grpc
 
 from conformance.engine import Engine
 
@@ -191,6 +191,24 @@ class TestImages:
 def _app(engine: Engine) -> str:
     request = api_pb2.AppCreateRequest(description="bad-input", app_state=api_pb2.APP_STATE_EPHEMERAL)
     return str(engine.call("AppCreate", request).app_id)
+
+
+class TestHangUps:
+    def test_callers_who_hang_up_disturb_nobody(self, engine: Engine) -> None:
+        """Whatever the engine was in the middle of, it lets go of."""
+        with grpc.insecure_channel(f"127.0.0.1:{engine.control_port}") as channel:
+            stub = api_pb2_grpc.ModalClientStub(channel)
+            metadata = tuple(engine.client_metadata().items())
+            request = api_pb2.SecretGetOrCreateRequest(
+                deployment_name="hung-up",
+                object_creation_type=api_pb2.OBJECT_CREATION_TYPE_CREATE_OVERWRITE_IF_EXISTS,
+                env_dict={"KEY": "value"},
+            )
+            for round_ in range(120):
+                patience = [(1 + (round_ + number) % 30) / 1000 for number in range(6)]
+                calls = [stub.SecretGetOrCreate.future(request, metadata=metadata, timeout=seconds) for seconds in patience]
+                assert {call.code() for call in calls} <= {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+                stub.SecretList(api_pb2.SecretListRequest(), metadata=metadata, timeout=3)
 
 
 class TestSockets:

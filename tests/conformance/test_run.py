@@ -80,9 +80,20 @@ def test_an_interrupted_command_stops_its_app_and_containers(engine: Engine) -> 
 def test_a_detached_run_gives_its_result_as_well(engine: Engine, tmp_path) -> None:
     result = tmp_path / "result.txt"
 
-    engine.modal("run", "--detach", "--write-result", result, f"{RUN}::cube", "--x", "5").succeeded()
+    ran = engine.modal("run", "--detach", "--name", "detached", "--write-result", result, f"{RUN}::cube", "--x", "5").succeeded()
 
     assert result.read_text() == "125"
+    assert "Timed out" not in ran.output
+
+
+def test_a_detached_app_lives_until_its_work_is_done(engine: Engine) -> None:
+    with engine.start_modal("run", "--detach", "--name", "left-alone", f"{RUN}::sleep", "--seconds", "6") as running:
+        running.line("asleep")
+        running.interrupt(signal.SIGINT)
+        running.wait(within=30)
+
+    assert _states(engine, "left-alone") == {"ephemeral (detached)"}
+    eventually(lambda: _states(engine, "left-alone") == {"stopped"}, within=30, what="The end of an app that has nothing to do")
 
 
 def _states(engine: Engine, description: str) -> set[str]:
