@@ -1,4 +1,4 @@
-"""Writes the reference pages that come from the code: settings and commands. With --check, says which of them are out of date."""
+"""Writes the reference pages that come from the code: settings, commands, RPCs. With --check, says which of them are out of date."""
 
 import sys
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import rpc_coverage
 import typer.main
 from pydantic.fields import FieldInfo
 
@@ -54,7 +55,11 @@ Each is `modal` of the same name with this engine's address and token; options a
 """
 
 
-PAGES: dict[str, Callable[[], str]] = {"settings.md": settings_page, "cli.md": commands_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "cli.md": commands_page,
+    "rpc-coverage.md": lambda: rpc_coverage.page(rpc_coverage.Coverage.load()),
+}
 
 
 def main() -> None:

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from freehold.control.rpc import server
+from freehold.assembly import Engine
+from freehold.config import Settings
+from freehold.control.rpc.server import served_by
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "rpc_coverage.py"
 
@@ -20,13 +22,10 @@ def test_every_rpc_is_classified_once_and_its_scenarios_exist(script: SimpleName
     assert script.Coverage.load().problems() == []
 
 
-def test_what_is_called_served_is_what_the_engine_serves(script: SimpleNamespace) -> None:
-    if not hasattr(server, "served_methods"):
-        pytest.skip("The engine does not say what it serves yet.")
+def test_what_is_called_served_is_what_the_engine_serves(script: SimpleNamespace, tmp_path: Path) -> None:
+    engine = Engine(Settings(home=tmp_path))
 
-    served = frozenset(server.served_methods())
-
-    assert served == frozenset(script.Coverage.load().served)
+    assert set(served_by(engine.resources())) == set(script.Coverage.load().served)
 
 
 def test_the_page_is_the_one_that_the_script_writes(script: SimpleNamespace) -> None:
