@@ -240,7 +240,7 @@ class Engine:
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
         return [
-            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, logs=self.logs, gateway_url=self.settings.gateway_url),
+            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, gateway_url=self.settings.gateway_url),
             BlobRpcs(self.blobs),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
             ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, store=self.store),

@@ -26,7 +26,7 @@ LEGAL_MOVES: Mapping[AppState, frozenset[AppState]] = {
     AppState.EPHEMERAL: frozenset({AppState.EPHEMERAL, AppState.DETACHED, AppState.STOPPED}),
     AppState.DETACHED: frozenset({AppState.DETACHED, AppState.STOPPED}),
     AppState.DEPLOYED: frozenset({AppState.DEPLOYED, AppState.STOPPED}),
-    AppState.STOPPED: frozenset({AppState.STOPPED}),
+    AppState.STOPPED: frozenset(),
 }
 
 

@@ -79,14 +79,13 @@ def _resources(message: api_pb2.Resources) -> ResourceRequest:
 
 
 def _autoscaler(message: api_pb2.Function) -> AutoscalerSettings:
-    """Today's `autoscaler_settings`; the fields beside it are what older clients send."""
-    settings = message.autoscaler_settings
-    maximum = settings.max_containers or message.concurrency_limit
-    window = settings.scaledown_window or message.task_idle_timeout_secs
+    """Today's `autoscaler_settings`; the fields beside it are what older clients send, and today's send too."""
+    given = {field.name: value for field, value in message.autoscaler_settings.ListFields()}
+    window = given.get("scaledown_window", message.task_idle_timeout_secs)
     return AutoscalerSettings(
-        min_containers=settings.min_containers or message.warm_pool_size,
-        max_containers=maximum or None,
-        buffer_containers=settings.buffer_containers or message._experimental_buffer_containers,  # noqa: SLF001 — the wire name
+        min_containers=given.get("min_containers", message.warm_pool_size),
+        max_containers=given.get("max_containers", message.concurrency_limit) or None,
+        buffer_containers=given.get("buffer_containers", message._experimental_buffer_containers),  # noqa: SLF001 — the wire name
         scaledown_window=timedelta(seconds=window) if window else _DEFAULT_SCALEDOWN,
     )
 

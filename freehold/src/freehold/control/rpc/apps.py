@@ -7,7 +7,6 @@ from freehold.control.caller import Caller
 from freehold.control.rpc import mapping
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.launches import Launches
-from freehold.control.services.logs import Logs
 from freehold.control.services.tasks import Tasks
 from freehold.domain.apps import AppState
 from freehold.domain.ids import AppId
@@ -16,11 +15,10 @@ _CREATABLE = api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
 
 
 class AppRpcs:
-    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, logs: Logs, gateway_url: str) -> None:
+    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, gateway_url: str) -> None:
         self._apps = apps
         self._launches = launches
         self._tasks = tasks
-        self._logs = logs
         self._gateway_url = gateway_url
 
     async def AppCreate(self, request: api_pb2.AppCreateRequest, caller: Caller) -> api_pb2.AppCreateResponse:

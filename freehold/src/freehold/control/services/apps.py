@@ -32,7 +32,6 @@ class Publication:
     client_version: str = ""
     commit_info: bytes = b""
     tags: Mapping[str, str] | None = None
-    rollback_of: int = 0
 
 
 class Apps:
@@ -83,11 +82,7 @@ class Apps:
 
     async def get_live(self, app_id: AppId) -> App:
         """The app, to add to it or run it. Raises Conflict when it has stopped."""
-        app = await self.get(app_id)
-        if not app.is_live:
-            msg = f"App {app.name or app.description!r} ({app.id}) has stopped. Deploy or run it again."
-            raise Conflict(msg)
-        return app
+        return _checked_live(await self.get(app_id))
 
     async def find_deployed(self, environment: str, name: str) -> App | None:
         space = await self._environments.get(environment)
@@ -162,7 +157,7 @@ class Apps:
         ]
 
     async def _switch(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
-        app = await tx.apps.get(app_id)
+        app = _checked_live(await tx.apps.get(app_id))
         history = await tx.apps.deployments(app_id)
         state = publication.state or app.state
         if state is AppState.DEPLOYED:
@@ -186,7 +181,6 @@ class Apps:
             client_version=publication.client_version,
             layout=publication.layout,
             tag=publication.tag,
-            rollback_of=publication.rollback_of,
             commit_info=publication.commit_info,
         )
         await tx.apps.put_deployment(deployment)
@@ -205,6 +199,7 @@ class Apps:
             if app.is_live:
                 app = move(app, AppState.STOPPED, self._clock.now())
                 await tx.apps.put(app)
+                self._journal.event(app_id, "app_stopped", cause=reason)
             function_ids = frozenset(function.id for function in await tx.functions.of_app(app_id))
         self._heard.pop(app_id, None)
         await self._retire(function_ids, "The app was stopped.")
@@ -213,7 +208,6 @@ class Apps:
                 self._tasks.drain(live, "its app has stopped")
         self._ending.add(app_id)
         self._changed.notify()
-        self._journal.event(app_id, "app_stopped", cause=reason)
         return app
 
     def take_ended(self) -> set[AppId]:
@@ -246,8 +240,9 @@ class Apps:
     async def stop_abandoned(self) -> None:
         """Stop ephemeral apps whose client has been silent for too long."""
         limit = self._clock.monotonic() - _HEARTBEAT_LIMIT
-        for app_id in [app_id for app_id, heard in self._heard.items() if heard < limit]:
-            await self.disconnect(app_id, "client gone")
+        for app_id in list(self._heard):
+            if self._heard.get(app_id, limit) < limit:  # asked anew for each: a heartbeat may come while another app stops
+                await self.disconnect(app_id, "client gone")
 
     async def restore(self) -> None:
         """After a start of the engine: routes of what is deployed; ephemeral apps get a while to be heard from."""
@@ -262,6 +257,13 @@ class Apps:
     async def _retire(self, function_ids: frozenset[FunctionId], text: str) -> None:
         for function_id in {*self._functions.retire(function_ids), *function_ids}:
             await self._calls.stop_function(function_id, text)
+
+
+def _checked_live(app: App) -> App:
+    if not app.is_live:
+        msg = f"App {app.name or app.description!r} ({app.id}) has stopped. Deploy or run it again."
+        raise Conflict(msg)
+    return app
 
 
 def _check_name(name: str) -> None:

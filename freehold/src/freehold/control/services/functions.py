@@ -102,6 +102,7 @@ class Functions:
             if bound is None:
                 root = await tx.functions.get(base_id)
                 bound = replace(root, id=new_function_id(), base_id=base_id, serialized_params=params, options=options or base.options)
+                _check(wire.effective(await _live_definition(tx, root), bound))
                 await tx.functions.put(bound)
         return await self.live(bound.id)
 
@@ -109,11 +110,9 @@ class Functions:
         """The function as it runs now. Raises NotFound."""
         found = self._live.get(function_id)
         if found is None:
-            found = await self._load(function_id)
-            self._live[function_id] = found
-            if found.spec.autoscaler.min_containers:
-                self._min_kept.add(function_id)
-                self._demand.notify()
+            loaded = await self._load(function_id)
+            found = self._live.setdefault(function_id, loaded)  # a publication may have brought a newer one meanwhile
+            self._note_minimum(found)
         return found
 
     def known(self, function_id: FunctionId) -> LiveFunction | None:
@@ -126,8 +125,7 @@ class Functions:
 
     def override_autoscaler(self, live: LiveFunction, settings: AutoscalerSettings) -> None:
         self._overrides[live.id] = settings
-        if settings.min_containers:
-            self._min_kept.add(live.id)
+        self._note_minimum(live)
         self._demand.notify()
 
     def wanting_tasks(self) -> frozenset[FunctionId]:
@@ -143,11 +141,8 @@ class Functions:
         for function_id in [*self._live]:
             function = self._live[function_id].function
             if function.app_id == app.id and (function.base_id or function.id) in definition_ids:
-                del self._live[function_id]
-                self._min_kept.discard(function_id)
+                self._forget(function_id)
         for function_id in definition_ids:
-            self._tasks.forgive(function_id)
-            self._overrides.pop(function_id, None)
             await self.route(app, function_id)
         self._demand.notify()
 
@@ -160,9 +155,7 @@ class Functions:
         """These functions (and what is bound to them) serve nothing more; the ids that were in use."""
         gone = [fid for fid, live in self._live.items() if (live.function.base_id or fid) in function_ids]
         for function_id in gone:
-            del self._live[function_id]
-            self._min_kept.discard(function_id)
-            self._overrides.pop(function_id, None)
+            self._forget(function_id)
         for function_id in function_ids:
             self._routes.withdraw(function_id)
         self._demand.notify()
@@ -175,10 +168,7 @@ class Functions:
         async with self._store.transaction() as tx:
             function = await tx.functions.get(function_id)
             root = await tx.functions.get(function.base_id) if function.base_id else function
-            if root.live_definition_id is None:
-                msg = f"Function {root.tag!r} has no code yet: its deployment did not finish. Deploy the app again."
-                raise NotFound(msg)
-            definition = await tx.functions.get_definition(root.live_definition_id)
+            definition = await _live_definition(tx, root)
             app = await tx.apps.get(function.app_id)
             environment = await tx.environments.get(app.environment)
         if not app.is_live:
@@ -203,6 +193,20 @@ class Functions:
             return function
         return Function(id=new_function_id(), app_id=app_id, tag=tag)
 
+    def _forget(self, function_id: FunctionId) -> None:
+        """What was known of its definition, changed of its settings and held against its starts."""
+        del self._live[function_id]
+        self._overrides.pop(function_id, None)
+        self._min_kept.discard(function_id)
+        self._tasks.forgive(function_id)
+
+    def _note_minimum(self, live: LiveFunction) -> None:
+        if self.autoscaler_of(live).min_containers:
+            self._min_kept.add(live.id)
+            self._demand.notify()
+        else:
+            self._min_kept.discard(live.id)
+
     async def _environment(self, app: App) -> Environment:
         async with self._store.transaction() as tx:
             return await tx.environments.get(app.environment)
@@ -211,6 +215,13 @@ class Functions:
         self, function: Function, message: api_pb2.Function, definition_id: str, urls: dict[str, str]
     ) -> api_pb2.FunctionHandleMetadata:
         return wire.handle_metadata(function, message, definition_id=definition_id, web_urls=urls, max_inline_bytes=self._max_inline)
+
+
+async def _live_definition(tx: Transaction, function: Function) -> Definition:
+    if function.live_definition_id is None:
+        msg = f"Function {function.tag!r} has no code yet: its deployment did not finish. Deploy the app again."
+        raise NotFound(msg)
+    return await tx.functions.get_definition(function.live_definition_id)
 
 
 def _tag(function_name: str) -> str:

@@ -1,0 +1,233 @@
+"""The services and controllers of one engine over the memory store, with a clock to move and a worker that only listens."""
+
+import asyncio
+import hashlib
+
+from fakes.clock import FakeClock
+from modal_proto import api_pb2
+
+from freehold.config import Settings
+from freehold.control.caller import Caller
+from freehold.control.controllers.autoscaler import Autoscaler
+from freehold.control.controllers.builds import Builds
+from freehold.control.controllers.liveness import Liveness
+from freehold.control.controllers.scheduler import Scheduler
+from freehold.control.services.apps import Apps, Publication
+from freehold.control.services.blobs import Blobs
+from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.calls import Calls
+from freehold.control.services.claims import Claims
+from freehold.control.services.durable_calls import DurableCalls
+from freehold.control.services.environments import Environments
+from freehold.control.services.functions import Functions
+from freehold.control.services.images import ImageRequest, Images
+from freehold.control.services.journal import Journal
+from freehold.control.services.launches import Launches
+from freehold.control.services.logs import Logs
+from freehold.control.services.mounts import Mounts, WantedMount
+from freehold.control.services.scaling import Scaling
+from freehold.control.services.secrets import Secrets
+from freehold.control.services.tasks import Tasks
+from freehold.control.services.web_calls import WebCalls
+from freehold.control.services.web_routes import WebRoutes
+from freehold.control.wakeups import Wakeup
+from freehold.domain.apps import AppState, Layout
+from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.creation import Creation
+from freehold.domain.files import TreeFile
+from freehold.domain.images import ImageConfig, ImageState
+from freehold.placement.local import LocalReports
+from freehold.store.blobs.folder import FolderBlobs
+from freehold.store.keyring import Keyring
+from freehold.store.logs import LogStore
+from freehold.store.memory import MemoryStore
+from freehold.wire.worker import BuiltImage
+
+DEADLINE = 5
+PYTHON = ImageConfig(python_series="3.11", python_version="3.11.9")
+CALLER = Caller(client_version="1.6.4")
+
+
+class ListeningWorker:
+    """See `wire.worker.WorkerControl`: remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.desired = {}
+        self.builds = []
+        self.killed = []
+
+    def set_desired(self, tasks):
+        self.desired = dict(tasks)
+
+    def build(self, spec):
+        self.builds.append(spec)
+
+    async def kill(self, task_id):
+        self.killed.append(task_id)
+
+
+class ControlPlane:
+    """Everything between RPCs and the worker. The tests play the clients and the tasks."""
+
+    def __init__(self, home, *, store=None, clock=None, max_tasks=64):
+        self.settings = settings = Settings(home=home)
+        self.clock = clock = clock or FakeClock()
+        self.store = store = store or MemoryStore()
+        self.worker = ListeningWorker()
+        self.demand = Wakeup()
+        self.changed = Wakeup(also=self.demand)
+        keyring = Keyring.open(home)
+        self.content = FolderBlobs(home / "blobs")
+        self.journal = Journal(store=store, clock=clock)
+        self.tasks = Tasks(clock=clock, journal=self.journal, changed=self.changed)
+        self.calls = Calls(
+            durable=DurableCalls(store=store, clock=clock), tasks=self.tasks, clock=clock, demand=self.demand, max_queued_inputs=1000
+        )
+        self.tasks.report_ends_to(self.calls)
+        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock)
+        self.log_store = LogStore(home / "logs", bytes_per_log=settings.log_bytes_per_app)
+        self.logs = Logs(store=self.log_store, tasks=self.tasks, clock=clock)
+        self.environments = Environments(store=store, clock=clock, settings=settings)
+        self.blobs = Blobs(store=store, content=self.content, keyring=keyring, clock=clock, settings=settings)
+        self.mounts = Mounts(store=store, content=self.content, blobs=self.blobs, environments=self.environments, clock=clock)
+        self.secrets = Secrets(store=store, environments=self.environments, keyring=keyring, clock=clock)
+        self.routes = WebRoutes(workspace="local", domain="localhost", port=8980)
+        self.functions = Functions(
+            store=store, routes=self.routes, tasks=self.tasks, clock=clock, demand=self.demand, max_inline_bytes=1024
+        )
+        self.apps = Apps(
+            store=store,
+            environments=self.environments,
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            journal=self.journal,
+            clock=clock,
+            changed=self.changed,
+        )
+        self.images_wanted = Wakeup()
+        self.images = Images(store=store, logs=self.logs, clock=clock, wanted=self.images_wanted)
+        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks)
+        self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
+        self.launches = Launches(
+            store=store,
+            settings=settings,
+            apps=self.apps,
+            functions=self.functions,
+            images=self.images,
+            mounts=self.mounts,
+            secrets=self.secrets,
+            default_client="1.0.0",
+        )
+        self.build_functions = BuildFunctions(
+            images=self.images, apps=self.apps, functions=self.functions, calls=self.calls, tasks=self.tasks, launches=self.launches
+        )
+        self.reports = LocalReports(tasks=self.tasks, logs=self.logs, images=self.images, build_functions=self.build_functions)
+        self.autoscaler = Autoscaler(
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            claims=self.claims,
+            clock=clock,
+            default_maximum=16,
+            max_tasks=max_tasks,
+        )
+        self.scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
+        self.builds = Builds(
+            images=self.images,
+            mounts=self.mounts,
+            secrets=self.secrets,
+            functions=self.build_functions,
+            worker=self.worker,
+            pids_limit=100,
+        )
+        self.liveness = Liveness(
+            apps=self.apps, functions=self.functions, calls=self.calls, claims=self.claims, tasks=self.tasks, logs=self.logs, clock=clock
+        )
+
+    # What clients do.
+
+    async def an_image(self, *, config=PYTHON, **changes):
+        """An image that is built, or is in the state that is given."""
+        state = changes.pop("state", ImageState.BUILT)
+        image = await self.images.get_or_create(image_request(**changes), CALLER)
+        if state is ImageState.BUILT:
+            await self.images.record_finished(image.id, BuiltImage(layers=("layer",), config=config))
+        if state is ImageState.FAILED:
+            await self.images.record_finished(image.id, "no such package")
+        return await self.images.get(image.id)
+
+    async def a_mount(self, path="/root/app.py", data=b"code"):
+        await self.content.open()
+        digest = hashlib.sha256(data).hexdigest()
+        await self.mounts.put_file(digest, data)
+        file = TreeFile(path=path, digest=digest)
+        return await self.mounts.get_or_create(
+            WantedMount(environment="", name="", is_global=False, creation=Creation.ANONYMOUS, files=[file], app_id="ap-1")
+        )
+
+    async def an_app(self, state=AppState.INITIALIZING, name="shop"):
+        return await self.apps.create(environment="", description=name, state=state, client_version="1.6.4", tags={})
+
+    async def define(self, app, name="f", existing="", **fields):
+        return await self.functions.create(app, a_definition(name, **fields), existing)
+
+    async def publish(self, app, *functions, name="shop", state=AppState.DEPLOYED, **fields):
+        return await self.apps.publish(app.id, Publication(state=state, layout=layout_of(*functions), name=name, **fields))
+
+    async def deploy(self, *names, name="shop", **fields):
+        """An app with these functions, live; the app and the functions."""
+        app = await self.an_app(name=name)
+        fields.setdefault("image_id", (await self.an_image()).id)
+        functions = [await self.define(app, function_name, **fields) for function_name in names or ("f",)]
+        app, _ = await self.publish(app, *functions, name=name)
+        return (app, *[await self.functions.live(function.id) for function in functions])
+
+    async def call(self, live, *, kind=CallKind.UNARY, invocation=Invocation.SYNC, inputs=1):
+        call = await self.calls.create(live.function, kind=kind, invocation=invocation)
+        await self.calls.put_inputs(call.id, [an_item(i) for i in range(inputs)])
+        return call
+
+    # What tasks do.
+
+    def tasks_of(self, live):
+        return list(self.tasks.of_function(live.id).values())
+
+    async def a_ready_task(self, live):
+        task = self.tasks.create(live.function, live.definition_id, "test")
+        self.tasks.record_ready(task)
+        return task
+
+    async def claim(self, task):
+        async with asyncio.timeout(DEADLINE):
+            return list((await self.claims.claim(task.id)).inputs)
+
+    async def answer(self, task, item, data=b"result"):
+        result = api_pb2.GenericResult(status=api_pb2.GenericResult.GENERIC_STATUS_SUCCESS, data=data)
+        output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, retry_count=item.retry_count, result=result)
+        await self.claims.put_outputs(task.id, [output])
+
+    async def events(self, subject):
+        await self.journal.flush()
+        async with self.store.transaction() as tx:
+            return [event.kind for event in await tx.events.of(subject)]
+
+
+def a_definition(name="f", **fields):
+    return api_pb2.Function(function_name=name, module_name="app", **fields)
+
+
+def layout_of(*functions):
+    return Layout(
+        function_ids={live.function.tag: live.id for live in functions},
+        definition_ids={live.id: live.definition_id for live in functions},
+    )
+
+
+def image_request(*commands, force=False, builder_version="2025.06", build_function_id="", **fields):
+    message = api_pb2.Image(dockerfile_commands=commands or ("FROM python:3.11-slim-bookworm",), **fields)
+    return ImageRequest(message=message, builder_version=builder_version, app_id="ap-1", build_function_id=build_function_id, force=force)
+
+
+def an_item(idx, args=b"args"):
+    return api_pb2.FunctionPutInputsItem(idx=idx, input=api_pb2.FunctionInput(args=args))

@@ -1,0 +1,181 @@
+"""Functions: the old code serves until the new is published; bound variants are found again; what cannot be given is refused."""
+
+from datetime import timedelta
+
+import pytest
+from fakes.control import a_definition
+from modal_proto import api_pb2
+
+from freehold.domain.apps import AppState
+from freehold.domain.errors import InvalidRequest, NotFound
+from freehold.domain.tasks import ExitKind, TaskExit
+
+
+def bind_request(params=b"", **options):
+    request = api_pb2.FunctionBindParamsRequest(serialized_params=params)
+    if options:
+        request.function_options.CopyFrom(api_pb2.FunctionOptions(**options))
+    return request
+
+
+class TestDefinition:
+    async def test_an_id_can_be_had_before_there_is_code(self, plane):
+        app = await plane.an_app()
+        function, metadata = await plane.functions.precreate(app, api_pb2.FunctionPrecreateRequest(function_name="f"))
+        live = await plane.define(app, existing=function.id)
+        assert (live.id, metadata.function_name) == (function.id, "f")
+
+    async def test_a_function_without_code_cannot_be_called(self, plane):
+        function, _ = await plane.functions.precreate(await plane.an_app(), api_pb2.FunctionPrecreateRequest(function_name="f"))
+        with pytest.raises(NotFound, match="has no code yet"):
+            await plane.functions.live(function.id)
+
+    async def test_the_first_definition_serves_at_once(self, plane):
+        live = await plane.define(await plane.an_app(state=AppState.EPHEMERAL), timeout_secs=5)
+        assert (await plane.functions.live(live.id)).spec.timeout == timedelta(seconds=5)
+
+    async def test_the_old_definition_serves_until_the_new_is_published(self, plane):
+        app, live = await plane.deploy(timeout_secs=5)
+        newer = await plane.define(app, existing=live.id, timeout_secs=7)
+        assert (await plane.functions.live(live.id)).definition_id == live.definition_id
+        await plane.publish(app, newer)
+        assert (await plane.functions.live(live.id)).definition_id == newer.definition_id
+
+    async def test_a_function_of_another_app_is_not_continued(self, plane):
+        _, theirs = await plane.deploy()
+        with pytest.raises(InvalidRequest, match="belongs to another app"):
+            await plane.define(await plane.an_app(name="other"), existing=theirs.id)
+
+    async def test_a_function_needs_a_name(self, plane):
+        for name in ("", "f" * 257):
+            with pytest.raises(InvalidRequest, match="needs a name"):
+                await plane.define(await plane.an_app(), name)
+
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/v"}]}, "Volumes are not built yet"),
+            ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, "Containers get none yet"),
+            ({"proxy_id": "pr-1"}, "a proxy"),
+            ({"is_server": True}, "@modal.asgi_app"),
+        ],
+    )
+    async def test_what_this_engine_cannot_give_is_refused_at_deploy(self, plane, fields, words):
+        with pytest.raises(InvalidRequest, match=words):
+            await plane.functions.create(await plane.an_app(), a_definition(**fields), "")
+
+
+class TestBinding:
+    async def test_equal_requests_give_one_id(self, plane):
+        _, live = await plane.deploy()
+        first = await plane.functions.bind(live.id, bind_request(b"a", timeout_secs=9))
+        second = await plane.functions.bind(live.id, bind_request(b"a", timeout_secs=9))
+        other = await plane.functions.bind(live.id, bind_request(b"b", timeout_secs=9))
+        assert first.id == second.id != other.id
+
+    async def test_options_replace_what_the_definition_says(self, plane):
+        _, live = await plane.deploy(timeout_secs=5, target_concurrent_inputs=2)
+        bound = await plane.functions.bind(live.id, bind_request(timeout_secs=9, concurrency_limit=3))
+        assert (bound.spec.timeout, bound.spec.autoscaler.max_containers) == (timedelta(seconds=9), 3)
+        assert bound.spec.concurrency.max_inputs == 2
+
+    async def test_new_options_keep_the_parameters_and_new_parameters_keep_the_options(self, plane):
+        _, live = await plane.deploy()
+        with_params = await plane.functions.bind(live.id, bind_request(b"a"))
+        with_both = await plane.functions.bind(with_params.id, bind_request(timeout_secs=9))
+        with_others = await plane.functions.bind(with_both.id, bind_request(b"b"))
+        assert with_both.function.serialized_params == b"a"
+        assert (with_others.function.serialized_params, with_others.spec.timeout) == (b"b", timedelta(seconds=9))
+        assert {item.function.base_id for item in (with_params, with_both, with_others)} == {live.id}
+
+    async def test_a_bound_function_runs_the_code_that_is_live(self, plane):
+        app, live = await plane.deploy()
+        bound = await plane.functions.bind(live.id, bind_request(b"a"))
+        newer = await plane.define(app, existing=live.id)
+        await plane.publish(app, newer)
+        assert (await plane.functions.live(bound.id)).definition_id == newer.definition_id
+
+    async def test_options_can_bring_back_a_minimum_of_zero(self, plane):
+        """Clients write the minimum into two fields, and options replace one of them."""
+        _, live = await plane.deploy(warm_pool_size=2, autoscaler_settings={"min_containers": 2})
+        bound = await plane.functions.bind(live.id, bind_request(warm_pool_size=0))
+        assert bound.spec.autoscaler.min_containers == 0
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"volume_mounts": [{"volume_id": "vo-1"}]}, {"resources": {"gpu_config": {"gpu_type": "H100"}}}],
+    )
+    async def test_options_cannot_ask_for_what_a_deploy_could_not(self, plane, options):
+        _, live = await plane.deploy()
+        with pytest.raises(InvalidRequest):
+            await plane.functions.bind(live.id, bind_request(**options))
+        async with plane.store.transaction() as tx:
+            assert [item.id for item in await tx.functions.of_app(live.function.app_id)] == [live.id]
+
+
+class TestScalingSettings:
+    async def test_a_function_with_a_minimum_wants_tasks_without_inputs(self, plane):
+        _, live = await plane.deploy(autoscaler_settings={"min_containers": 1})
+        assert plane.functions.wanting_tasks() == {live.id}
+
+    async def test_changed_settings_hold_until_the_next_deploy(self, plane):
+        app, live = await plane.deploy(autoscaler_settings={"max_containers": 2})
+        request = api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1})
+        answer = plane.scaling.update(live, request)
+        assert (answer.min_containers, answer.max_containers) == (1, 2)
+        assert plane.functions.wanting_tasks() == {live.id}
+        await plane.publish(app, await plane.define(app, existing=live.id))
+        live = await plane.functions.live(live.id)
+        assert plane.functions.autoscaler_of(live).min_containers == 0
+        assert not plane.functions.wanting_tasks()
+
+    async def test_the_settings_of_a_bound_function_end_with_the_next_deploy_too(self, plane):
+        app, live = await plane.deploy()
+        bound = await plane.functions.bind(live.id, bind_request(b"a"))
+        plane.scaling.update(bound, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1}))
+        await plane.publish(app, await plane.define(app, existing=live.id))
+        assert plane.functions.autoscaler_of(await plane.functions.live(bound.id)).min_containers == 0
+
+    async def test_a_minimum_that_was_set_back_wants_no_tasks(self, plane):
+        _, live = await plane.deploy()
+        for minimum in (1, 0):
+            plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": minimum}))
+        assert not plane.functions.wanting_tasks()
+
+    async def test_a_maximum_below_the_minimum_is_refused(self, plane):
+        _, live = await plane.deploy()
+        with pytest.raises(InvalidRequest, match="below min_containers"):
+            plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 3, "max_containers": 2}))
+
+    async def test_the_figures_of_a_function_count_what_waits_and_what_runs(self, plane):
+        _, live = await plane.deploy(target_concurrent_inputs=3)
+        await plane.call(live)
+        await plane.claim(await plane.a_ready_task(live))
+        await plane.call(live)
+        stats = plane.scaling.stats(live)
+        assert (stats.backlog, stats.num_total_tasks, stats.num_running_inputs, stats.input_headroom) == (1, 1, 1, 2)
+
+    async def test_a_task_may_take_more_than_its_target_while_inputs_wait(self, plane):
+        _, live = await plane.deploy()
+        assert plane.scaling.concurrency(live, 2, 8) == 2
+        await plane.call(live)
+        assert plane.scaling.concurrency(live, 2, 8) == 8
+
+
+class TestRetirement:
+    async def test_a_retired_function_and_its_variants_are_forgotten(self, plane):
+        _, live = await plane.deploy("web", webhook_config={"type": api_pb2.WEBHOOK_TYPE_ASGI_APP}, warm_pool_size=1)
+        bound = await plane.functions.bind(live.id, bind_request(b"a"))
+        assert set(plane.functions.retire(frozenset({live.id}))) == {live.id, bound.id}
+        assert plane.functions.known(live.id) is None
+        assert not plane.functions.wanting_tasks()
+        with pytest.raises(NotFound):
+            plane.routes.target("local--shop-web")
+
+    async def test_a_new_definition_may_start_though_the_old_one_crashed(self, plane):
+        app, live = await plane.deploy()
+        task = plane.tasks.create(live.function, live.definition_id, "test")
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.CRASHED))
+        assert not plane.tasks.may_start(live.id)
+        await plane.publish(app, await plane.define(app, existing=live.id))
+        assert plane.tasks.may_start(live.id)
