@@ -5,18 +5,22 @@ import sys
 
 import structlog
 
+# Without the values of variables, which structlog would add: among them are secrets, tokens and what users send.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def configure(level: str = "info", fmt: str = "auto") -> None:
     """Call once, before the first component is built."""
     number = logging.getLevelNamesMapping()[level.upper()]
     pretty = sys.stderr.isatty() if fmt == "auto" else fmt == "console"
-    renderer = structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer()
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer = plain if pretty else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks if not pretty else structlog.processors.StackInfoRenderer(),
+            _TRACEBACKS if not pretty else structlog.processors.StackInfoRenderer(),
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
