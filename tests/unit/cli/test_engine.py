@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from freehold.cli import engine
-from freehold.domain.errors import Conflict, Unavailable
+from freehold.domain.errors import Conflict, PermissionDenied, Unavailable
 
 HOLD = """
 import signal
@@ -46,6 +46,23 @@ class TestAlone:
             found = engine.find(settings.root)
 
         assert found == engine.Engine(pid=process.pid, control_url=settings.control_url, gateway_url=settings.gateway_url)
+
+    def test_a_home_that_others_could_enter_is_closed(self, home, settings):
+        home.mkdir(mode=0o755)
+        (home / "config.toml").touch()
+
+        with engine.alone(settings):
+            assert home.stat().st_mode & 0o777 == 0o700
+
+    def test_a_folder_of_somebody_else_is_left_as_it_is(self, home, settings):
+        home.mkdir(mode=0o755)
+        (home / "thesis.tex").touch()
+
+        with pytest.raises(PermissionDenied, match=r"thesis\.tex.*chmod 700"), engine.alone(settings):
+            pass
+
+        assert home.stat().st_mode & 0o777 == 0o755
+        assert [path.name for path in home.iterdir()] == ["thesis.tex"]
 
     def test_a_second_engine_of_one_home_is_refused(self, settings, monkeypatch):
         monkeypatch.setattr(engine, "_LOCK_SECONDS", 0.1)

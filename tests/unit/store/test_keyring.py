@@ -29,6 +29,12 @@ def test_keys_can_be_read_by_their_owner_only(tmp_path, keyring):
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}
 
 
+def test_a_home_made_for_them_is_private_too(tmp_path):
+    Keyring.open(tmp_path / "home")
+
+    assert (tmp_path / "home").stat().st_mode & 0o777 == 0o700
+
+
 def test_engines_that_start_together_agree_on_the_keys(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         keyrings = list(pool.map(lambda _: Keyring.open(tmp_path), range(16)))

@@ -21,13 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freehold.config import Settings
-from freehold.domain.errors import Conflict, DeadlineExceeded, Unavailable
+from freehold.domain.errors import Conflict, DeadlineExceeded, PermissionDenied, Unavailable
 
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0  # tasks get 30 s of grace, then the engine tidies up
 _ANSWER_SECONDS = 3.0
 _LOCK_SECONDS = 2.0  # looking whether an engine runs takes the lock for a moment
 _TAIL_BYTES = 4096
+# What lies in a home. A folder with other things in it is somebody's, and not ours to close.
+_OURS = frozenset(
+    {"blobs", "bundles", "cache", "config.toml", "keys", "layers", "logs", "lost+found", "pythons", "roots", "run", "staging", "trees"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,22 @@ def _record(home: Path) -> Path:
 def _make_folder(home: Path, folder: Path) -> None:
     """In a home that only its owner reads."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_private(home)
     folder.mkdir(exist_ok=True)
+
+
+def _make_private(home: Path) -> None:
+    """Layers hold programs that make root of whoever starts them; logs and blobs hold what users send."""
+    if not home.stat().st_mode & 0o077:
+        return
+    foreign = sorted(entry.name for entry in home.iterdir() if entry.name not in _OURS and not entry.name.startswith("freehold.db"))
+    if foreign:
+        msg = (
+            f"Others can enter {home}, and it holds more than the state of an engine ({', '.join(foreign[:3])}). "
+            f"Set FREEHOLD_HOME to a folder of its own, or: chmod 700 {home}"
+        )
+        raise PermissionDenied(msg)
+    home.chmod(0o700)
 
 
 def _lock(descriptor: int, home: Path) -> None:

@@ -34,7 +34,8 @@ class Keyring:
     def open(cls, home: Path) -> Self:
         """Read the keys, making those that are not there. Raises PermissionDenied if others than the owner could read them."""
         folder = home / "keys"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.mkdir(exist_ok=True, mode=0o700)
         _check_private(folder, 0o700)
         return cls(
             master_key=_key(folder / "master", Fernet.generate_key),
