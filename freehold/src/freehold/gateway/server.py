@@ -17,6 +17,7 @@ from freehold.config import Settings
 from freehold.domain.errors import Conflict, FreeholdError
 from freehold.gateway.app import GatewayApp, Status, own_pages
 from freehold.gateway.blobs import Blobs
+from freehold.gateway.heads import BoundedHeads
 from freehold.gateway.ports import WebCalls
 
 _BACKLOG = 2048
@@ -87,7 +88,7 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(app: GatewayApp) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=BoundedHeads,
         ws="websockets-sansio",
         lifespan="off",
         access_log=False,
