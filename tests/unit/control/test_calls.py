@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from fakes.clock import FakeClock
 from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
@@ -25,8 +26,8 @@ R = api_pb2.GenericResult
 class World:
     """One function, its calls and its tasks."""
 
-    def __init__(self, *, store=None, **settings):
-        clock = SystemClock()
+    def __init__(self, *, store=None, clock=None, **settings):
+        clock = clock or SystemClock()
         self.store = store or MemoryStore()
         self.demand = Wakeup()
         self.tasks = Tasks(clock=clock, journal=Journal(store=self.store, clock=clock), changed=Wakeup(also=self.demand))
@@ -64,6 +65,11 @@ def an_item(idx, args=b"args"):
 @pytest.fixture
 def world():
     return World()
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
 
 
 class TestOneCall:
@@ -248,3 +254,144 @@ class TestDurability:
         reborn = World(store=world.store)
         (output,) = (await reborn.outputs(call, start_idx=0, end_idx=0)).outputs
         assert output.result.data == b"result"
+
+
+class TestRaces:
+    """What happens between two awaits."""
+
+    async def test_an_input_passes_from_a_task_that_is_told_to_leave_to_one_that_waits(self, world):
+        leaving, staying = world.a_task(), world.a_task()
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(world.claims.claim(leaving.id))
+            second = group.create_task(world.claim(staying))
+            await asyncio.sleep(0)
+            await world.call()  # wakes the first, which does not look before it drains
+            world.tasks.drain(leaving, "test")
+        assert [item.kill_switch for item in first.result().inputs] == [True]
+        assert len(second.result()) == 1
+
+    async def test_an_index_that_arrives_twice_at_once_is_one_input(self, world):
+        call = await world.calls.create(world.function, kind=CallKind.MAP, invocation=Invocation.ASYNC)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(world.calls.put_inputs(call.id, [an_item(0)]))
+        assert call.unfinished == 1
+        async with world.store.transaction() as tx:
+            assert len(await tx.calls.inputs(call.id)) == 1
+
+    async def test_an_index_twice_in_one_request_is_one_input(self, world):
+        call = await world.calls.create(world.function, kind=CallKind.MAP, invocation=Invocation.SYNC)
+        accepted = await world.calls.put_inputs(call.id, [an_item(0), an_item(0)])
+        assert (call.unfinished, len({live.id for live in accepted})) == (1, 1)
+
+    async def test_inputs_that_arrive_while_their_call_is_cancelled_do_not_run(self, world):
+        call = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=1)
+        async with asyncio.TaskGroup() as group:
+            putting = group.create_task(world.calls.put_inputs(call.id, [an_item(1)]))
+            await asyncio.sleep(0)
+            group.create_task(world.calls.cancel(call.id))
+        assert len(putting.result()) == 1
+        assert call.unfinished == 0
+        assert len(world.calls.find_pool(world.function.id)) == 0
+
+    async def test_an_input_that_is_claimed_while_its_call_is_cancelled_is_not_forgotten(self, world):
+        call, task = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=5), world.a_task()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(world.calls.cancel(call.id))
+            await asyncio.sleep(0)
+            claiming = group.create_task(world.claims.claim(task.id))
+            await asyncio.sleep(0)
+            world.tasks.drain(task, "test")
+            world.claims.dismiss(task)
+        assert [item.kill_switch for item in claiming.result().inputs] == [True]
+        assert call.unfinished == 0
+
+
+class TestReaders:
+    async def test_a_reader_of_a_cancelled_call_waits_for_the_input_that_still_runs(self, world):
+        """An empty answer at once would be asked for again at once, for as long as the input takes to give up."""
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        await world.calls.cancel(call.id)
+        async with asyncio.TaskGroup() as group:
+            reading = group.create_task(world.outputs(call, start_idx=0, end_idx=0, timeout=5))
+            await asyncio.sleep(0)
+            assert not reading.done()
+            group.create_task(world.answer(task, item, status=R.GENERIC_STATUS_TERMINATED))
+        assert len(reading.result().outputs) == 1
+
+    async def test_a_finished_call_that_nobody_asks_for_is_forgotten(self, clock):
+        world = World(clock=clock)
+        call, task = await world.call(), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        clock.move(601)
+        world.calls.forget_silent()
+        assert world.calls.find_live(call.id) is None
+
+    async def test_an_unfinished_call_stays_though_nobody_asks(self, clock):
+        world = World(clock=clock)
+        call = await world.call()
+        clock.move(10_000)
+        world.calls.forget_silent()
+        assert world.calls.find_live(call.id) is call
+
+    async def test_a_call_that_nobody_watches_goes_with_its_result(self, world):
+        call, task = await world.call(), world.a_task()
+        world.calls.unwatch(call)
+        await world.answer(task, (await world.claim(task))[0])
+        assert world.calls.find_live(call.id) is None
+
+    async def test_the_pool_of_a_function_goes_with_its_last_task(self, world):
+        task = world.a_task()
+        await world.call()
+        await world.answer(task, (await world.claim(task))[0])
+        world.calls.forget_silent()
+        assert world.calls.find_pool(world.function.id) is not None
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
+        world.calls.forget_silent()
+        assert world.calls.find_pool(world.function.id) is None
+
+    async def test_both_streams_of_a_call_end_with_its_result(self, world):
+        """Who still sends a body that nobody will read must not wait for a reader."""
+        call, task = await world.call(), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        assert (call.data_in.closed, call.data_out.closed) == (True, True)
+
+
+class TestRestart:
+    """A call that was half done when the engine ended."""
+
+    async def half_done(self, world):
+        """Of three inputs the last has a result; the call as the next engine sees it."""
+        call, task = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=3), world.a_task()
+        items = [(await world.claim(task))[0] for _ in range(3)]
+        await world.answer(task, items[2], b"2")
+        reborn = World(store=world.store)
+        await reborn.calls.restore()
+        return call, reborn
+
+    async def test_results_from_before_are_read_beside_those_after(self, world):
+        call, reborn = await self.half_done(world)
+        page = await reborn.outputs(call, start_idx=0, end_idx=2)
+        assert ([item.idx for item in page.outputs], page.num_unfinished_inputs) == ([2], 2)
+
+    async def test_a_reader_goes_on_where_it_was(self, world):
+        call, reborn = await self.half_done(world)
+        task = reborn.tasks.create(world.function, DefinitionId("de-1"), "test")
+        await reborn.answer(task, (await reborn.claim(task))[0], b"0")
+        page = await reborn.outputs(call, last_entry_id="1-0")
+        assert [item.idx for item in page.outputs] == [0]
+
+    async def test_an_input_with_a_result_is_not_run_again_when_it_is_sent_again(self, world):
+        call, reborn = await self.half_done(world)
+        await reborn.calls.put_inputs(call.id, [an_item(2)])
+        assert reborn.calls.get_live(call.id).unfinished == 2
+
+    async def test_a_cancelled_call_does_not_run_again(self, world):
+        call, task = await world.call(invocation=Invocation.ASYNC), world.a_task()
+        await world.claim(task)
+        await world.calls.cancel(call.id)
+        reborn = World(store=world.store)
+        await reborn.calls.restore()
+        (output,) = (await reborn.outputs(call, start_idx=0, end_idx=0)).outputs
+        assert output.result.status == R.GENERIC_STATUS_TERMINATED

@@ -86,7 +86,7 @@ class Autoscaler:
         if decision.start > room:
             log.warning("machine_full", function_id=live.id, wanted=decision.start, room=room)
         for _ in range(min(decision.start, room)):
-            self._tasks.create(live.function, live.definition_id, decision.reason)
+            self._tasks.create(live.function, live.definition_id, decision.reason, is_restricted=live.spec.untrusted)
 
     def _drain(self, task: LiveTask, reason: str) -> None:
         self._tasks.drain(task, reason)

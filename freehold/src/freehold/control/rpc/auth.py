@@ -1,11 +1,21 @@
 """Who is calling, from the metadata of one RPC: a client by token id and secret, a container by its task's own token."""
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
 from freehold.control.caller import Caller
-from freehold.domain.errors import Unauthenticated
+from freehold.domain.errors import PermissionDenied, Unauthenticated
 from freehold.domain.ids import TaskId
+
+# All that a container needs to take its inputs and give back their results.
+_OWN_WORK = frozenset({
+    "BlobCreate", "BlobGet", "ClientHello", "ContainerHeartbeat", "ContainerHello", "ContainerStop", "FunctionBlobGet",
+    "FunctionCallGetDataIn", "FunctionCallPutDataOut", "FunctionGetDynamicConcurrency", "FunctionGetInputs", "FunctionPutOutputs",
+    "TaskResult",
+})  # fmt: skip
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,63}")  # goes into names of packages and folders
+_CLIENT_TYPE = re.compile(r"[0-9]{1,3}")
 
 
 class Credentials(Protocol):
@@ -15,31 +25,37 @@ class Credentials(Protocol):
 class TaskTokens(Protocol):
     def accepts_task(self, task_id: TaskId, token: str) -> bool: ...
 
+    def is_restricted(self, task_id: TaskId) -> bool: ...
+
 
 class Authenticator:
     def __init__(self, *, credentials: Credentials, tasks: TaskTokens) -> None:
         self._credentials = credentials
         self._tasks = tasks
 
-    def caller(self, metadata: Mapping[str, str]) -> Caller:
-        """Raises Unauthenticated; never says which half of a token was wrong."""
+    def caller(self, rpc: str, metadata: Mapping[str, str]) -> Caller:
+        """Raises Unauthenticated, never saying which half of a token was wrong, and PermissionDenied for what a task may not call."""
         task_id = metadata.get("x-task")
         if task_id is not None:
-            self._check_task(TaskId(task_id), metadata.get("x-task-token", ""))
+            self._check_task(rpc, TaskId(task_id), metadata.get("x-task-token", ""))
         else:
             self._check_client(metadata)
-        client_type = metadata.get("x-modal-client-type", "0")
+        client_type, version = metadata.get("x-modal-client-type", "0"), metadata.get("x-modal-client-version", "")
         return Caller(
             task_id=TaskId(task_id) if task_id else None,
-            client_version=metadata.get("x-modal-client-version", ""),
-            client_type=int(client_type) if client_type.isdigit() else 0,
+            is_restricted=task_id is not None and self._tasks.is_restricted(TaskId(task_id)),
+            client_version=version if _VERSION.fullmatch(version) else "",
+            client_type=int(client_type) if _CLIENT_TYPE.fullmatch(client_type) else 0,
             idempotency_key=metadata.get("x-idempotency-key", ""),
         )
 
-    def _check_task(self, task_id: TaskId, token: str) -> None:
+    def _check_task(self, rpc: str, task_id: TaskId, token: str) -> None:
         if not self._tasks.accepts_task(task_id, token):
             msg = f"Task {task_id} is not one of this engine's running tasks."
             raise Unauthenticated(msg)
+        if rpc not in _OWN_WORK and self._tasks.is_restricted(task_id):
+            msg = f"This function was deployed with restrict_modal_access=True, so its containers may not call {rpc}."
+            raise PermissionDenied(msg)
 
     def _check_client(self, metadata: Mapping[str, str]) -> None:
         token_id, secret = metadata.get("x-modal-token-id", ""), metadata.get("x-modal-token-secret", "")

@@ -8,9 +8,10 @@ from modal_proto import api_pb2
 from freehold.control.caller import Caller
 from freehold.control.services.calls import Calls
 from freehold.control.services.functions import Functions
-from freehold.control.services.live import LiveInput
+from freehold.control.services.live import LiveCall, LiveInput
 from freehold.control.services.tasks import Tasks
 from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.errors import PermissionDenied
 from freehold.domain.ids import CallId, FunctionId, InputId
 
 _KINDS = {api_pb2.FUNCTION_CALL_TYPE_MAP: CallKind.MAP}
@@ -71,8 +72,10 @@ class CallRpcs:
             self._tasks.stop_holders(running, "its call was cancelled with terminate_containers")
         return Empty()
 
-    async def FunctionCallPutDataOut(self, request: api_pb2.FunctionCallPutDataRequest, _caller: Caller) -> Empty:
-        if (call := self._calls.find_live(CallId(request.function_call_id))) is not None:
+    async def FunctionCallPutDataOut(self, request: api_pb2.FunctionCallPutDataRequest, caller: Caller) -> Empty:
+        """As with outputs, what comes from a task that does not run the call (any more) is late, and not wanted."""
+        call = self._calls.find_live(CallId(request.function_call_id))
+        if call is not None and self._is_run_by(call, caller):
             await call.data_out.write(request.data_chunks)
         return Empty()
 
@@ -83,10 +86,17 @@ class CallRpcs:
         async for chunk in call.data_out.read(request.last_index, _STREAM_POLL):
             yield chunk
 
-    async def FunctionCallGetDataIn(self, request: api_pb2.FunctionCallGetDataRequest, _caller: Caller) -> AsyncIterator[api_pb2.DataChunk]:
+    async def FunctionCallGetDataIn(self, request: api_pb2.FunctionCallGetDataRequest, caller: Caller) -> AsyncIterator[api_pb2.DataChunk]:
         call = self._calls.get_live(CallId(request.function_call_id))
+        if not self._is_run_by(call, caller):
+            msg = f"Only the container that runs call {call.id} reads what is sent to it."
+            raise PermissionDenied(msg)
         async for chunk in call.data_in.read(request.last_index, _STREAM_POLL):
             yield chunk
+
+    def _is_run_by(self, call: LiveCall, caller: Caller) -> bool:
+        task = self._tasks.find(caller.task_id) if caller.task_id else None
+        return task is not None and any(live.call is call for live in task.running.values())
 
 
 def _accepted(live: LiveInput) -> api_pb2.FunctionPutInputsResponseItem:

@@ -41,6 +41,9 @@ class ContainerRpcs:
         return Empty()
 
     async def ContainerStop(self, request: api_pb2.ContainerStopRequest, caller: Caller) -> api_pb2.ContainerStopResponse:
+        if caller.is_restricted and request.task_id != caller.task_id:
+            msg = "This function was deployed with restrict_modal_access=True, so its containers may stop only themselves."
+            raise PermissionDenied(msg)
         task = self._tasks.find(TaskId(request.task_id))
         if task is None:
             return api_pb2.ContainerStopResponse()  # stopped already; the client repeats this until it is

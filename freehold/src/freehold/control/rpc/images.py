@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc.mapping import entry_number
 from freehold.control.services.images import ImageRequest, Images
 from freehold.control.services.logs import Logs
 from freehold.domain.ids import ImageId
@@ -42,15 +43,11 @@ class ImageRpcs:
         image = await self._images.get(image_id)
         if image.state in {ImageState.WANTED, ImageState.BUILDING} or request.include_logs_for_finished:
             self._logs.reopen_unless(image_id, finished=image.state in {ImageState.BUILT, ImageState.FAILED})
-            async for page in self._logs.follow(image_id, _after(request.last_entry_id), request.timeout):
+            async for page in self._logs.follow(image_id, entry_number(request.last_entry_id), request.timeout):
                 yield _page(page)
         image = await self._images.wait_finished(image_id, seconds=0)
         if image.state in {ImageState.BUILT, ImageState.FAILED}:
             yield api_pb2.ImageJoinStreamingResponse(result=_result(image), metadata=_metadata(image), eof=True)
-
-
-def _after(entry_id: str) -> int:
-    return int(entry_id) if entry_id.isdigit() else 0
 
 
 def _page(page: list[Numbered]) -> api_pb2.ImageJoinStreamingResponse:

@@ -8,6 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc.mapping import entry_number
 from freehold.control.services.apps import Apps
 from freehold.control.services.logs import LogFilter, Logs
 from freehold.control.services.tasks import Tasks
@@ -35,20 +36,21 @@ class LogRpcs:
             call_id=request.function_call_id,
             search=request.search_text,
         )
-        after = int(request.last_entry_id) if request.last_entry_id.isdigit() else 0
-        async for page in self._logs.follow(app_id, after, request.timeout):
+        async for page in self._logs.follow(app_id, entry_number(request.last_entry_id), request.timeout):
             for batch in _batches(item for item in page if wanted.matches(item.entry)):
                 yield batch
         if self._logs.is_done(app_id):
             yield api_pb2.TaskLogsBatch(app_done=True)
 
     async def AppFetchLogs(self, request: api_pb2.AppFetchLogsRequest, _caller: Caller) -> api_pb2.AppFetchLogsResponse:
-        found = await self._logs.fetch(request.app_id, _filter(request), request.limit or _DEFAULT_LIMIT)
+        app = await self._apps.get(AppId(request.app_id))
+        found = await self._logs.fetch(app.id, _filter(request), request.limit or _DEFAULT_LIMIT)
         return api_pb2.AppFetchLogsResponse(batches=list(_batches(found)))
 
     async def AppCountLogs(self, request: api_pb2.AppCountLogsRequest, _caller: Caller) -> api_pb2.AppCountLogsResponse:
-        found = await self._logs.fetch(request.app_id, _filter(request), 0)
-        return api_pb2.AppCountLogsResponse(app_id=request.app_id, buckets=_buckets(found, request.bucket_secs or 60))
+        app = await self._apps.get(AppId(request.app_id))
+        found = await self._logs.fetch(app.id, _filter(request), 0)
+        return api_pb2.AppCountLogsResponse(app_id=app.id, buckets=_buckets(found, request.bucket_secs or 60))
 
 
 def _filter(request: api_pb2.AppFetchLogsRequest | api_pb2.AppCountLogsRequest) -> LogFilter:

@@ -1,5 +1,6 @@
 """Domain values as the messages that several resources answer with."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -18,12 +19,18 @@ _APP_STATES = {
     AppState.DEPLOYED: api_pb2.APP_STATE_DEPLOYED,
     AppState.STOPPED: api_pb2.APP_STATE_STOPPED,
 }
+_ENTRY = re.compile(r"[0-9]{1,18}")
 _FROM_WIRE = {number: state for state, number in _APP_STATES.items()}
 
 
 def seconds(moment: datetime | None) -> float:
     """Seconds since the epoch; 0 for never, as the protocol has it."""
     return moment.timestamp() if moment else 0.0
+
+
+def entry_number(entry_id: str) -> int:
+    """The place in a log that a client has reached; the beginning for what is no such place."""
+    return int(entry_id) if _ENTRY.fullmatch(entry_id) else 0
 
 
 def app_state(number: int) -> AppState | None:

@@ -16,13 +16,14 @@ import grpc
 import grpc.aio
 import structlog
 from google.protobuf import message_factory
+from google.protobuf.message import DecodeError
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.errors import code_of
 from freehold.control.rpc.idempotency import Replies
-from freehold.domain.errors import FreeholdError, Unavailable
+from freehold.domain.errors import FreeholdError, InvalidRequest, Unavailable
 
 log = structlog.get_logger()
 
@@ -38,7 +39,10 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second engine on this port must fail, not share it
 ]
 
+_LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, where clients refuse longer ones with worse words
+
 Handler = Callable[[Any, Caller], Any]
+Parse = Callable[[bytes], Any]
 
 
 def served_by(resources: Iterable[object]) -> dict[str, Handler]:
@@ -63,35 +67,50 @@ class _Edge:
         self._authenticator = authenticator
         self._replies = Replies()
 
-    def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+    def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]], parse: Parse) -> Callable[..., Awaitable[Any]]:
+        async def call(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
             try:
-                caller = self._caller(context)
-                return await self._replies.once(name, caller, request, handler)
+                caller = self._caller(name, context)
+                return await self._replies.once(name, caller, _parsed(parse, request), handler)
             except FreeholdError as error:
-                await context.abort(code_of(error), str(error))
+                await context.abort(code_of(error), _shortened(str(error)))
             except Exception:
                 log.exception("rpc_failed", rpc=name)
                 await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
 
         return call
 
-    def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-        async def call(request: Any, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
+    def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]], parse: Parse) -> Callable[..., AsyncIterator[Any]]:
+        async def call(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
             try:
-                async for item in handler(request, self._caller(context)):
+                caller = self._caller(name, context)
+                async for item in handler(_parsed(parse, request), caller):
                     yield item
             except FreeholdError as error:
-                await context.abort(code_of(error), str(error))
+                await context.abort(code_of(error), _shortened(str(error)))
             except Exception:
                 log.exception("rpc_failed", rpc=name)
                 await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
 
         return call
 
-    def _caller(self, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
+    def _caller(self, name: str, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return self._authenticator.caller(metadata)
+        return self._authenticator.caller(name, metadata)
+
+
+def _parsed(parse: Parse, request: bytes) -> Any:
+    """The message, read only for callers that are known."""
+    try:
+        return parse(request)
+    except DecodeError as error:
+        msg = f"The request cannot be read: {error}."
+        raise InvalidRequest(msg) from error
+
+
+def _shortened(text: str) -> str:
+    encoded = text.encode(errors="replace")
+    return text if len(encoded) <= _LONGEST_TEXT else encoded[:_LONGEST_TEXT].decode(errors="ignore") + "…"
 
 
 def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethodHandler[Any, Any]":
@@ -99,11 +118,11 @@ def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethod
     parse = message_factory.GetMessageClass(method.input_type).FromString
     serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
     if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(edge.stream(name, handler), parse, serialize)
+        return grpc.unary_stream_rpc_method_handler(edge.stream(name, handler, parse), response_serializer=serialize)
     if not inspect.iscoroutinefunction(handler):
         msg = f"{name} must be a coroutine function."
         raise TypeError(msg)
-    return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler), parse, serialize)
+    return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler, parse), response_serializer=serialize)
 
 
 def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":

@@ -5,7 +5,6 @@ written by `flush` in groups: they decide only what may be deleted when the fold
 """
 
 import base64
-import binascii
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -173,7 +172,7 @@ def _hex(text: str, length: int) -> str | None:
         return None
     try:
         digest = base64.b64decode(text, validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error too
         digest = b""
     if len(digest) != length:
         msg = f"Not a digest of {length} bytes in base64: {text[:80]!r}."

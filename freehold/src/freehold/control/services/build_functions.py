@@ -33,7 +33,8 @@ class BuildFunctions:
         live = await self._functions.live(FunctionId(image.build_function_id))
         app = await self._apps.get(live.function.app_id)
         base = await self._images.get_built(live.spec.image_id)
-        task = self._tasks.create(live.function, live.definition_id, f"build of image {image.id}", is_build=True)
+        reason = f"build of image {image.id}"
+        task = self._tasks.create(live.function, live.definition_id, reason, is_build=True, is_restricted=live.spec.untrusted)
         call = await self._calls.create(live.function, kind=CallKind.UNARY, invocation=Invocation.SYNC)
         await self._calls.put_inputs(call.id, [api_pb2.FunctionPutInputsItem(idx=0, input=message.build_function.input)])
         self._waiting[task.id] = call

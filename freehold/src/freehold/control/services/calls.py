@@ -66,17 +66,16 @@ class Calls:
     async def put_inputs(self, call_id: CallId, items: Sequence[api_pb2.FunctionPutInputsItem]) -> list[LiveInput]:
         """Queue inputs of a call. An index that is there already is the same input, sent again."""
         call = self._get(call_id)
-        known = [call.inputs[item.idx] for item in items if item.idx in call.inputs]
-        fresh = [self._live_input(call, item) for item in items if item.idx not in call.inputs]
-        if len(self._inputs) + len(fresh) > self._max_queued:
-            msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
-            raise ResourceExhausted(msg)
-        if call.is_durable and fresh:
-            await self._durable.add_inputs(fresh)
-        taken = [self._admit(live) for live in fresh]
+        by_idx = {item.idx: item for item in items}
+        async with call.changing:
+            fresh = [self._live_input(call, item) for idx, item in by_idx.items() if idx not in call.inputs]
+            self._check_room(len(fresh))
+            if call.is_durable and fresh:
+                await self._durable.add_inputs(fresh)
+            taken = [self._admit(live) for live in fresh]
         if not all(taken):
             self._demand.notify()
-        return [*known, *fresh]
+        return [call.inputs[idx] for idx in by_idx]
 
     async def retry(self, input_id: InputId, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
         """The client wants one of its synchronous inputs tried again."""
@@ -102,7 +101,7 @@ class Calls:
             call.last_seen = self._clock.monotonic()
             generation = call.changed.generation
             response = page_of(call, request)
-            if response.outputs or (not call.unfinished and call.record.kind is CallKind.UNARY) or call.record.is_cancelled:
+            if response.outputs or _is_over(call):
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
@@ -127,17 +126,16 @@ class Calls:
         call = self._calls.get(call_id)
         if call is None:
             return []
-        call.record = replace(call.record, is_cancelled=True)
-        text = "The function call was cancelled."
-        running = [live for live in call.inputs.values() if live.is_running]
-        for live in call.inputs.values():
-            if live.state is InputState.QUEUED:
-                self._pools[call.function_id].remove(live)
-                await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
-        for live in running:
-            live.is_cancelled = True
-            if live.task_id and (task := self._tasks.find(live.task_id)):
-                self._tasks.cancel_input(task, live.id)
+        async with call.changing:
+            call.record = replace(call.record, is_cancelled=True)
+            if call.is_durable:
+                await self._durable.put(call.record)
+            queued = self.pool(call.function_id, call.record.app_id).withdraw(call)
+            running = [live for live in call.inputs.values() if live.is_running]
+            for live in running:
+                self._tell_cancelled(live)
+            for live in queued:
+                await self.finish(live, _cancelled())
         return running
 
     async def find_record(self, call_id: CallId) -> LiveCall:
@@ -180,6 +178,7 @@ class Calls:
         call.unfinished -= 1
         call.last_seen = self._clock.monotonic()
         if call.record.kind is CallKind.UNARY:
+            call.data_in.close()
             call.data_out.close()
         call.changed.notify()
         if call.is_unwatched and not call.unfinished:
@@ -190,7 +189,7 @@ class Calls:
             live.losses += 1
             verdict = retries.after_exit(end, live.losses)
             if live.is_cancelled:
-                await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled."))
+                await self.finish(live, _cancelled())
             elif verdict.fate is retries.Fate.QUEUE_AGAIN:
                 self._requeue(live)
             else:
@@ -211,12 +210,7 @@ class Calls:
 
     async def restore(self) -> int:
         """Queue again what was acknowledged and has no result; after a start of the engine. How many inputs."""
-        restored = await self._durable.unfinished()
-        for live in restored:
-            live.queued_at = live.call.last_seen = self._clock.monotonic()
-            self._calls[live.call.id] = live.call
-            self._admit(live)
-        return len(restored)
+        return sum([await self._restore(call) for call in await self._durable.unfinished()])
 
     def forget_silent(self) -> None:
         """Drop finished calls whose caller has not asked for a while (results of asynchronous ones stay on disk), and idle pools."""
@@ -238,25 +232,45 @@ class Calls:
         """A call that is on disk only: finished in the past, or before a restart."""
         return await self._durable.recall(call_id) or self._get(call_id)
 
+    async def _restore(self, call: LiveCall) -> int:
+        call.last_seen = self._clock.monotonic()
+        self._calls[call.id] = call
+        self._inputs |= {live.id: live for live in call.inputs.values()}
+        waiting = [live for live in call.inputs.values() if live.state is InputState.QUEUED]
+        for live in waiting:
+            if call.record.is_cancelled:
+                await self.finish(live, _cancelled())
+            else:
+                self._queue(live)
+        return len(waiting)
+
+    def _check_room(self, more: int) -> None:
+        if len(self._inputs) + more > self._max_queued:
+            msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
+            raise ResourceExhausted(msg)
+
     def _live_input(self, call: LiveCall, item: api_pb2.FunctionPutInputsItem) -> LiveInput:
         if call.record.is_cancelled:
             msg = f"Function call {call.id} was cancelled; it takes no more inputs."
             raise InvalidRequest(msg)
-        return LiveInput(new_input_id(), call, item.idx, item.input, self._clock.monotonic())
+        return LiveInput(new_input_id(), call, item.idx, item.input)
 
     def _admit(self, live: LiveInput) -> bool:
         """Whether a task that waits already will take it."""
         live.call.inputs[live.idx] = live
         live.call.unfinished += 1
         self._inputs[live.id] = live
-        return self.pool(live.call.function_id, live.call.record.app_id).add(live)
+        return self._queue(live)
+
+    def _queue(self, live: LiveInput, *, first: bool = False) -> bool:
+        live.state = InputState.QUEUED
+        live.queued_at = self._clock.monotonic()
+        return self.pool(live.call.function_id, live.call.record.app_id).add(live, first=first)
 
     def _requeue(self, live: LiveInput) -> None:
         self._leave_task(live)
-        live.state = InputState.QUEUED
-        live.queued_at = self._clock.monotonic()
-        live.call.data_out.closed = False
-        self.pool(live.call.function_id, live.call.record.app_id).add(live, first=True)
+        live.call.data_in.closed = live.call.data_out.closed = False
+        self._queue(live, first=True)
         self._demand.notify()
 
     def _leave_task(self, live: LiveInput) -> None:
@@ -270,7 +284,21 @@ class Calls:
                 task.idle_since = self._clock.monotonic()
         live.task_id = None
 
+    def _tell_cancelled(self, live: LiveInput) -> None:
+        live.is_cancelled = True
+        if live.task_id and (task := self._tasks.find(live.task_id)):
+            self._tasks.cancel_input(task, live.id)
+
     def _forget(self, call: LiveCall) -> None:
         self._calls.pop(call.id, None)
         for live in call.inputs.values():
             self._inputs.pop(live.id, None)
+
+
+def _is_over(call: LiveCall) -> bool:
+    """Whether no further output can come. The inputs of a map are added bit by bit, so that none is left says nothing yet."""
+    return not call.unfinished and (call.record.kind is CallKind.UNARY or call.record.is_cancelled)
+
+
+def _cancelled() -> api_pb2.FunctionGetOutputsItem:
+    return failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled.")

@@ -35,10 +35,11 @@ class Claims:
         self._tasks.record_ready(task)
         pool = self._calls.pool(task.task.function_id, task.task.app_id)
         await self._wait_for_first(task, pool)
-        if task.state is TaskState.DRAINING or task.is_stopping:
-            return _KILL_SWITCH
         if batch > 1:
             await self._wait_for_more(task, pool, batch, linger)
+        if task.state is not TaskState.READY or task.is_stopping:
+            pool.pass_on()
+            return _KILL_SWITCH
         items: list[LiveInput] = []
         while len(items) < max(batch, 1) and (live := pool.take()) is not None:
             items.append(live)

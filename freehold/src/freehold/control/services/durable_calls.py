@@ -34,31 +34,31 @@ class DurableCalls:
             await tx.calls.record_result(input_id, item.SerializeToString(), self._clock.now())
 
     async def recall(self, call_id: CallId) -> LiveCall | None:
-        """The call as it is on disk, to be read only; None if there is none."""
+        """The call as it is on disk; None if there is none."""
         async with self._store.transaction() as tx:
             record = await tx.calls.find(call_id)
-            inputs = await tx.calls.inputs(call_id) if record else []
-        if record is None:
-            return None
-        call = LiveCall(record, api_pb2.FunctionRetryPolicy())
-        for stored in inputs:
-            call.inputs[stored.idx] = _live(call, stored, InputState.DONE)
-            if stored.result is not None:
-                call.outputs.append(api_pb2.FunctionGetOutputsItem.FromString(stored.result))
-        call.unfinished = len(inputs) - len(call.outputs)
-        call.latest = {item.idx: item for item in call.outputs}
-        return call
+            return _call(record, await tx.calls.inputs(call_id)) if record else None
 
-    async def unfinished(self) -> list[LiveInput]:
-        """Every input that was acknowledged and has no result, each with its call, oldest first."""
+    async def unfinished(self) -> list[LiveCall]:
+        """Every call with an input that was acknowledged and has no result, oldest first."""
         async with self._store.transaction() as tx:
-            found = await tx.calls.unfinished()
-        inputs = []
-        for record, stored_inputs in found:
-            call = LiveCall(record, api_pb2.FunctionRetryPolicy())
-            inputs += [_live(call, stored, InputState.QUEUED) for stored in stored_inputs]
-        return inputs
+            records = [record for record, _ in await tx.calls.unfinished()]
+            return [_call(record, await tx.calls.inputs(record.id)) for record in records]
 
 
-def _live(call: LiveCall, stored: StoredInput, state: InputState) -> LiveInput:
-    return LiveInput(stored.id, call, stored.idx, api_pb2.FunctionInput.FromString(stored.payload), queued_at=0.0, state=state)
+def _call(record: FunctionCall, inputs: Sequence[StoredInput]) -> LiveCall:
+    """With its outputs in the order in which they came: a reader's cursor counts along it."""
+    call = LiveCall(record, api_pb2.FunctionRetryPolicy())
+    call.inputs = {stored.idx: _input(call, stored) for stored in inputs}
+    results = sorted(
+        (stored.finished_at, stored.idx, stored.result) for stored in inputs if stored.result is not None and stored.finished_at
+    )
+    call.outputs = [api_pb2.FunctionGetOutputsItem.FromString(result) for _, _, result in results]
+    call.latest = {item.idx: item for item in call.outputs}
+    call.unfinished = len(inputs) - len(call.outputs)
+    return call
+
+
+def _input(call: LiveCall, stored: StoredInput) -> LiveInput:
+    state = InputState.QUEUED if stored.result is None else InputState.DONE
+    return LiveInput(stored.id, call, stored.idx, api_pb2.FunctionInput.FromString(stored.payload), state=state)

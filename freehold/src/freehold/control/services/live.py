@@ -6,7 +6,6 @@ task that is already asking, if there is one.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -33,8 +32,8 @@ class LiveInput:
     call: "LiveCall"
     idx: int
     payload: api_pb2.FunctionInput
-    queued_at: float  # monotonic seconds
     state: InputState = InputState.QUEUED
+    queued_at: float = 0.0  # monotonic seconds
     attempt: int = 0
     losses: int = 0  # attempts that ended with their container, not by the function's doing
     task_id: TaskId | None = None
@@ -56,6 +55,7 @@ class LiveCall:
     outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)
     latest: dict[int, api_pb2.FunctionGetOutputsItem] = field(default_factory=dict)
     changed: Wakeup = field(default_factory=Wakeup)
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while inputs are added or the call is cancelled
     unfinished: int = 0
     last_seen: float = 0.0  # monotonic; when a reader last asked or an output arrived
     data_in: DataStream = field(default_factory=DataStream)
@@ -96,9 +96,6 @@ class Pool:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def __iter__(self) -> Iterator[LiveInput]:
-        return iter(self._queue)
-
     def add(self, live: LiveInput, *, first: bool = False) -> bool:
         """Queue an input; `first` for one that lost its task and has waited before. Whether a waiting task will take it."""
         if first:
@@ -107,8 +104,11 @@ class Pool:
             self._queue.append(live)
         return self._wake_one()
 
-    def remove(self, live: LiveInput) -> None:
-        self._queue.remove(live)
+    def withdraw(self, call: LiveCall) -> list[LiveInput]:
+        """Take out all inputs of a call."""
+        gone = [live for live in self._queue if live.call is call]
+        self._queue = deque(live for live in self._queue if live.call is not call)
+        return gone
 
     def take(self) -> LiveInput | None:
         return self._queue.popleft() if self._queue else None
@@ -130,8 +130,8 @@ class Pool:
         try:
             await claim.ready
         except asyncio.CancelledError:
-            if claim.ready.done() and self._queue:
-                self._wake_one()  # it was woken for an input and leaves without it
+            if claim.ready.done():
+                self.pass_on()
             raise
         finally:
             handle.cancel()
@@ -143,6 +143,11 @@ class Pool:
         for claim in [claim for claim in self._claims if claim.task_id == task_id]:
             self._claims.remove(claim)
             _settle(claim.ready)
+
+    def pass_on(self) -> None:
+        """A task that may have been woken for an input leaves without it: another may have it."""
+        if self._queue:
+            self._wake_one()
 
     def _wake_one(self) -> bool:
         while self._claims:

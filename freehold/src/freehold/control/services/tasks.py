@@ -33,6 +33,7 @@ class LiveTask:
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
     is_build: bool = False  # belongs to an image build, which starts and ends it
+    is_restricted: bool = False  # by its function's `restrict_modal_access`: it may do its own work and nothing else
     is_stopping: bool = False  # no longer desired: its worker ends it
     failure: bytes = b""  # a serialized GenericResult: what its own code said before it gave up
 
@@ -72,7 +73,9 @@ class Tasks:
     def report_ends_to(self, ends: TaskEnds) -> None:
         self._ends = ends
 
-    def create(self, function: Function, definition_id: DefinitionId, reason: str, *, is_build: bool = False) -> LiveTask:
+    def create(
+        self, function: Function, definition_id: DefinitionId, reason: str, *, is_build: bool = False, is_restricted: bool = False
+    ) -> LiveTask:
         task = Task(
             id=new_task_id(),
             app_id=function.app_id,
@@ -81,7 +84,8 @@ class Tasks:
             state=TaskState.PENDING,
             enqueued_at=self._clock.now(),
         )
-        live = LiveTask(task, token=secrets.token_urlsafe(32), since=self._clock.monotonic(), is_build=is_build)
+        token, since = secrets.token_urlsafe(32), self._clock.monotonic()
+        live = LiveTask(task, token=token, since=since, is_build=is_build, is_restricted=is_restricted)
         self._alive[task.id] = live
         self._by_function.setdefault(function.id, {})[task.id] = live
         self._journal.task(task)
@@ -110,7 +114,11 @@ class Tasks:
 
     def accepts_task(self, task_id: TaskId, token: str) -> bool:
         live = self._alive.get(task_id)
-        return live is not None and hmac.compare_digest(live.token, token)
+        return live is not None and hmac.compare_digest(live.token.encode(), token.encode())
+
+    def is_restricted(self, task_id: TaskId) -> bool:
+        live = self._alive.get(task_id)
+        return live is not None and live.is_restricted
 
     def may_start(self, function_id: FunctionId) -> bool:
         """False while the function pauses after starts that failed."""
