@@ -147,10 +147,10 @@ class ControlPlane:
 
     # What clients do.
 
-    async def an_image(self, *, config=PYTHON, **changes):
+    async def an_image(self, *commands, config=PYTHON, **changes):
         """An image that is built, or is in the state that is given."""
         state = changes.pop("state", ImageState.BUILT)
-        image = await self.images.get_or_create(image_request(**changes), CALLER)
+        image = await self.images.get_or_create(image_request(*commands, **changes), CALLER)
         if state is ImageState.BUILT:
             await self.images.record_finished(image.id, BuiltImage(layers=("layer",), config=config))
         if state is ImageState.FAILED:
@@ -178,7 +178,8 @@ class ControlPlane:
     async def deploy(self, *names, name="shop", **fields):
         """An app with these functions, live; the app and the functions."""
         app = await self.an_app(name=name)
-        fields.setdefault("image_id", (await self.an_image()).id)
+        if "image_id" not in fields:
+            fields["image_id"] = (await self.an_image()).id
         functions = [await self.define(app, function_name, **fields) for function_name in names or ("f",)]
         app, _ = await self.publish(app, *functions, name=name)
         return (app, *[await self.functions.live(function.id) for function in functions])

@@ -35,4 +35,5 @@ class LocalReports:
         return await self._build_functions.verdict(task_id)
 
     async def build_finished(self, image_id: ImageId, outcome: BuiltImage | str) -> None:
+        await self._build_functions.release(image_id)
         await self._images.record_finished(image_id, outcome)

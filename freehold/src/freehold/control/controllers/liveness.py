@@ -1,10 +1,13 @@
 """What takes too long: starts, inputs, drains, clients that went away. Each gets its end."""
 
+from modal_proto import api_pb2
+
 from freehold.control.services.apps import Apps
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.functions import Functions
 from freehold.control.services.logs import Logs
+from freehold.control.services.outputs import failed
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.clock import Clock
 from freehold.domain.tasks import TaskState
@@ -26,6 +29,7 @@ class Liveness:
         for task in self._tasks.all():
             await self._check(task)
         await self._apps.stop_abandoned()
+        await self._apps.stop_finished()
         for app_id in self._apps.take_ended():
             self._logs.mark_done(app_id)
         self._calls.forget_silent()
@@ -34,17 +38,20 @@ class Liveness:
         now = self._clock.monotonic()
         match task.state:
             case TaskState.PENDING | TaskState.STARTING:
-                self._check_start(task, now)
+                await self._check_start(task, now)
             case TaskState.DRAINING:
                 self._claims.dismiss(task)
                 if not task.running and now - max(task.since, task.idle_since) > _DRAIN_LIMIT:
                     self._tasks.stop(task, "did not end by itself after draining")
         await self._check_inputs(task, now)
 
-    def _check_start(self, task: LiveTask, now: float) -> None:
+    async def _check_start(self, task: LiveTask, now: float) -> None:
         live = self._functions.known(task.task.function_id)
-        if live is not None and now - task.since > live.spec.startup_timeout.total_seconds():
-            self._tasks.stop(task, f"not ready within its startup_timeout of {live.spec.startup_timeout.total_seconds():g} s")
+        if live is None or task.is_stopping or now - task.since <= live.spec.startup_timeout.total_seconds():
+            return
+        text = f"The container was not ready within its startup_timeout of {live.spec.startup_timeout.total_seconds():g} s."
+        await self._claims.fail_start(task.id, failed(api_pb2.GenericResult.GENERIC_STATUS_INIT_FAILURE, text).result)
+        self._tasks.stop(task, text)
 
     async def _check_inputs(self, task: LiveTask, now: float) -> None:
         live = self._functions.known(task.task.function_id)

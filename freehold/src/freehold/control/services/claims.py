@@ -81,17 +81,19 @@ class Claims:
             await self._calls.finish(live, output)
 
     async def heartbeat(self, task_id: TaskId) -> api_pb2.ContainerHeartbeatResponse:
-        """Waits for cancellations to pass on; empty after a while without one."""
+        """Waits for cancellations to pass on; empty after a while without one.
+
+        One is passed on until its input has ended: the container ignores it while it is still taking the input in.
+        """
         task = self._tasks.get(task_id)
-        if not task.cancelled:
+        if not task.cancelled_inputs():
             await task.cancellations.wait(task.cancellations.generation, _HEARTBEAT)
-        if not task.cancelled:
+        if not (input_ids := task.cancelled_inputs()):
             return api_pb2.ContainerHeartbeatResponse()
-        input_ids, task.cancelled = task.cancelled, []
         return api_pb2.ContainerHeartbeatResponse(cancel_input_event=api_pb2.CancelInputEvent(input_ids=input_ids))
 
     async def fail_start(self, task_id: TaskId, result: api_pb2.GenericResult) -> None:
-        """The task's own code failed before it could take inputs: callers get that exception when it ends."""
+        """The task does not come so far as to take inputs: callers get this result when it ends."""
         self._tasks.get(task_id).failure = result.SerializeToString()
 
     async def time_out(self, live: LiveInput, seconds: float) -> None:

@@ -28,18 +28,20 @@ class LiveTask:
     task: Task
     token: str = field(repr=False)
     running: dict[InputId, LiveInput] = field(default_factory=dict)
-    cancelled: list[InputId] = field(default_factory=list)  # to be told at the next heartbeat
     cancellations: Wakeup = field(default_factory=Wakeup)
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
     is_build: bool = False  # belongs to an image build, which starts and ends it
     is_restricted: bool = False  # by its function's `restrict_modal_access`: it may do its own work and nothing else
     is_stopping: bool = False  # no longer desired: its worker ends it
-    failure: bytes = b""  # a serialized GenericResult: what its own code said before it gave up
+    failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
     @property
     def id(self) -> TaskId:
         return self.task.id
+
+    def cancelled_inputs(self) -> list[InputId]:
+        return [live.id for live in self.running.values() if live.is_cancelled]
 
     @property
     def state(self) -> TaskState:
@@ -164,10 +166,6 @@ class Tasks:
             if task_id and (live := self._alive.get(task_id)) is not None:
                 self.stop(live, reason)
 
-    def cancel_input(self, live: LiveTask, input_id: InputId) -> None:
-        live.cancelled.append(input_id)
-        live.cancellations.notify()
-
     async def record_exit(self, task_id: TaskId, end: TaskExit) -> None:
         """The end of a task: its inputs get their fate, its function perhaps a pause."""
         live = self._alive.pop(task_id, None)
@@ -181,7 +179,8 @@ class Tasks:
         self._advance(live, TaskState.ENDED, cause=end.kind, end=end)
         assert self._ends is not None
         await self._ends.task_ended(live, end)
-        if not started and end.kind is not ExitKind.STOPPED and not live.is_stopping:
+        was_asked = end.kind is ExitKind.STOPPED or live.is_stopping
+        if not started and (live.failure or not was_asked):
             await self._record_failed_start(live, end)
         self._changed.notify()
 
