@@ -58,6 +58,8 @@ class TestDefinition:
             ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, "Containers get none yet"),
             ({"proxy_id": "pr-1"}, "a proxy"),
             ({"is_server": True}, "@modal.asgi_app"),
+            ({"webhook_config": {"requires_proxy_auth": True}}, "anybody who reaches the gateway"),
+            ({"method_definitions": {"m": {"webhook_config": {"requires_proxy_auth": True}}}}, "anybody who reaches the gateway"),
         ],
     )
     async def test_what_this_engine_cannot_give_is_refused_at_deploy(self, plane, fields, words):
