@@ -90,6 +90,25 @@ async def test_a_container_reaches_the_outside_as_the_machine(networks, outside)
     assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
 
 
+@pytest.mark.parametrize("address", ["169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16"])
+async def test_credentials_of_a_clouds_machine_are_out_of_reach(networks, outside, address):
+    def route(action):
+        ip_batch([f"route {action} {address}/32 via {OUTSIDE}"])
+
+    await run_inside(outside, lambda: ip_batch([f"address add {address}/32 dev lo"]))
+    name_server = await run_inside(outside, lambda: socket.create_server((address, 53)))
+    metadata = await run_inside(outside, lambda: socket.create_server((address, 80)))
+    namespace = await networks.create("a", outbound=True)
+    route("add")
+    try:
+        with name_server, metadata:
+            assert await run_inside(namespace, lambda: ask(address, 80, BRIEFLY)) == "TimeoutError"
+            if address not in {"100.100.100.200", "192.0.0.192"}:
+                assert await run_inside(namespace, lambda: ask(address, 53, BRIEFLY)) == "connected", "clouds answer names there"
+    finally:
+        route("delete")
+
+
 async def test_its_interface_is_named_as_modals_runtime_expects(networks):
     namespace = await networks.create("a", outbound=True)
 

@@ -1,6 +1,7 @@
 """What the snapshotter must do, as `worker/ports.py` says it."""
 
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -136,6 +137,15 @@ async def test_names_with_characters_that_mounts_use_are_no_matter(snapshots, tm
     (odd / "file").touch()
 
     assert (await snapshots.mount("r", (), (odd,)) / "file").exists()
+
+
+async def test_device_nodes_in_a_root_open_no_device(snapshots):
+    root = await snapshots.mount("r", ())
+
+    os.mknod(root / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+
+    with pytest.raises(PermissionError):
+        (root / "null").read_bytes()
 
 
 async def test_removing_throws_changes_away_and_can_be_repeated(snapshots, tmp_path):

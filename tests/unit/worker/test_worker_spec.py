@@ -74,7 +74,7 @@ class TestSystemCalls:
         assert name in self.allowed()
 
     @pytest.mark.parametrize(
-        "name", ["mount", "setns", "unshare", "bpf", "init_module", "kexec_load", "keyctl", "io_uring_setup", "userfaultfd"]
+        "name", ["mount", "setns", "unshare", "bpf", "init_module", "kexec_load", "keyctl", "io_uring_setup", "userfaultfd", "socketcall"]
     )
     def test_what_reaches_around_the_container_is_refused(self, name):
         assert name not in self.allowed()

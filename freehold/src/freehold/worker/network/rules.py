@@ -2,7 +2,9 @@
 
 from ipaddress import IPv4Network
 
-_LINK_LOCAL = "169.254.0.0/16"  # where clouds keep the credentials of the machine
+# Where clouds keep the credentials of the machine: all but Azure's address, which serves much else, at any port.
+_METADATA = "169.254.0.0/16, 100.100.100.200, 192.0.0.192"
+_WIRE_SERVER = "168.63.129.16 tcp dport { 80, 32526 }"
 
 
 def table_name(key: str) -> str:
@@ -16,7 +18,8 @@ def remove_table(key: str) -> str:
 
 
 def container_rules(key: str, bridge: str, subnet: IPv4Network) -> str:
-    """Containers reach the outside and the machine's DNS; nothing else of the machine, and neither they nor others reach in."""
+    """Containers reach the outside and the machine's DNS (a link-local address, on some clouds); nothing else of the machine, and
+    neither they nor others reach in."""
     return (
         remove_table(key)
         + f"""
@@ -28,7 +31,9 @@ table inet {table_name(key)} {{
     }}
     chain forward {{
         type filter hook forward priority filter; policy accept;
-        iifname "{bridge}" ip daddr {_LINK_LOCAL} drop
+        iifname "{bridge}" ip daddr 169.254.0.0/16 meta l4proto {{ tcp, udp }} th dport 53 accept
+        iifname "{bridge}" ip daddr {{ {_METADATA} }} drop
+        iifname "{bridge}" ip daddr {_WIRE_SERVER} drop
         oifname "{bridge}" ct state established,related accept
         oifname "{bridge}" drop
     }}

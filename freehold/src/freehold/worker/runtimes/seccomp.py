@@ -2,7 +2,8 @@
 
 Left out, and therefore answered with EPERM: loading kernel code (modules, BPF, kexec), changing mounts and namespaces, the
 clock, swap, quotas and ports of the machine, keyrings, io_uring and userfaultfd (a history of escapes), and handles to files
-by number. `clone3` answers ENOSYS, because its flags are out of a filter's sight; C libraries then use `clone`.
+by number; and `socketcall`, whose arguments are in memory, so that 32-bit programs could make sockets that no filter sees (they have
+`socket` since Linux 4.3). `clone3` answers ENOSYS, because its flags are out of a filter's sight; C libraries then use `clone`.
 """
 
 import errno
@@ -47,7 +48,7 @@ accept accept4 bind connect epoll_create epoll_create1 epoll_ctl epoll_ctl_old e
 getpeername getrandom getsockname getsockopt ipc listen mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64
 mq_timedsend mq_timedsend_time64 mq_unlink msgctl msgget msgrcv msgsnd _newselect poll ppoll ppoll_time64 pselect6 pselect6_time64 recv
 recvfrom recvmmsg recvmmsg_time64 recvmsg select semctl semget semop semtimedop semtimedop_time64 send sendmmsg sendmsg sendto
-setsockopt shmat shmctl shmdt shmget shutdown socketcall socketpair
+setsockopt shmat shmctl shmdt shmget shutdown socketpair
 """
 
 _ARCHITECTURES = {

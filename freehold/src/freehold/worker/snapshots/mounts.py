@@ -24,7 +24,8 @@ def mount_overlay(target: Path, *, lower: Sequence[Path], upper: Path, work: Pat
         if len(options) > _OPTIONS_LIMIT:
             msg = f"An image of {len(lower)} layers is more than one mount can take. Merge RUN commands to make fewer."
             raise Unavailable(msg)
-        syscalls.mount("overlay", target, "overlay", 0, options)
+        # Devices come from the runtime; nodes that a container makes for itself, or an image brings, open nothing.
+        syscalls.mount("overlay", target, "overlay", syscalls.MS_NODEV, options)
 
 
 def unmount(target: Path) -> None:
