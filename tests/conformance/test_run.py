@@ -2,6 +2,7 @@
 
 import json
 import signal
+import uuid
 
 from conformance.engine import APPS, Engine
 from conformance.waiting import eventually
@@ -87,13 +88,14 @@ def test_a_detached_run_gives_its_result_as_well(engine: Engine, tmp_path) -> No
 
 
 def test_a_detached_app_lives_until_its_work_is_done(engine: Engine) -> None:
-    with engine.start_modal("run", "--detach", "--name", "left-alone", f"{RUN}::sleep", "--seconds", "6") as running:
+    name = f"left-alone-{uuid.uuid4().hex[:8]}"  # the home may know the app of an earlier session
+    with engine.start_modal("run", "--detach", "--name", name, f"{RUN}::sleep", "--seconds", "6") as running:
         running.line("asleep")
         running.interrupt(signal.SIGINT)
         running.wait(within=30)
 
-    assert _states(engine, "left-alone") == {"ephemeral (detached)"}
-    eventually(lambda: _states(engine, "left-alone") == {"stopped"}, within=30, what="The end of an app that has nothing to do")
+    assert _states(engine, name) == {"ephemeral (detached)"}
+    eventually(lambda: _states(engine, name) == {"stopped"}, within=30, what="The end of an app that has nothing to do")
 
 
 def _states(engine: Engine, description: str) -> set[str]:

@@ -1,31 +1,27 @@
 """The gRPC server: one table from RPC name to method, built from the resource classes and the service's own descriptor.
 
-Every call passes the same edge: who asks, which method, which status an error becomes. A name served twice stops the start; a
+A name served twice stops the start; a
 name that nobody serves answers UNIMPLEMENTED.
 """
 
+import asyncio
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
-import structlog
 from google.protobuf import message_factory
-from google.protobuf.message import DecodeError
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
-from freehold.control.rpc.errors import code_of
-from freehold.control.rpc.idempotency import Replies
-from freehold.domain.errors import FreeholdError, InvalidRequest, Unavailable
-
-log = structlog.get_logger()
+from freehold.control.rpc.edge import Edge
+from freehold.domain.errors import Unavailable
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
 METHODS: Mapping[str, Any] = SERVICE.methods_by_name
@@ -39,10 +35,7 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second engine on this port must fail, not share it
 ]
 
-_LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, where clients refuse longer ones with worse words
-
 Handler = Callable[[Any, Caller], Any]
-Parse = Callable[[bytes], Any]
 
 
 def served_by(resources: Iterable[object]) -> dict[str, Handler]:
@@ -60,60 +53,7 @@ def served_by(resources: Iterable[object]) -> dict[str, Handler]:
     return table
 
 
-class _Edge:
-    """Wraps handlers: authenticates, maps errors, hides unexpected ones behind INTERNAL."""
-
-    def __init__(self, authenticator: Authenticator) -> None:
-        self._authenticator = authenticator
-        self._replies = Replies()
-
-    def unary(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]], parse: Parse) -> Callable[..., Awaitable[Any]]:
-        async def call(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
-            try:
-                caller = self._caller(name, context)
-                return await self._replies.once(name, caller, _parsed(parse, request), handler)
-            except FreeholdError as error:
-                await context.abort(code_of(error), _shortened(str(error)))
-            except Exception:
-                log.exception("rpc_failed", rpc=name)
-                await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
-
-        return call
-
-    def stream(self, name: str, handler: Callable[[Any, Caller], AsyncIterator[Any]], parse: Parse) -> Callable[..., AsyncIterator[Any]]:
-        async def call(request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> AsyncIterator[Any]:
-            try:
-                caller = self._caller(name, context)
-                async for item in handler(_parsed(parse, request), caller):
-                    yield item
-            except FreeholdError as error:
-                await context.abort(code_of(error), _shortened(str(error)))
-            except Exception:
-                log.exception("rpc_failed", rpc=name)
-                await context.abort(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
-
-        return call
-
-    def _caller(self, name: str, context: "grpc.aio.ServicerContext[Any, Any]") -> Caller:
-        metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return self._authenticator.caller(name, metadata)
-
-
-def _parsed(parse: Parse, request: bytes) -> Any:
-    """The message, read only for callers that are known."""
-    try:
-        return parse(request)
-    except DecodeError as error:
-        msg = f"The request cannot be read: {error}."
-        raise InvalidRequest(msg) from error
-
-
-def _shortened(text: str) -> str:
-    encoded = text.encode(errors="replace")
-    return text if len(encoded) <= _LONGEST_TEXT else encoded[:_LONGEST_TEXT].decode(errors="ignore") + "…"
-
-
-def _method_handler(name: str, handler: Handler, edge: _Edge) -> "grpc.RpcMethodHandler[Any, Any]":
+def _method_handler(name: str, handler: Handler, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
     method = METHODS[name]
     parse = message_factory.GetMessageClass(method.input_type).FromString
     serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
@@ -139,18 +79,19 @@ def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
 async def serve(resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path) -> AsyncIterator[None]:
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
-    edge = _Edge(authenticator)
     served = served_by(resources)
-    handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
-    server = grpc.aio.server(options=_OPTIONS)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
-    _bind_port(server, address)
-    with _bound_socket(server, socket_path):
-        await server.start()
-        try:
-            yield
-        finally:
-            await server.stop(grace=1.0)
+    async with asyncio.TaskGroup() as handling:  # left when the last call that changes something has ended
+        edge = Edge(authenticator, handling)
+        handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
+        server = grpc.aio.server(options=_OPTIONS)
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
+        _bind_port(server, address)
+        with _bound_socket(server, socket_path):
+            await server.start()
+            try:
+                yield
+            finally:
+                await server.stop(grace=1.0)
 
 
 def _bind_port(server: grpc.aio.Server, address: str) -> None:

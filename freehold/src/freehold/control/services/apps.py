@@ -9,7 +9,7 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.environments import Environments
 from freehold.control.services.functions import Functions
 from freehold.control.services.journal import Journal
-from freehold.control.services.tasks import Tasks
+from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import App, AppState, Deployment, Layout, move
 from freehold.domain.clock import Clock
@@ -56,6 +56,7 @@ class Apps:
         self._clock = clock
         self._changed = changed
         self._heard: dict[AppId, float] = {}  # ephemeral apps: monotonic time of the last heartbeat
+        self._left_alone: set[AppId] = set()  # detached apps whose client has left: they end with their work
         self._ending: set[AppId] = set()  # stopped, but some of their tasks still run
         self._publishing = asyncio.Lock()
 
@@ -205,10 +206,17 @@ class Apps:
         await self._retire(function_ids, "The app was stopped.")
         for live in self._tasks.all():
             if live.task.app_id == app_id:
-                self._tasks.drain(live, "its app has stopped")
+                self._end(live)
         self._ending.add(app_id)
         self._changed.notify()
         return app
+
+    def _end(self, live: LiveTask) -> None:
+        """What runs an input is interrupted; what waits is told to leave. Exit hooks run either way."""
+        if live.running:
+            self._tasks.stop(live, "its app has stopped")
+        else:
+            self._tasks.drain(live, "its app has stopped")
 
     def take_ended(self) -> set[AppId]:
         """Stopped apps whose last task has ended since the last time this was asked."""
@@ -225,10 +233,13 @@ class Apps:
     async def disconnect(self, app_id: AppId, reason: str) -> None:
         """Its client leaves: an app that lives by its client stops, a deployed or detached one goes on."""
         app = await self.get(app_id)
-        if app.state in {AppState.EPHEMERAL, AppState.INITIALIZING}:
-            await self.stop(app_id, reason)
-        else:
-            self._heard.pop(app_id, None)
+        self._heard.pop(app_id, None)
+        match app.state:
+            case AppState.EPHEMERAL | AppState.INITIALIZING:
+                await self.stop(app_id, reason)
+            case AppState.DETACHED:
+                self._left_alone.add(app_id)
+                self._changed.notify()
 
     async def set_tags(self, app_id: AppId, tags: Mapping[str, str]) -> None:
         async with self._store.transaction() as tx:
@@ -243,6 +254,12 @@ class Apps:
         for app_id in list(self._heard):
             if self._heard.get(app_id, limit) < limit:  # asked anew for each: a heartbeat may come while another app stops
                 await self.disconnect(app_id, "client gone")
+
+    async def stop_finished(self) -> None:
+        """Stop detached apps that were left alone and have nothing more to do."""
+        for app_id in [app_id for app_id in self._left_alone if not self._calls.has_unfinished(app_id)]:
+            self._left_alone.discard(app_id)
+            await self.stop(app_id, "its work is done")
 
     async def restore(self) -> None:
         """After a start of the engine: routes of what is deployed; ephemeral apps get a while to be heard from."""

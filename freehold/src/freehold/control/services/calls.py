@@ -105,7 +105,7 @@ class Calls:
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
-        if request.clear_on_success and response.outputs and not call.unfinished and not call.retry_policy.retries:
+        if request.clear_on_success and response.outputs and not call.unfinished and not _is_still_read(call):
             self._forget(call)
         return response
 
@@ -208,6 +208,9 @@ class Calls:
         while pool is not None and (live := pool.take()) is not None:
             await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
 
+    def has_unfinished(self, app_id: AppId) -> bool:
+        return any(pool.app_id == app_id and (len(pool) or pool.running) for pool in self._pools.values())
+
     async def restore(self) -> int:
         """Queue again what was acknowledged and has no result; after a start of the engine. How many inputs."""
         return sum([await self._restore(call) for call in await self._durable.unfinished()])
@@ -287,7 +290,7 @@ class Calls:
     def _tell_cancelled(self, live: LiveInput) -> None:
         live.is_cancelled = True
         if live.task_id and (task := self._tasks.find(live.task_id)):
-            self._tasks.cancel_input(task, live.id)
+            task.cancellations.notify()
 
     def _forget(self, call: LiveCall) -> None:
         self._calls.pop(call.id, None)
@@ -302,3 +305,8 @@ def _is_over(call: LiveCall) -> bool:
 
 def _cancelled() -> api_pb2.FunctionGetOutputsItem:
     return failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled.")
+
+
+def _is_still_read(call: LiveCall) -> bool:
+    """Its reader may come back: to try again, or for the rest of what a generator yielded."""
+    return bool(call.retry_policy.retries or call.data_out.last_index)

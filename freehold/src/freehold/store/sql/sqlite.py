@@ -4,10 +4,11 @@ WAL with synchronous=NORMAL: a commit is in the kernel's page cache before it re
 flushed to the disk at checkpoints only: a power cut may lose the last commits, but never leaves a damaged or half-applied database.
 """
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -25,6 +26,7 @@ def url(path: Path, driver: str) -> URL:
 def configure(engine: Engine) -> None:
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
+    event.listen(engine, "handle_error", _on_error)
 
 
 def _on_connect(connection: Any, record: object) -> None:
@@ -39,3 +41,9 @@ def _on_connect(connection: Any, record: object) -> None:
 def _on_begin(connection: Connection) -> None:
     """Taking the write lock at once: a transaction that reads first and writes later can not lose a race in between."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _on_error(context: ExceptionContext) -> None:
+    """A cancelled caller is no lost connection: SQLAlchemy would drop it with its transaction open, and the lock with it."""
+    if isinstance(context.original_exception, asyncio.CancelledError):
+        context.is_disconnect = False

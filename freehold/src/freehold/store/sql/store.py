@@ -59,7 +59,6 @@ class SqlStore:
             pool_size=1,
             max_overflow=0,
             pool_timeout=_LONGEST_WAIT,
-            pool_reset_on_return=None,  # every transaction ends by itself, so there is nothing to reset
         )
         sqlite.configure(engine.sync_engine)
         self._engine = engine
