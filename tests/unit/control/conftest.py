@@ -6,4 +6,6 @@ from fakes.control import ControlPlane
 
 @pytest.fixture
 def plane(tmp_path):
-    return ControlPlane(tmp_path)
+    plane = ControlPlane(tmp_path)
+    yield plane
+    plane.log_store.close()

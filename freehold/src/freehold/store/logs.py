@@ -7,14 +7,18 @@ log do not read files. What the process has written survives its death; a power 
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
+from itertools import islice
 from pathlib import Path
 
 from freehold.domain.logs import LogEntry, LogSource
 
 _SEGMENT_BYTES = 4 * 1024 * 1024
+_SEGMENTS = 4  # at least so many to a log, so that what goes at once is a part of it
 _RECENT = 5_000  # entries kept in memory per open log
+_RECENT_LENGTH = 4 * 1024 * 1024  # characters of them, all together
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,55 +32,66 @@ class Numbered:
 class _Log:
     def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
-        self._limit = limit
-        self.recent: deque[Numbered] = deque(maxlen=_RECENT)
+        self._segment_bytes = min(_SEGMENT_BYTES, limit // _SEGMENTS)
+        self._most_segments = limit // self._segment_bytes
+        self._recent: deque[Numbered] = deque()
+        self._recent_length = 0
         self._file: FileIO | None = None
-        self.next = self._last_number() + 1
+        self._next = self._last_number() + 1
 
     def append(self, entries: Sequence[LogEntry]) -> None:
-        numbered = [Numbered(self.next + i, entry) for i, entry in enumerate(entries)]
-        self.next += len(entries)
-        self.recent.extend(numbered)
-        self._writer().write(b"".join(map(_line, numbered)))
+        numbered = [Numbered(self._next + i, entry) for i, entry in enumerate(entries)]
+        data = b"".join(map(_line, numbered))
+        self._writer(len(data)).write(data)
+        self._next += len(entries)
+        self._remember(numbered)
 
-    def after(self, number: int, limit: int) -> list[Numbered]:
-        if self.recent and self.recent[0].number <= number + 1:
-            return [item for item in self.recent if item.number > number][:limit]
-        return self.matching(lambda item: item.number > number, limit)
+    def recent(self, number: int, limit: int) -> list[Numbered] | None:
+        first = self._recent[0].number if self._recent else self._next
+        if number + 1 < first:
+            return None
+        return list(islice((item for item in self._recent if item.number > number), limit))
 
-    def matching(self, wanted: Callable[[Numbered], bool], limit: int) -> list[Numbered]:
-        found: list[Numbered] = []
-        for path in self._segments():
-            for item in _items(path):
-                if wanted(item):
-                    found.append(item)
-                if len(found) >= limit:
-                    return found
-        return found
+    def matching(self, wanted: Callable[[Numbered], bool], limit: int, after: int = 0) -> list[Numbered]:
+        items = (item for path in self._segments(after) for item in _items(path) if item.number > after and wanted(item))
+        return list(islice(items, limit))
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _writer(self) -> FileIO:
-        if self._file is not None and self._file.tell() >= _SEGMENT_BYTES:
+    def _remember(self, items: Sequence[Numbered]) -> None:
+        self._recent.extend(items)
+        self._recent_length += sum(len(item.entry.text) for item in items)
+        while len(self._recent) > _RECENT or self._recent_length > _RECENT_LENGTH:
+            self._recent_length -= len(self._recent.popleft().entry.text)
+
+    def _writer(self, size: int) -> FileIO:
+        """A segment with room for this much more. A single piece may be larger than a segment."""
+        if self._file is not None and self._file.tell() + size > self._segment_bytes:
             self.close()
-            self._drop_oldest()
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            segments = self._segments()
-            reuse = segments and segments[-1].stat().st_size < _SEGMENT_BYTES
-            path = segments[-1] if reuse else self._folder / f"{self.next:012d}.jsonl"
-            self._file = FileIO(path, "a")
+            self._file = FileIO(self._segment_for(size), "a")
         return self._file
 
-    def _drop_oldest(self) -> None:
-        for path in self._segments()[: -max(self._limit // _SEGMENT_BYTES, 1)]:
+    def _segment_for(self, size: int) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        segments = self._segments()
+        if segments:
+            _mend(segments[-1])
+            if segments[-1].stat().st_size + size <= self._segment_bytes:
+                return segments[-1]
+        for path in segments[: -(self._most_segments - 1)]:
             path.unlink()
+        return self._folder / f"{self._next:012d}.jsonl"
 
-    def _segments(self) -> list[Path]:
-        return sorted(self._folder.glob("*.jsonl")) if self._folder.exists() else []
+    def _segments(self, after: int = 0) -> list[Path]:
+        """Those that may hold entries after a number, oldest first: a segment has the number of its first entry."""
+        paths = sorted(self._folder.glob("*.jsonl"))
+        while len(paths) > 1 and int(paths[1].stem) <= after + 1:
+            del paths[0]
+        return paths
 
     def _last_number(self) -> int:
         segments = self._segments()
@@ -98,16 +113,17 @@ class LogStore:
         if entries:
             self._log(subject).append(entries)
 
+    def recent(self, subject: str, number: int, limit: int = 1000) -> list[Numbered] | None:
+        """Entries with a higher number, oldest first, as far as they are in memory; None if the first of them is on disk only."""
+        return self._log(subject).recent(number, limit)
+
     def after(self, subject: str, number: int, limit: int = 1000) -> list[Numbered]:
-        """Entries with a higher number, oldest first."""
-        return self._log(subject).after(number, limit)
+        """Entries with a higher number, oldest first. Reads files: call it in a thread."""
+        return self._log(subject).matching(lambda _: True, limit, number)
 
     def matching(self, subject: str, wanted: Callable[[Numbered], bool], limit: int) -> list[Numbered]:
-        """Reads files: call it in a thread."""
+        """Entries that are wanted, oldest first. Reads files: call it in a thread."""
         return self._log(subject).matching(wanted, limit)
-
-    def last_number(self, subject: str) -> int:
-        return self._log(subject).next - 1
 
     def release(self, subject: str) -> None:
         """Nobody writes to this log for now: close its file and forget what is in memory."""
@@ -130,11 +146,17 @@ def _line(item: Numbered) -> bytes:
     return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
 
 
+def _mend(path: Path) -> None:
+    """Take off a line that a crash has cut: the next would become part of it."""
+    with path.open("r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def _items(path: Path) -> Iterator[Numbered]:
-    with path.open("rb") as lines:
+    with suppress(FileNotFoundError), path.open("rb") as lines:  # the oldest may go while we read
         for line in lines:
             if not line.endswith(b"\n"):
-                return  # the process died while writing it
+                return  # it is being written, or the process died while writing it
             number, at, source, text, task_id, function_id, input_id, call_id = json.loads(line)
             entry = LogEntry(
                 at=at,

@@ -42,10 +42,11 @@ class ImageRpcs:
         image_id = ImageId(request.image_id)
         image = await self._images.get(image_id)
         if image.state in {ImageState.WANTED, ImageState.BUILDING} or request.include_logs_for_finished:
-            self._logs.reopen_unless(image_id, finished=image.state in {ImageState.BUILT, ImageState.FAILED})
+            if image.state in {ImageState.BUILT, ImageState.FAILED}:
+                self._logs.mark_done(image_id)
             async for page in self._logs.follow(image_id, entry_number(request.last_entry_id), request.timeout):
                 yield _page(page)
-        image = await self._images.wait_finished(image_id, seconds=0)
+        image = await self._images.get(image_id)
         if image.state in {ImageState.BUILT, ImageState.FAILED}:
             yield api_pb2.ImageJoinStreamingResponse(result=_result(image), metadata=_metadata(image), eof=True)
 

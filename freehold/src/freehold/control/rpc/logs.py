@@ -28,7 +28,8 @@ class LogRpcs:
     async def AppGetLogs(self, request: api_pb2.AppGetLogsRequest, _caller: Caller) -> AsyncIterator[api_pb2.TaskLogsBatch]:
         """As it comes; `app_done` once nothing more will."""
         app_id = AppId(request.app_id) if request.app_id else self._tasks.get(TaskId(request.task_id)).task.app_id
-        self._logs.reopen_unless(app_id, finished=await self._apps.is_over(app_id))
+        if await self._apps.is_over(app_id):
+            self._logs.mark_done(app_id)
         wanted = LogFilter(
             source=request.file_descriptor,
             task_id=request.task_id,

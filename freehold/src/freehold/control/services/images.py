@@ -41,7 +41,6 @@ class Images:
         self._logs = logs
         self._clock = clock
         self._wanted = wanted
-        self._finished = Wakeup()  # some image was built or failed
         self._orders: dict[ImageId, BuildOrder] = {}
 
     async def get_or_create(self, request: ImageRequest, caller: Caller) -> Image:
@@ -99,18 +98,6 @@ class Images:
             await tx.images.put(image)
         self._orders.pop(image_id, None)
         self._logs.mark_done(image_id)
-        self._finished.notify()
-
-    async def wait_finished(self, image_id: ImageId, seconds: float) -> Image:
-        """The image when it is built or failed, or as it is after that many seconds."""
-        deadline = self._clock.monotonic() + seconds
-        while True:
-            generation = self._finished.generation
-            image = await self.get(image_id)
-            if image.state in {ImageState.BUILT, ImageState.FAILED}:
-                return image
-            if not await self._finished.wait(generation, deadline - self._clock.monotonic()):
-                return image
 
     async def _key(self, request: ImageRequest) -> str:
         """Ids of base images stand for their content; ids of a build's own function, mounts and secrets change without a reason."""

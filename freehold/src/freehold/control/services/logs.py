@@ -72,37 +72,33 @@ class Logs:
         self._changed[subject].notify()
 
     def mark_done(self, subject: str) -> None:
-        """Nothing more will be written: those who follow are told so."""
+        """Nothing more will be written: those who follow are told so. Known in memory only; after a restart, whoever knows says it again."""
         self._done.add(subject)
-        self._changed[subject].notify()
-
-    def reopen_unless(self, subject: str, *, finished: bool) -> None:
-        """Which logs are done is known in memory only: after a restart, whoever knows says it again."""
-        if finished:
-            self._done.add(subject)
-        else:
-            self._done.discard(subject)
+        self._store.release(subject)
+        self._changed.pop(subject, Wakeup()).notify()
 
     def is_done(self, subject: str) -> bool:
         return subject in self._done
 
-    def last_number(self, subject: str) -> int:
-        return self._store.last_number(subject)
-
     async def follow(self, subject: str, after: int, seconds: float) -> AsyncIterator[list[Numbered]]:
-        """Pages of entries after a number, as they come, until nothing was written for that many seconds or the log is done."""
+        """Pages of entries after a number, as they come, until the log is done or, after that many seconds, nothing more is there."""
         deadline = self._clock.monotonic() + seconds
         while True:
-            generation = self._changed[subject].generation
-            page = self._store.after(subject, after, _PAGE)
+            changed = self._changed[subject]
+            generation = changed.generation
+            page = await self._page(subject, after)
             if page:
                 after = page[-1].number
                 yield page
                 continue
             if subject in self._done:
                 return
-            if not await self._changed[subject].wait(generation, deadline - self._clock.monotonic()):
+            if not await changed.wait(generation, deadline - self._clock.monotonic()):
                 return
+
+    async def _page(self, subject: str, after: int) -> list[Numbered]:
+        page = self._store.recent(subject, after, _PAGE)
+        return await asyncio.to_thread(self._store.after, subject, after, _PAGE) if page is None else page
 
     async def fetch(self, subject: str, wanted: LogFilter, limit: int) -> list[Numbered]:
         """The newest `limit` entries that match, oldest first."""
