@@ -96,6 +96,48 @@ class TestUnknown:
         assert set(codes.values()) == {grpc.StatusCode.NOT_FOUND}, codes
 
 
+class TestRequests:
+    def test_one_that_cannot_be_read_is_refused_for_good(self, engine: Engine) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{engine.control_port}") as channel:
+            call = channel.unary_unary("/modal.client.ModalClient/SecretGetOrCreate")
+            code, _ = refusal(lambda: call(b"\xff\xff\xff\x01", metadata=tuple(engine.client_metadata().items()), timeout=10))
+
+        assert code is grpc.StatusCode.INVALID_ARGUMENT, "a client would repeat UNKNOWN for minutes"
+
+    def test_nothing_is_read_for_a_stranger(self, engine: Engine) -> None:
+        with grpc.insecure_channel(f"127.0.0.1:{engine.control_port}") as channel:
+            call = channel.unary_unary("/modal.client.ModalClient/SecretGetOrCreate")
+            code, _ = refusal(lambda: call(b"\xff\xff\xff\x01", timeout=10))
+
+        assert code is grpc.StatusCode.UNAUTHENTICATED
+
+    def test_a_refusal_stays_readable_however_long_the_name_in_it(self, engine: Engine) -> None:
+        code, details = refusal(lambda: engine.call("AppLookup", api_pb2.AppLookupRequest(app_name="ü" * 100_000)))
+
+        assert code is grpc.StatusCode.NOT_FOUND
+        assert details.startswith("No app named")
+
+    @pytest.mark.parametrize("place", ["²", "9" * 5000, "-1", "\0"])
+    def test_a_place_in_a_log_that_is_none_means_its_beginning(self, engine: Engine, place: str) -> None:
+        request = api_pb2.AppGetLogsRequest(app_id=_app(engine), last_entry_id=place, timeout=float("nan"))
+
+        with grpc.insecure_channel(f"127.0.0.1:{engine.control_port}") as channel:
+            stub = api_pb2_grpc.ModalClientStub(channel)
+            assert not list(stub.AppGetLogs(request, metadata=tuple(engine.client_metadata().items()), timeout=10))
+
+    @pytest.mark.parametrize("app_id", ["../../../etc", "/etc", "a\0b", "x" * 1000, ""])
+    @pytest.mark.parametrize("method", ["AppFetchLogs", "AppCountLogs"])
+    def test_logs_are_those_of_apps(self, engine: Engine, method: str, app_id: str) -> None:
+        request = getattr(api_pb2, f"{method}Request")(app_id=app_id)
+
+        code, _ = refusal(lambda: engine.call(method, request))
+
+        assert code is grpc.StatusCode.NOT_FOUND
+
+    def test_reasons_that_this_version_does_not_know_are_taken(self, engine: Engine) -> None:
+        engine.call("AppStop", api_pb2.AppStopRequest(app_id=_app(engine), source=77))  # type: ignore[arg-type]
+
+
 class TestMounts:
     @pytest.mark.parametrize(
         "path", ["../../etc/passwd", "/root/../../etc/passwd", "relative.txt", "/nul\0byte", "/", "", "/" + "a" * 5000]

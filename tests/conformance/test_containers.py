@@ -146,6 +146,15 @@ class TestEnds:
 
         eventually(lambda: _is_refused(app.engine, metadata), within=40, what="The token being refused")
 
+    def test_a_restricted_function_does_its_work_and_nothing_else(self, app: Deployment) -> None:
+        size = 3 * 1024 * 1024  # travels as a blob
+
+        answer, refusals = app.function("restricted").remote(size)
+
+        assert len(answer) == size
+        assert refusals == ["PermissionDeniedError"] * 3
+        assert list(app.function("restricted_count").remote_gen(3)) == [0, 1, 2]
+
     def test_a_token_of_another_task_is_refused(self, app: Deployment, facts: dict) -> None:
         metadata = {"x-task": "ta-" + "0" * 22, "x-task-token": "made up", "x-modal-client-type": "3"}
 

@@ -5,6 +5,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,31 @@ def leave_a_mark() -> bool:
     for mark in marks:
         mark.write_text("I was here")
     return seen
+
+
+@app.function(restrict_modal_access=True)
+def restricted(size: int) -> tuple[bytes, list[str]]:
+    """An answer of this size, and what the container was refused when it looked at things of the workspace."""
+    client = modal.Client.from_env()
+    attempts = [
+        lambda: modal.Function.from_name("containers", "crash").remote(1),
+        lambda: modal.Secret.objects.list(client=client),
+        lambda: modal.App.lookup("containers", client=client),
+    ]
+    return b"x" * size, [_refusal(attempt) for attempt in attempts]
+
+
+@app.function(restrict_modal_access=True)
+def restricted_count(to: int) -> Iterator[int]:
+    yield from range(to)
+
+
+def _refusal(attempt: Callable[[], object]) -> str:
+    try:
+        attempt()
+    except modal.exception.Error as error:
+        return type(error).__name__
+    return ""
 
 
 stubborn = base.dockerfile_commands(

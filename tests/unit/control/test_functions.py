@@ -46,6 +46,15 @@ class TestDefinition:
         with pytest.raises(InvalidRequest, match="belongs to another app"):
             await plane.define(await plane.an_app(name="other"), existing=theirs.id)
 
+    async def test_nor_is_a_class_of_another_app(self, plane):
+        mine, other = await plane.an_app(), await plane.an_app(name="other")
+        theirs = await plane.functions.create_class(other, api_pb2.ClassCreateRequest())
+
+        with pytest.raises(InvalidRequest, match="belongs to another app"):
+            await plane.functions.create_class(mine, api_pb2.ClassCreateRequest(existing_class_id=theirs.id))
+        with pytest.raises(NotFound):
+            await plane.functions.create_class(mine, api_pb2.ClassCreateRequest(existing_class_id="cs-made-up"))
+
     async def test_a_function_needs_a_name(self, plane):
         for name in ("", "f" * 257):
             with pytest.raises(InvalidRequest, match="needs a name"):

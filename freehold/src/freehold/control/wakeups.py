@@ -2,6 +2,8 @@
 
 import asyncio
 
+_LONGEST = 24 * 3600.0  # seconds of one wait, whatever a client asks for
+
 
 class Wakeup:
     """Wakes everyone who waits now. Waiters look at the state themselves; the hint says nothing about it.
@@ -31,12 +33,12 @@ class Wakeup:
         """True as soon as there was a hint after `generation`; False after that many seconds without one."""
         if self._generation != generation:
             return True
-        if seconds <= 0:
+        if not seconds > 0:  # NaN too: callers pass on what clients send
             return False
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         try:
-            await asyncio.wait_for(asyncio.shield(self._changed), seconds)
+            await asyncio.wait_for(asyncio.shield(self._changed), min(seconds, _LONGEST))
         except TimeoutError:
             return False
         return True

@@ -85,11 +85,11 @@ class AppRpcs:
         return Empty()
 
     async def AppClientDisconnect(self, request: api_pb2.AppClientDisconnectRequest, _caller: Caller) -> Empty:
-        await self._apps.disconnect(AppId(request.app_id), api_pb2.AppDisconnectReason.Name(request.reason))
+        await self._apps.disconnect(AppId(request.app_id), mapping.enum_name(api_pb2.AppDisconnectReason, request.reason))
         return Empty()
 
     async def AppStop(self, request: api_pb2.AppStopRequest, _caller: Caller) -> Empty:
-        await self._apps.stop(AppId(request.app_id), api_pb2.AppStopSource.Name(request.source))
+        await self._apps.stop(AppId(request.app_id), mapping.enum_name(api_pb2.AppStopSource, request.source))
         return Empty()
 
     async def AppList(self, request: api_pb2.AppListRequest, _caller: Caller) -> api_pb2.AppListResponse:

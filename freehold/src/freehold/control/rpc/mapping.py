@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from modal_proto import api_pb2
 
@@ -31,6 +32,11 @@ def seconds(moment: datetime | None) -> float:
 def entry_number(entry_id: str) -> int:
     """The place in a log that a client has reached; the beginning for what is no such place."""
     return int(entry_id) if _ENTRY.fullmatch(entry_id) else 0
+
+
+def enum_name(enum: Any, number: int) -> str:
+    """The name of an enum's value; the number for one that this version of the protocol does not have."""
+    return str(enum.Name(number)) if number in enum.values() else str(number)
 
 
 def app_state(number: int) -> AppState | None:

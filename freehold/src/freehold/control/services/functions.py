@@ -85,6 +85,9 @@ class Functions:
         existing = ClassId(request.existing_class_id)
         user_class = UserClass(id=existing or new_class_id(), app_id=app.id, tag="", payload=request.SerializeToString())
         async with self._store.transaction() as tx:
+            if existing and (await tx.functions.get_class(existing)).app_id != app.id:
+                msg = f"Class {existing} belongs to another app."
+                raise InvalidRequest(msg)
             await tx.functions.put_class(user_class)
         return user_class
 

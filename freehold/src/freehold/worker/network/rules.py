@@ -19,7 +19,8 @@ def remove_table(key: str) -> str:
 
 def container_rules(key: str, bridge: str, subnet: IPv4Network) -> str:
     """Containers reach the outside and the machine's DNS (a link-local address, on some clouds); nothing else of the machine, and
-    neither they nor others reach in."""
+    neither they nor others reach in.
+    """
     return (
         remove_table(key)
         + f"""
