@@ -32,9 +32,18 @@ class Replies:
             self._kept.popitem(last=False)
         try:
             result = await work
-        except BaseException:
-            del self._kept[key]  # a failed try left nothing: the next may do it
-            reply.cancel()
+        except BaseException as error:
+            self._kept.pop(key, None)  # a failed try left nothing: the next may do it
+            _fail(reply, error)
             raise
         reply.set_result(result)
         return result
+
+
+def _fail(reply: "asyncio.Future[Any]", error: BaseException) -> None:
+    """Who repeats while the first try runs is refused with it."""
+    if isinstance(error, asyncio.CancelledError):
+        reply.cancel()
+    else:
+        reply.set_exception(error)
+        reply.exception()  # counts as seen, as nobody may have repeated

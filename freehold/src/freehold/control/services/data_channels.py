@@ -14,6 +14,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.domain.errors import DeadlineExceeded
 
 _ROOM = 16 * 1024 * 1024  # bytes not yet read, beyond which writers wait
+_CHUNK_COST = 512  # bytes that a chunk takes in memory beside its data
 _REPLAY = 32  # chunks kept after they were read, for a reader that comes back
 _WRITE_LIMIT = 300.0  # seconds that a writer waits for a reader
 
@@ -30,20 +31,12 @@ class DataStream:
 
     async def write(self, chunks: Sequence[api_pb2.DataChunk]) -> None:
         """Chunks that are there already (sent again after a lost connection) are skipped."""
-        while self.unread_bytes > _ROOM and not self.closed:
-            if not await self.drained.wait(self.drained.generation, _WRITE_LIMIT):
-                msg = f"Nobody has read this call's stream for {_WRITE_LIMIT:g} s."
-                raise DeadlineExceeded(msg)
-        for chunk in chunks:
-            if chunk.index <= self.last_index or self.closed:
-                continue
-            self.last_index = chunk.index
-            self.unread_bytes += len(chunk.data)
-            self.chunks.append(chunk)
-        self.changed.notify()
+        await self._wait_for_room()
+        self._add(chunks)
 
     async def append(self, data: bytes, data_format: "api_pb2.DataFormat.ValueType") -> None:
-        await self.write([api_pb2.DataChunk(index=self.last_index + 1, data=data, data_format=data_format)])
+        await self._wait_for_room()
+        self._add([api_pb2.DataChunk(index=self.last_index + 1, data=data, data_format=data_format)])
 
     async def read(self, after: int, silence: float) -> AsyncIterator[api_pb2.DataChunk]:
         """Chunks after an index, as they come; ends when the stream is closed or silent for `silence` seconds."""
@@ -63,11 +56,26 @@ class DataStream:
         self.changed.notify()
         self.drained.notify()
 
+    async def _wait_for_room(self) -> None:
+        while self.unread_bytes > _ROOM and not self.closed:
+            if not await self.drained.wait(self.drained.generation, _WRITE_LIMIT):
+                msg = f"Nobody has read this call's stream for {_WRITE_LIMIT:g} s."
+                raise DeadlineExceeded(msg)
+
+    def _add(self, chunks: Sequence[api_pb2.DataChunk]) -> None:
+        for chunk in chunks:
+            if chunk.index <= self.last_index or self.closed:
+                continue
+            self.last_index = chunk.index
+            self.unread_bytes += len(chunk.data) + _CHUNK_COST
+            self.chunks.append(chunk)
+        self.changed.notify()
+
     def _mark_read(self, chunk: api_pb2.DataChunk) -> None:
         if chunk.index <= self.read_index:
             return
         self.read_index = chunk.index
-        self.unread_bytes -= len(chunk.data)
+        self.unread_bytes -= len(chunk.data) + _CHUNK_COST
         while len(self.chunks) > _REPLAY and self.chunks[0].index < self.read_index:
             self.chunks.popleft()
         self.drained.notify()

@@ -4,11 +4,12 @@ What is lost when the process is killed is at most the last moment's history; no
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
 from freehold.domain.clock import Clock
+from freehold.domain.errors import Unavailable
 from freehold.domain.ids import TaskId
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -42,16 +43,29 @@ class Journal:
         """Write groups until cancelled; then `flush` writes the last."""
         while True:
             await self._waiting.wait()
-            await self.flush()
+            try:
+                await self.flush()
+            except Unavailable as error:
+                log.warning("journal_delayed", why=str(error), facts=len(self._tasks) + len(self._events))
             await asyncio.sleep(_PAUSE)
 
     async def flush(self) -> None:
+        """Write what waits. If that fails or is cancelled, it waits on."""
         self._waiting.clear()
         tasks, self._tasks = self._tasks, {}
         events, self._events = self._events, []
         if not tasks and not events:
             return
+        try:
+            await self._write(tasks.values(), events)
+        except BaseException:
+            self._tasks = tasks | self._tasks
+            self._events = (events + self._events)[-_BOUND:]
+            self._waiting.set()
+            raise
+
+    async def _write(self, tasks: Iterable[Task], events: Sequence[Event]) -> None:
         async with self._store.transaction() as tx:
-            for task in tasks.values():
+            for task in tasks:
                 await tx.tasks.put(task)
             await tx.events.add(events)
