@@ -21,6 +21,7 @@ from freehold.config import Settings
 from freehold.control.controllers import loop
 from freehold.control.controllers.autoscaler import Autoscaler
 from freehold.control.controllers.builds import Builds
+from freehold.control.controllers.farewell import Farewell
 from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
 from freehold.control.controllers.retention import Retention
@@ -210,6 +211,7 @@ class Engine:
             default_maximum=settings.default_max_containers,
             max_tasks=settings.max_tasks,
         )
+        self.farewell = Farewell(tasks=self.tasks, claims=self.claims, worker=self.worker, changed=self.tasks_changed, clock=self.clock)
         scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
         builds = Builds(
             images=self.images,
@@ -288,6 +290,7 @@ class Engine:
             )
             await stack.enter_async_context(Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status))
             await stack.enter_async_context(self.worker)
+            stack.push_async_callback(self.farewell.say)
             group = await stack.enter_async_context(_background())
             group.start_soon(self.journal.run)
             for controller in self.controllers:
