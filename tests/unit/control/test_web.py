@@ -1,0 +1,115 @@
+"""Web addresses and web requests, as the gateway uses them."""
+
+import asyncio
+
+import pytest
+from modal_proto import api_pb2
+
+from freehold.domain.apps import AppState
+from freehold.domain.errors import DeadlineExceeded, NotFound, Unavailable
+from freehold.wire import asgi
+
+ASGI = {"type": api_pb2.WEBHOOK_TYPE_ASGI_APP}
+SCOPE = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
+R = api_pb2.GenericResult
+
+
+class TestRoutes:
+    async def test_a_deployed_function_has_the_address_that_its_handle_says(self, plane):
+        _, live = await plane.deploy("site", webhook_config=ASGI)
+        assert live.web_urls == {"": "http://local--shop-site.localhost:8980"}
+        assert plane.routes.target("local--shop-site").function_id == live.id
+
+    async def test_methods_have_addresses_of_their_own(self, plane):
+        methods = {"page": api_pb2.MethodDefinition(function_name="Model.page", webhook_config=ASGI)}
+        _, live = await plane.deploy("Model.*", method_definitions=methods)
+        target = plane.routes.target("local--shop-model-page")
+        assert (target.function_id, target.method_name, target.name) == (live.id, "page", "page")
+
+    async def test_an_app_that_is_served_does_not_take_the_address_of_the_deployed_one(self, plane):
+        _, deployed = await plane.deploy("site", webhook_config=ASGI)
+        app = await plane.an_app(state=AppState.EPHEMERAL)
+        served = await plane.define(app, "site", webhook_config=ASGI)
+        await plane.publish(app, served, state=None, name="")
+        assert plane.routes.target("local--shop-site").function_id == deployed.id
+        assert plane.routes.target("local--shop-site-dev").function_id == served.id
+
+    async def test_a_redeploy_under_another_label_gives_the_old_one_up(self, plane):
+        app, live = await plane.deploy("site", webhook_config=ASGI)
+        newer = await plane.define(app, "site", existing=live.id, webhook_config={**ASGI, "requested_suffix": "hello"})
+        await plane.publish(app, newer)
+        assert plane.routes.target("local--hello").function_id == live.id
+        with pytest.raises(NotFound):
+            plane.routes.target("local--shop-site")
+
+    async def test_a_stopped_app_does_not_answer(self, plane):
+        app, _ = await plane.deploy("site", webhook_config=ASGI)
+        await plane.apps.stop(app.id, "test")
+        with pytest.raises(NotFound, match="No web function answers"):
+            await plane.web_calls.target_of_label("local--shop-site")
+
+    async def test_a_plain_function_has_no_address(self, plane):
+        _, live = await plane.deploy()
+        assert live.web_urls == {}
+
+
+class TestCalls:
+    async def opened(self, plane):
+        """A request, and the task that has claimed it."""
+        _, live = await plane.deploy("site", webhook_config=ASGI)
+        call = await plane.web_calls.open(plane.routes.target("local--shop-site"), SCOPE)
+        task = await plane.a_ready_task(live)
+        (item,) = await plane.claim(task)
+        return call, task, item
+
+    async def respond(self, plane, call, *messages):
+        stream = plane.calls.get_live(call.call_id).data_out
+        for message in messages:
+            await stream.append(asgi.to_proto(message).SerializeToString(), api_pb2.DATA_FORMAT_ASGI)
+
+    async def read(self, call):
+        async with asyncio.timeout(5):
+            return [message async for message in call.messages()]
+
+    async def test_what_the_task_says_reaches_the_gateway_until_the_input_is_done(self, plane):
+        call, task, item = await self.opened(plane)
+        start = {"type": "http.response.start", "status": 200, "headers": []}
+        body = {"type": "http.response.body", "body": b"hello", "more_body": False}
+        await self.respond(plane, call, start, body)
+        await plane.answer(task, item)
+        assert [message["type"] for message in await self.read(call)] == ["http.response.start", "http.response.body"]
+
+    async def test_what_the_gateway_says_reaches_the_task(self, plane):
+        call, _, _ = await self.opened(plane)
+        await call.send({"type": "http.request", "body": b"hello", "more_body": False})
+        stream = plane.calls.get_live(call.call_id).data_in
+        (chunk,) = [chunk async for chunk in stream.read(0, 0)]
+        assert api_pb2.Asgi.FromString(chunk.data).http_request.body == b"hello"
+
+    async def test_a_failure_is_said_instead_of_an_end(self, plane):
+        call, task, item = await self.opened(plane)
+        live = plane.calls.find_input(item.input_id)
+        await plane.claims.time_out(live, 5)
+        with pytest.raises(DeadlineExceeded, match="modal app logs shop"):
+            await self.read(call)
+        del task
+
+    async def test_a_lost_response_is_unavailable(self, plane):
+        call, task, item = await self.opened(plane)
+        output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, result=R(status=R.GENERIC_STATUS_FAILURE, exception="boom"))
+        await plane.claims.put_outputs(task.id, [output])
+        with pytest.raises(Unavailable, match="boom"):
+            await self.read(call)
+
+    async def test_a_request_that_was_read_leaves_nothing_behind(self, plane):
+        call, task, item = await self.opened(plane)
+        await plane.answer(task, item)
+        await self.read(call)
+        assert plane.calls.find_live(call.call_id) is None
+
+    async def test_a_caller_who_hangs_up_has_the_input_cancelled(self, plane):
+        call, task, item = await self.opened(plane)
+        await call.cancel()
+        assert task.cancelled_inputs() == [item.input_id]
+        await plane.answer(task, item)
+        assert plane.calls.find_live(call.call_id) is None
