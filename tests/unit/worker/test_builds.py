@@ -1,5 +1,6 @@
 """The parts of a build that need no container: settings, contexts, copies, archives, file trees, what a site contributes."""
 
+import gzip
 import hashlib
 import io
 import os
@@ -166,6 +167,13 @@ class TestContext:
         with pytest.raises(InvalidRequest):
             BuildContext(BuildSpec(image_id=ImageId("im"), commands=(), context_files={path: b""}), content)
 
+    @pytest.mark.parametrize("order", [("/a", "/a/b"), ("/a/b", "/a")])
+    def test_a_file_and_a_folder_in_one_place_are_refused(self, content, tmp_path, order):
+        context = BuildContext(BuildSpec(image_id=ImageId("im"), commands=(), context_files=dict.fromkeys(order, b"")), content)
+
+        with pytest.raises(InvalidRequest, match="both a file and a folder"):
+            context.lay_out(context.matching(one_copy("COPY . /")), tmp_path / "out")
+
 
 class TestCopying:
     @pytest.fixture
@@ -302,6 +310,20 @@ class TestUnpacking:
         target = target.format(outside=outside)
         unpack_layer(self.archive(tmp_path, ("x", tarfile.SYMTYPE, target), ("x/evil", tarfile.REGTYPE, "x")), root)
         assert list(outside.iterdir()) == []
+
+    @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: data[:40] + b"spoilt" + data[46:]])
+    def test_a_damaged_archive_says_so(self, tmp_path, root, damage):
+        whole = gzip.compress(self.archive(tmp_path, *((f"f{i}", tarfile.REGTYPE, "x" * i) for i in range(50))).read_bytes())
+        (tmp_path / "damaged.tgz").write_bytes(damage(whole))
+
+        with pytest.raises(InvalidRequest, match=r"damaged\.tgz cannot be unpacked"):
+            unpack_archive(tmp_path / "damaged.tgz", root, "/to")
+
+    def test_a_name_that_no_disk_takes_is_told_without_a_path_of_the_machine(self, tmp_path, root):
+        with pytest.raises(InvalidRequest, match="File name too long") as caught:
+            unpack_archive(self.archive(tmp_path, ("n" * 400, tarfile.REGTYPE, "x")), root, "/to")
+
+        assert str(tmp_path) not in str(caught.value)
 
     def test_a_hard_link_cannot_name_a_file_outside(self, tmp_path, root):
         (tmp_path / "secret").write_text("secret")

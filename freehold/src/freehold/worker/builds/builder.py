@@ -45,6 +45,9 @@ class BuildParts:
     clock: Clock
 
 
+_LONGEST_NAME = 500  # characters of a step in the text of its failure
+
+
 class Builder:
     """Builds any number of images at once; a layer that two of them need is made once."""
 
@@ -159,7 +162,9 @@ class _Build:
         # Names of secrets only: a rotated value does not build everything anew, and no key is derived from a value.
         secrets = sorted(self._spec.env)
         layer = self._key("run", stage, argv=argv, env=dict(stage.variables), cwd=config.workdir, user=config.user, secrets=secrets)
-        return await self._layered(stage, layer, lambda bench: self._parts.runner.step(bench, command, self._log, f"Step `{step.text}`"))
+        return await self._layered(
+            stage, layer, lambda bench: self._parts.runner.step(bench, command, self._log, f"Step `{step.text[:_LONGEST_NAME]}`")
+        )
 
     async def _after_workdir(self, stage: Stage) -> Stage:
         path = stage.config.workdir

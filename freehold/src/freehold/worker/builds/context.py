@@ -47,12 +47,18 @@ class BuildContext:
     def lay_out(self, files: Iterable[ContextFile], folder: Path) -> None:
         """Make a folder of these files, without copying where that can be avoided."""
         for file in files:
-            place = folder / file.path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if file.content is None:
-                link_or_copy(self._content.path_of(file.digest), place, file.mode & 0o7777 or 0o644)
-            else:
-                place.write_bytes(file.content)
+            try:
+                self._place(file, folder / file.path)
+            except (FileExistsError, IsADirectoryError, NotADirectoryError) as error:
+                msg = f"The build context has both a file and a folder at {file.path[:200]!r} or above it. Leave one of them out."
+                raise InvalidRequest(msg) from error
+
+    def _place(self, file: ContextFile, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if file.content is None:
+            link_or_copy(self._content.path_of(file.digest), place, file.mode & 0o7777 or 0o644)
+        else:
+            place.write_bytes(file.content)
 
     def _add(self, file: ContextFile) -> None:
         self._files[file.path] = file

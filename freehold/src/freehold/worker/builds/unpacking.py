@@ -1,10 +1,14 @@
 """Tar archives from outside, unpacked under a root that they cannot leave: OCI layers (with whiteouts) and archives of ADD."""
 
+import errno
+import lzma
 import os
 import shutil
 import stat
 import tarfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from freehold.domain.errors import InvalidRequest
@@ -14,18 +18,20 @@ _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _CAPABILITY = "SCHILY.xattr.security.capability"
 _PERMISSIONS = 0o7777
+# Names too long, attributes that are none; errors of gzip and bzip2 have no number.
+_OF_THE_ARCHIVE = frozenset({None, errno.ENAMETOOLONG, errno.EINVAL, errno.ENOTDIR})
 
 
 def unpack_archive(archive: Path, root: Path, folder: str) -> None:
     """Unpack into a folder of a root filesystem. Links that are there already are followed inside the root, as a container would."""
-    with tarfile.open(archive) as tar:
+    with _opened(archive) as tar:
         for member in tar:
             _place(tar, member, root, folder)
 
 
 def unpack_layer(archive: Path, folder: Path) -> None:
     """Unpack an OCI layer into an empty folder that will be overlaid: whiteouts become those of overlayfs."""
-    with tarfile.open(archive) as tar:
+    with _opened(archive) as tar:
         for member in tar:
             name = _checked_name(member.name)
             parent, _, base = name.rpartition("/")
@@ -35,6 +41,22 @@ def unpack_layer(archive: Path, folder: Path) -> None:
                 _make_whiteout(resolve_parent(folder, f"{parent}/{base.removeprefix(_WHITEOUT)}"), folder)
             else:
                 _place(tar, member, folder, "")
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    """What a damaged or contrived archive does to its readers is the archive's fault; what the disk does is not."""
+    try:
+        with tarfile.open(archive) as tar:
+            yield tar
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
+        msg = f"The archive {archive.name} cannot be unpacked, it may be damaged: {error}"
+        raise InvalidRequest(msg) from error
+    except OSError as error:
+        if error.errno not in _OF_THE_ARCHIVE:
+            raise
+        msg = f"The archive {archive.name} cannot be unpacked: {error.strerror or error}."
+        raise InvalidRequest(msg) from error
 
 
 def _checked_name(name: str) -> str:
