@@ -12,7 +12,7 @@ from freehold.control.services.blobs import Blobs
 from freehold.domain.blobs import blob_id_of, digest_of, mentioned_blob_ids
 from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
 from freehold.domain.clock import SystemClock
-from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from freehold.domain.files import Mount, TreeFile, file_tree
 from freehold.domain.ids import new_blob_id, new_call_id, new_input_id, new_mount_id
 from freehold.domain.retention import LEAST_AGE
@@ -87,6 +87,15 @@ class TestLinks:
         assert digest_of(upload.blob_id) is None
         assert await blobs.read(upload.blob_id) == DATA
         assert await blobs.holds(upload.blob_id, DIGEST)
+
+    async def test_what_was_read_under_an_alias_stays_what_it_is(self, blobs):
+        upload = await uploaded(blobs, sha256="", md5="")
+        await blobs.receive(token_of(upload.url), chunks_of(DATA), None)  # a client that did not hear the answer
+
+        with pytest.raises(Conflict, match="Ask for a new one"):
+            await blobs.receive(token_of(upload.url), chunks_of(DATA[::-1]), None)
+
+        assert await blobs.read(upload.blob_id) == DATA
 
     async def test_a_link_for_sending_does_not_fetch_and_the_other_way_round(self, blobs):
         upload = await uploaded(blobs)

@@ -16,7 +16,7 @@ from anyio import to_thread
 from freehold.config import Settings
 from freehold.domain.blobs import StoredContent, blob_id_of, digest_of
 from freehold.domain.clock import Clock
-from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from freehold.domain.ids import BlobId, new_blob_id
 from freehold.store.keyring import Keyring
 from freehold.store.ports import Content, Store
@@ -128,8 +128,15 @@ class Blobs:
     async def _keep(self, blob_id: BlobId, stored: StoredContent) -> None:
         self.record(stored.digest, stored.size)
         if digest_of(blob_id) is None:
-            async with self._store.transaction() as tx:
-                await tx.blobs.put_alias(blob_id, blob_id_of(stored.digest))
+            await self._name(blob_id, blob_id_of(stored.digest))
+
+    async def _name(self, alias: BlobId, blob_id: BlobId) -> None:
+        """Once: what was read under an id is what will be read."""
+        async with self._store.transaction() as tx:
+            if await tx.blobs.find_alias(alias) not in (None, blob_id):
+                msg = "Other content was sent to this link before. Ask for a new one."
+                raise Conflict(msg)
+            await tx.blobs.put_alias(alias, blob_id)
 
     async def _path(self, blob_id: BlobId) -> Path:
         digest = await self._digest(blob_id)
