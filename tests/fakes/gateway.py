@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,15 @@ from starlette.requests import ClientDisconnect
 from freehold.config import Settings
 from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
 from freehold.gateway.server import Gateway
+from freehold.observability.events import Event, Story
 
 STATUS = {"version": "0.1.0", "pid": 4242, "apps": 2}
+STORY = Story(
+    title="<iris>",
+    facts={"id": "ap-known", "state": "deployed"},
+    links={"predict": "http://local--iris-predict.localhost:8980"},
+    events=[Event(subject="ap-known", at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), kind="app_published", cause="deployed")],
+)
 DEADLINE = 10  # of any wait in these tests, in seconds
 
 
@@ -59,6 +67,16 @@ class FakeBlobs:
             raise Unauthenticated(msg)
 
 
+class FakeStories:
+    """Knows one id, whose story holds what a page must escape."""
+
+    async def of(self, subject: str) -> Story:
+        if subject != STORY.facts["id"]:
+            msg = f"Nothing is known here of {subject!r}."
+            raise NotFound(msg)
+        return STORY
+
+
 @dataclass
 class RunningGateway:
     port: int
@@ -82,7 +100,13 @@ async def a_gateway(*, blobs: FakeBlobs | None = None, **settings: Any) -> Async
     port = free_port()
     async with (
         FakeWebCalls() as calls,
-        Gateway(settings=Settings.load(gateway_port=port, **settings), web_calls=calls, blobs=blobs or FakeBlobs(), status=lambda: STATUS),
+        Gateway(
+            settings=Settings.load(gateway_port=port, **settings),
+            web_calls=calls,
+            blobs=blobs or FakeBlobs(),
+            status=lambda: STATUS,
+            stories=FakeStories(),
+        ),
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
     ):
         yield RunningGateway(port, calls, http)

@@ -55,6 +55,7 @@ from freehold.control.services.logs import Logs
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.secrets import Secrets
+from freehold.control.services.stories import Stories
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
@@ -148,6 +149,7 @@ class Engine:
         )
         self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks)
+        self.stories = Stories(store=self.store, apps=self.apps, functions=self.functions, journal=self.journal)
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=self.store,
@@ -288,7 +290,9 @@ class Engine:
                     socket_path=self.settings.root / _CONTROL_SOCKET,
                 )
             )
-            await stack.enter_async_context(Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status))
+            await stack.enter_async_context(
+                Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status, stories=self.stories)
+            )
             await stack.enter_async_context(self.worker)
             stack.push_async_callback(self.farewell.say)
             group = await stack.enter_async_context(_background())

@@ -7,7 +7,7 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
-from fakes.gateway import STATUS, FakeBlobs, a_gateway, free_port
+from fakes.gateway import STATUS, FakeBlobs, FakeStories, a_gateway, free_port
 from fakes.web import FakeWebCalls
 
 from freehold.config import Settings
@@ -17,7 +17,9 @@ from freehold.gateway.server import Gateway
 
 
 def a_component(port: int) -> Gateway:
-    return Gateway(settings=Settings.load(gateway_port=port), web_calls=FakeWebCalls(), blobs=FakeBlobs(), status=lambda: STATUS)
+    return Gateway(
+        settings=Settings.load(gateway_port=port), web_calls=FakeWebCalls(), blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
+    )
 
 
 class TestLife:
@@ -49,7 +51,9 @@ class TestLife:
         app, port = Stepwise(), free_port()
         async with FakeWebCalls() as calls, aiohttp.ClientSession() as http:
             calls.deploy("local--f", app)
-            async with Gateway(settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS):
+            async with Gateway(
+                settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
+            ):
                 response = await http.get(f"http://127.0.0.1:{port}/local--f/")
                 app.say(b"begun, ")
                 assert await response.content.readexactly(7) == b"begun, "
@@ -62,7 +66,9 @@ class TestLife:
         port = free_port()
         async with FakeWebCalls() as calls, aiohttp.ClientSession() as http, anyio.create_task_group() as callers:
             calls.deploy("local--f", silent)
-            async with Gateway(settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS):
+            async with Gateway(
+                settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
+            ):
                 callers.start_soon(http.get, f"http://127.0.0.1:{port}/local--f/")
                 call = await calls.first()
             assert call.is_cancelled
@@ -91,4 +97,17 @@ class TestOwnPages:
 
     async def test_a_functions_host_has_its_own_healthz(self):
         async with a_gateway() as gateway, gateway.request("local--nobody", "/healthz") as response:
+            assert response.status == 404
+
+    async def test_the_page_of_an_id_tells_its_story_and_takes_no_text_for_markup(self):
+        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/id/ap-known") as response:
+            text = await response.text()
+        assert response.status == 200
+        assert "app_published" in text
+        assert "http://local--iris-predict.localhost:8980" in text
+        assert "&lt;iris&gt;" in text
+        assert "<iris>" not in text
+
+    async def test_an_id_that_nobody_knows_is_not_found(self):
+        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/id/ap-unknown") as response:
             assert response.status == 404

@@ -16,7 +16,7 @@ from freehold.domain.functions import WebTarget
 from freehold.gateway import pages
 from freehold.gateway.blobs import BlobRoutes, Blobs
 from freehold.gateway.errors import NotDeployed, response_of
-from freehold.gateway.ports import WebCalls
+from freehold.gateway.ports import Stories, WebCalls
 from freehold.gateway.proxy import HttpExchange
 from freehold.gateway.routing import Address, address_of, scope_for
 from freehold.gateway.websockets import WebSocketExchange
@@ -60,7 +60,7 @@ class GatewayApp:
             raise NotDeployed(*error.args) from error
 
 
-def own_pages(*, blobs: Blobs, status: Status) -> Starlette:
+def own_pages(*, blobs: Blobs, status: Status, stories: Stories) -> Starlette:
     """What the bare host serves."""
 
     async def index(_: Request) -> Response:
@@ -69,8 +69,11 @@ def own_pages(*, blobs: Blobs, status: Status) -> Starlette:
     async def healthz(_: Request) -> Response:
         return JSONResponse(dict(status()))
 
+    async def story(request: Request) -> Response:
+        return pages.story(await stories.of(request.path_params["subject"]))
+
     return Starlette(
-        routes=[Route("/", index), Route("/healthz", healthz), *BlobRoutes(blobs).routes],
+        routes=[Route("/", index), Route("/healthz", healthz), Route("/id/{subject}", story), *BlobRoutes(blobs).routes],
         exception_handlers={404: _nothing_here, ClientDisconnect: _nobody_reads, FreeholdError: _refusal, Exception: _refusal},
     )
 

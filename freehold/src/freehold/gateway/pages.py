@@ -6,7 +6,9 @@ from typing import Any
 
 from starlette.responses import HTMLResponse
 
-_STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}dt{float:left;width:9rem;color:#666}"
+from freehold.observability.events import Story
+
+_STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}dt{float:left;width:9rem;color:#666}td{padding-right:1.5rem;vertical-align:top}"
 
 
 def page(title: str, *blocks: str, status: int = 200, headers: Mapping[str, str] | None = None) -> HTMLResponse:
@@ -21,10 +23,24 @@ def paragraph(text: str) -> str:
 
 
 def index(status: Mapping[str, Any]) -> HTMLResponse:
-    facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in status.items())
     return page(
         "Freehold",
-        f"<dl>{facts}</dl>",
+        _facts(status),
         "<p><code>modal deploy app.py</code> deploys an app; <code>modal app list</code> shows what is deployed.</p>",
         '<p>The same status as JSON: <a href="/healthz">/healthz</a></p>',
     )
+
+
+def story(story: Story) -> HTMLResponse:
+    links = {name: f'<a href="{escape(url)}">{escape(url)}</a>' for name, url in story.links.items()}
+    addresses = "".join(f"<dt>{escape(name)}</dt><dd>{link}</dd>" for name, link in links.items())
+    rows = "".join(
+        f"<tr><td>{event.at:%Y-%m-%d %H:%M:%S}</td><td>{escape(event.kind)}</td><td>{escape(event.cause)}</td></tr>"
+        for event in story.events
+    )
+    return page(story.title, _facts(story.facts), f"<dl>{addresses}</dl>", f"<h2>What happened</h2><table>{rows}</table>")
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in facts.items())
+    return f"<dl>{items}</dl>"

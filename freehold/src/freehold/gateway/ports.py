@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from freehold.domain.functions import WebTarget
 from freehold.domain.ids import CallId
+from freehold.observability.events import Story
 
 AsgiMessage = Mapping[str, Any]
 
@@ -35,4 +36,10 @@ class WebCalls(Protocol):
 
     async def open(self, target: WebTarget, scope: Mapping[str, Any]) -> WebCall:
         """Queue the request as an input of the function; `scope` is the ASGI scope without `state`, `app` and other local objects."""
+        ...
+
+
+class Stories(Protocol):
+    async def of(self, subject: str) -> Story:
+        """What is known of one id. Raises NotFound."""
         ...

@@ -18,7 +18,7 @@ from freehold.domain.errors import Conflict, FreeholdError
 from freehold.gateway.app import GatewayApp, Status, own_pages
 from freehold.gateway.blobs import Blobs
 from freehold.gateway.heads import BoundedHeads
-from freehold.gateway.ports import WebCalls
+from freehold.gateway.ports import Stories, WebCalls
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75  # longer than the idle limit of common clients and proxies, so that they close first
@@ -29,13 +29,13 @@ _FAREWELL_SECONDS = 5  # for telling the containers of those that did not make i
 class Gateway:
     """`async with Gateway(…):` — on entering it accepts connections; on leaving, responses under way get a few seconds."""
 
-    def __init__(self, *, settings: Settings, web_calls: WebCalls, blobs: Blobs, status: Status) -> None:
+    def __init__(self, *, settings: Settings, web_calls: WebCalls, blobs: Blobs, status: Status, stories: Stories) -> None:
         self._settings = settings
         self._app = GatewayApp(
             domain=settings.domain,
             start_timeout=settings.http_request_timeout,
             web_calls=web_calls,
-            own_pages=own_pages(blobs=blobs, status=status),
+            own_pages=own_pages(blobs=blobs, status=status, stories=stories),
         )
         self._serving: AbstractAsyncContextManager[None] = self._serve()
 

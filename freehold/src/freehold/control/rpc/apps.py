@@ -9,6 +9,7 @@ from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.launches import Launches
 from freehold.control.services.tasks import Tasks
 from freehold.domain.apps import AppState
+from freehold.domain.environments import DEFAULT_ENVIRONMENT
 from freehold.domain.ids import AppId
 
 _CREATABLE = api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
@@ -45,7 +46,7 @@ class AppRpcs:
     ) -> api_pb2.AppGetByDeploymentNameResponse:
         app = await self._apps.find_deployed(request.environment_name, request.name)
         if app is None:
-            return api_pb2.AppGetByDeploymentNameResponse()
+            return api_pb2.AppGetByDeploymentNameResponse(environment_name=request.environment_name or DEFAULT_ENVIRONMENT)
         return api_pb2.AppGetByDeploymentNameResponse(app_id=app.id, environment_name=app.environment, lifecycle=mapping.lifecycle(app))
 
     async def AppLookup(self, request: api_pb2.AppLookupRequest, _caller: Caller) -> api_pb2.AppLookupResponse:
