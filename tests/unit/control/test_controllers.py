@@ -248,6 +248,15 @@ class TestBuilds:
         assert image.state is ImageState.FAILED
         assert "no such package" in image.error
 
+    async def test_a_build_that_could_not_be_given_for_a_fault_of_ours_is_given_at_the_next_look(self, plane):
+        image = await plane.an_image(state=ImageState.WANTED)
+        builds, plane.worker.builds = plane.worker.builds, None
+        with pytest.raises(AttributeError):
+            await plane.builds.step()
+        plane.worker.builds = builds
+        await plane.builds.step()
+        assert [spec.image_id for spec in plane.worker.builds] == [image.id]
+
 
 class TestBuildFunctions:
     async def a_build(self, plane, **fields):

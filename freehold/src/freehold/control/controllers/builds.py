@@ -41,8 +41,8 @@ class Builds:
         self._given &= {image.id for image in unfinished}
         for image in unfinished:
             if image.id not in self._given:
-                self._given.add(image.id)
                 await self._start(image)
+                self._given.add(image.id)
 
     async def _start(self, image: Image) -> None:
         try:

@@ -28,8 +28,8 @@ class Scheduler:
         for task in tasks:
             if task.is_stopping and task.task.ready_at is None:
                 await self._worker.kill(task.id)  # it has run nothing: no exit hook of the user's could miss it
-        for task_id in wanted.keys() - self._specs.keys():
-            await self._prepare(wanted[task_id])
+        for task in [task for task_id, task in wanted.items() if task_id not in self._specs]:
+            await self._prepare(task)
         known = {task.id for task in self._tasks.all()}
         self._specs = {task_id: spec for task_id, spec in self._specs.items() if task_id in known}
         self._worker.set_desired({task_id: spec for task_id, spec in self._specs.items() if task_id in wanted})

@@ -1,7 +1,6 @@
 """The gRPC server: one table from RPC name to method, built from the resource classes and the service's own descriptor.
 
-A name served twice stops the start; a
-name that nobody serves answers UNIMPLEMENTED.
+A name served twice stops the start; a name that nobody serves answers UNIMPLEMENTED.
 """
 
 import asyncio
@@ -80,12 +79,12 @@ async def serve(resources: Iterable[object], *, authenticator: Authenticator, ad
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     served = served_by(resources)
+    server = grpc.aio.server(options=_OPTIONS)
+    _bind_port(server, address)
     async with asyncio.TaskGroup() as handling:  # left when the last call that changes something has ended
         edge = Edge(authenticator, handling)
         handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
-        server = grpc.aio.server(options=_OPTIONS)
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
-        _bind_port(server, address)
         with _bound_socket(server, socket_path):
             await server.start()
             try:
