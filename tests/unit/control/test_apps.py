@@ -4,7 +4,7 @@ import pytest
 from fakes.control import ControlPlane, layout_of
 
 from freehold.control.services.apps import Publication
-from freehold.domain.apps import AppState
+from freehold.domain.apps import AppState, Layout
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.tasks import ExitKind, TaskExit, TaskState
 
@@ -25,6 +25,14 @@ class TestPublication:
             await plane.apps.publish(app.id, Publication(state=AppState.DEPLOYED, layout=layout, name="shop"))
         assert (await plane.apps.get(app.id)).version == 1
         assert (await plane.functions.live(live.id)).definition_id == live.definition_id
+
+    async def test_an_app_cannot_publish_what_belongs_to_another(self, plane):
+        _, theirs = await plane.deploy(name="theirs")
+        app, ours = await plane.deploy(name="ours")
+        for layout in (layout_of(theirs), Layout(definition_ids={ours.id: theirs.definition_id})):
+            with pytest.raises(InvalidRequest, match="Deploy 'ours' again"):
+                await plane.apps.publish(app.id, Publication(state=AppState.DEPLOYED, layout=layout, name="ours"))
+        assert (await plane.apps.get(app.id)).version == 1
 
     async def test_a_redeploy_keeps_the_ids_of_functions_and_runs_the_new_definition(self, plane):
         app, live = await plane.deploy(timeout_secs=5)

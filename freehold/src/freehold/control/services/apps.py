@@ -163,6 +163,7 @@ class Apps:
         state = publication.state or app.state
         if state is AppState.DEPLOYED:
             await self._take_name(tx, app, publication.name)
+        await _check_owned(tx, app, publication.layout)
         for function_id, definition_id in publication.layout.definition_ids.items():
             function = await tx.functions.get(function_id)
             await tx.functions.put(replace(function, live_definition_id=definition_id))
@@ -295,3 +296,17 @@ def _one_of(ids: Mapping[str, str], tag: str, app: App, kind: str) -> str:
     there = ", ".join(sorted(name.removesuffix(".*") for name in ids)) or "none"
     msg = f"App {app.name!r} has no {kind} {tag!r}. It has: {there}."
     raise NotFound(msg)
+
+
+async def _check_owned(tx: Transaction, app: App, layout: Layout) -> None:
+    """An app publishes what was made for it, and a function its own definitions."""
+    for function_id in {*layout.function_ids.values(), *layout.definition_ids}:
+        function = await tx.functions.get(function_id)
+        if function.app_id != app.id:
+            msg = f"Function {function_id} belongs to another app. Deploy {app.description!r} again."
+            raise InvalidRequest(msg)
+    for function_id, definition_id in layout.definition_ids.items():
+        definition = await tx.functions.get_definition(definition_id)
+        if definition.function_id != function_id:
+            msg = f"Definition {definition_id} is not one of function {function_id}. Deploy {app.description!r} again."
+            raise InvalidRequest(msg)
