@@ -278,22 +278,20 @@ class TestFunctions:
     async def test_a_function_comes_back_as_it_was_put(self, store):
         app = an_app()
         function = a_function(
-            app, live_definition_id=new_definition_id(), base_id=new_function_id(), serialized_params=b"\0p", options=b"o", web_label="l"
+            app, live_definition_id=new_definition_id(), base_id=new_function_id(), serialized_params=b"\0p", options=b"o"
         )
         async with store.transaction() as tx:
             await tx.functions.put(function)
         async with store.transaction() as tx:
             assert await tx.functions.get(function.id) == function
 
-    async def test_a_tag_finds_the_unbound_function(self, store):
+    async def test_an_app_lists_its_functions_with_the_bound_ones(self, store):
         app = an_app()
         base = a_function(app, tag="K.*")
         bound = a_function(app, tag="K.*", base_id=base.id, serialized_params=b"p")
         async with store.transaction() as tx:
             await tx.functions.put(bound)
             await tx.functions.put(base)
-            assert await tx.functions.find_by_tag(app.id, "K.*") == base
-            assert await tx.functions.find_by_tag(app.id, "g") is None
             assert list(await tx.functions.of_app(app.id)) == sorted([base, bound], key=lambda row: row.id)
 
     async def test_a_bound_function_is_found_by_exactly_its_parameters_and_options(self, store):
@@ -305,17 +303,6 @@ class TestFunctions:
             assert await tx.functions.find_bound(base.id, b"\0a", b"") == bound
             assert await tx.functions.find_bound(base.id, b"\0a", b"x") is None
             assert await tx.functions.find_bound(base.id, b"", b"") is None
-
-    async def test_a_web_label_means_the_newest_live_function_of_an_app_that_runs(self, store):
-        old, new, stopped = an_app(), an_app(), an_app(state=AppState.STOPPED)
-        async with store.transaction() as tx:
-            expected = await put_web_function(tx, new, NOW + MINUTE)
-            await put_web_function(tx, old, NOW)
-            await put_web_function(tx, stopped, NOW + 2 * MINUTE)
-            unpublished = a_function(new, tag="u", web_label="label")
-            await tx.functions.put(unpublished)
-            assert await tx.functions.find_by_web_label("label") == expected
-            assert await tx.functions.find_by_web_label("other") is None
 
     async def test_definitions_and_classes_come_back(self, store):
         app = an_app()
@@ -329,16 +316,6 @@ class TestFunctions:
         async with store.transaction() as tx:
             assert await tx.functions.get_definition(definition.id) == definition
             assert await tx.functions.get_class(user_class.id) == user_class
-            assert await tx.functions.find_class(app.id, "K") == user_class
-            assert await tx.functions.find_class(app.id, "L") is None
-
-
-async def put_web_function(tx, app, created_at):
-    function = a_function(app, web_label="label", live_definition_id=new_definition_id())
-    await tx.apps.put(app)
-    await tx.functions.put(function)
-    await tx.functions.put_definition(a_definition(function, id=function.live_definition_id, created_at=created_at))
-    return function
 
 
 class TestCalls:

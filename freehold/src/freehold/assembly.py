@@ -332,8 +332,18 @@ async def serve(settings: Settings, *, on_ready: Callable[[], None]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    async with Engine(settings).running():
-        log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
-        on_ready()
-        await stopped.wait()
-        log.info("engine_stopping")
+    try:
+        async with Engine(settings).running():
+            log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
+            on_ready()
+            await stopped.wait()
+            log.info("engine_stopping")
+    except ExceptionGroup as group:
+        raise _first_cause(group) from group
+
+
+def _first_cause(error: Exception) -> Exception:
+    """Task groups wrap what went wrong; people are told the thing itself."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

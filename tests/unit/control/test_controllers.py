@@ -251,11 +251,23 @@ class TestBuilds:
     async def test_a_build_that_could_not_be_given_for_a_fault_of_ours_is_given_at_the_next_look(self, plane):
         image = await plane.an_image(state=ImageState.WANTED)
         builds, plane.worker.builds = plane.worker.builds, None
-        with pytest.raises(AttributeError):
-            await plane.builds.step()
+        await plane.builds.step()
         plane.worker.builds = builds
         await plane.builds.step()
         assert [spec.image_id for spec in plane.worker.builds] == [image.id]
+
+
+class TestOneOfMany:
+    async def test_an_item_that_fails_holds_up_none_of_the_others(self):
+        done = []
+
+        async def step(item):
+            if item == 2:
+                raise ZeroDivisionError
+            done.append(item)
+
+        await loop.for_each("test", [1, 2, 3], step)
+        assert done == [1, 3]
 
 
 class TestBuildFunctions:

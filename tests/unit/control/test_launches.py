@@ -83,9 +83,9 @@ class TestSurroundings:
         assert (env["KEY"], env["MODAL_REGION"], env["MODAL_ENVIRONMENT"]) == ("value", "local", "main")
 
     async def test_only_what_was_named_as_a_limit_binds(self, plane):
-        _, live = await plane.deploy(resources={"memory_mb": 256, "milli_cpu": 2000})
+        _, live = await plane.deploy(resources={"memory_mb": 256, "memory_mb_max": 512, "milli_cpu": 2000})
         limits = (await launched(plane, live)).limits
-        assert (limits.memory_mib, limits.milli_cpu, limits.pids) == (256, 0, plane.settings.pids_limit)
+        assert (limits.memory_mib, limits.milli_cpu, limits.pids) == (512, 0, plane.settings.pids_limit)
 
     async def test_a_function_can_be_cut_from_the_network(self, plane):
         _, live = await plane.deploy(block_network=True)

@@ -63,17 +63,17 @@ class TestSpec:
         assert spec(timeout_secs=600).startup_timeout == timedelta(seconds=600)
         assert spec(timeout_secs=600, startup_timeout_secs=20).startup_timeout == timedelta(seconds=20)
 
-    def test_memory_is_a_limit_and_a_cpu_request_is_not(self):
+    def test_a_request_is_no_limit(self):
         resources = spec(resources={"memory_mb": 256, "milli_cpu": 500}).resources
-        assert (resources.memory_limit_mib, resources.milli_cpu_limit) == (256, 0)
+        assert (resources.memory_limit_mib, resources.milli_cpu_limit) == (0, 0)
+
+    def test_limits_are_what_was_given_as_such(self):
+        resources = spec(resources={"memory_mb": 256, "memory_mb_max": 512, "milli_cpu": 500, "milli_cpu_max": 900}).resources
+        assert (resources.memory_limit_mib, resources.milli_cpu_limit) == (512, 900)
 
     def test_a_class_is_web_when_one_of_its_methods_is(self):
         methods = {"plain": api_pb2.MethodDefinition(), "site": api_pb2.MethodDefinition(webhook_config={"type": 2})}
         assert spec(method_definitions=methods).web is wire.web_kind(methods["site"].webhook_config) is not WebKind.NONE
-
-    @pytest.mark.parametrize("fields", [{"single_use_containers": True}, {"max_inputs": 1}], ids=["today", "older"])
-    def test_single_use_is_read_where_each_client_writes_it(self, fields):
-        assert spec(**fields).single_use
 
 
 class TestOptions:

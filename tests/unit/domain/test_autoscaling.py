@@ -13,7 +13,7 @@ ONE = Concurrency()
 
 
 def a_sample(**changes):
-    return PoolSample(**{"is_live": True, "queued": 0, "running": 0, "tasks": (), **changes})
+    return PoolSample(**{"queued": 0, "running": 0, "tasks": (), **changes})
 
 
 def a_task(name="ta-1", **changes):
@@ -48,9 +48,6 @@ class TestDesired:
         assert desired_tasks(settings, ONE, a_sample(), CEILING) == 0
         assert desired_tasks(settings, ONE, a_sample(queued=1), CEILING) == 3
 
-    def test_a_stopped_app_wants_nothing(self):
-        assert desired_tasks(AutoscalerSettings(min_containers=3), ONE, a_sample(is_live=False, queued=5), CEILING) == 0
-
 
 class TestDecide:
     def test_starts_what_is_missing_and_says_why(self):
@@ -76,8 +73,3 @@ class TestDecide:
         decision = decide(AutoscalerSettings(), ONE, a_sample(queued=1, tasks=[old]), CEILING)
         assert decision.drain == ("ta-old",)
         assert decision.start == 1
-
-    def test_drains_everything_of_a_stopped_app(self):
-        decision = decide(AutoscalerSettings(), ONE, a_sample(is_live=False, tasks=[a_task("ta-1", running_inputs=1)]), CEILING)
-        assert decision.drain == ("ta-1",)
-        assert decision.start == 0

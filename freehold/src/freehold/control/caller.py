@@ -12,7 +12,6 @@ class Caller:
     task_id: TaskId | None = None
     client_version: str = ""
     is_restricted: bool = False  # a task of a function with `restrict_modal_access=True`
-    client_type: int = 0  # modal's ClientType number
     idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none
 
     @property

@@ -22,9 +22,8 @@ class TaskSample:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSample:
-    """One function at one moment. `is_live` is False once its app has stopped or dropped it."""
+    """One function at one moment."""
 
-    is_live: bool
     queued: int
     running: int
     tasks: Sequence[TaskSample]
@@ -43,8 +42,6 @@ def desired_tasks(settings: AutoscalerSettings, concurrency: Concurrency, sample
 
     `ceiling` bounds functions that name no maximum of their own.
     """
-    if not sample.is_live:
-        return 0
     needed = math.ceil((sample.queued + sample.running) / concurrency.target_inputs)
     buffer = settings.buffer_containers if needed else 0
     maximum = settings.max_containers or max(ceiling, settings.min_containers)
@@ -54,14 +51,14 @@ def desired_tasks(settings: AutoscalerSettings, concurrency: Concurrency, sample
 def decide(settings: AutoscalerSettings, concurrency: Concurrency, sample: PoolSample, ceiling: int) -> Decision:
     """Start what is missing; drain what is outdated, or idle for longer than the scale-down window and not needed."""
     desired = desired_tasks(settings, concurrency, sample, ceiling)
-    outdated = [task.id for task in sample.tasks if not task.is_current or not sample.is_live]
+    outdated = [task.id for task in sample.tasks if not task.is_current]
     current = [task for task in sample.tasks if task.id not in outdated]
     missing = desired - len(current)
     if missing > 0:
         start = missing if sample.may_start else 0
         return Decision(start=start, drain=tuple(outdated), reason=_why_start(sample, desired, start))
     idle = _idle(settings, current)[: len(current) - desired]
-    return Decision(drain=(*outdated, *idle), reason=_why_drain(sample, outdated, idle))
+    return Decision(drain=(*outdated, *idle), reason=_why_drain(outdated, idle))
 
 
 def _idle(settings: AutoscalerSettings, tasks: Sequence[TaskSample]) -> list[TaskId]:
@@ -76,7 +73,7 @@ def _why_start(sample: PoolSample, desired: int, start: int) -> str:
     return f"{desired} wanted for {sample.queued} queued and {sample.running} running"
 
 
-def _why_drain(sample: PoolSample, outdated: Sequence[TaskId], idle: Sequence[TaskId]) -> str:
+def _why_drain(outdated: Sequence[TaskId], idle: Sequence[TaskId]) -> str:
     if outdated:
-        return "replaced by a newer version" if sample.is_live else "its app has stopped"
+        return "replaced by a newer version"
     return "idle for longer than its scaledown_window" if idle else ""

@@ -58,7 +58,6 @@ class FunctionSpec:
     block_network: bool = False
     web: WebKind = WebKind.NONE
     needs_client_dependencies: bool = False
-    single_use: bool = False
     untrusted: bool = False
 
 
@@ -81,7 +80,6 @@ class Function:
     base_id: FunctionId | None = None  # set on bound functions
     serialized_params: bytes = b""  # bound constructor parameters, as the client sent them
     options: bytes = b""  # bound options: a serialized `FunctionOptions`
-    web_label: str = ""  # host label, without the domain; empty when not a web function
 
     @property
     def is_bound(self) -> bool:

@@ -119,11 +119,10 @@ class _Apps:
 
 
 class _Functions:
-    def __init__(self, undo: _Undo, apps: _Apps) -> None:
+    def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Function] = _Rows(undo)
         self._definitions: _Rows[str, Definition] = _Rows(undo)
         self._classes: _Rows[str, UserClass] = _Rows(undo)
-        self._apps = apps
 
     async def put(self, function: Function) -> None:
         self._rows.put(function.id, function)
@@ -131,20 +130,9 @@ class _Functions:
     async def get(self, function_id: FunctionId) -> Function:
         return _required(self._rows.get(function_id), missing.function(function_id))
 
-    async def find_by_tag(self, app_id: AppId, tag: str) -> Function | None:
-        return next((row for row in self._rows if (row.app_id, row.tag) == (app_id, tag) and not row.is_bound), None)
-
     async def find_bound(self, base_id: FunctionId, serialized_params: bytes, options: bytes) -> Function | None:
         wanted = (base_id, serialized_params, options)
         return next((row for row in self._rows if (row.base_id, row.serialized_params, row.options) == wanted), None)
-
-    async def find_by_web_label(self, label: str) -> Function | None:
-        live = [row for row in self._rows if row.web_label == label and (await self._apps.get(row.app_id)).is_live]
-        dated = [(definition.created_at, row) for row in live if (definition := self._live_definition(row)) is not None]
-        return max(dated, key=lambda pair: pair[0])[1] if dated else None
-
-    def _live_definition(self, function: Function) -> Definition | None:
-        return self._definitions.get(function.live_definition_id) if function.live_definition_id else None
 
     async def of_app(self, app_id: AppId) -> Sequence[Function]:
         return sorted((row for row in self._rows if row.app_id == app_id), key=lambda row: (row.tag, row.id))
@@ -160,9 +148,6 @@ class _Functions:
 
     async def get_class(self, class_id: ClassId) -> UserClass:
         return _required(self._classes.get(class_id), missing.user_class(class_id))
-
-    async def find_class(self, app_id: AppId, tag: str) -> UserClass | None:
-        return next((row for row in self._classes if (row.app_id, row.tag) == (app_id, tag)), None)
 
 
 class _Calls:
@@ -345,8 +330,8 @@ class MemoryTransaction:
 
     def __init__(self, undo: _Undo) -> None:
         self.environments: ports.Environments = _Environments(undo)
-        self.apps: ports.Apps = (apps := _Apps(undo))
-        self.functions: ports.Functions = _Functions(undo, apps)
+        self.apps: ports.Apps = _Apps(undo)
+        self.functions: ports.Functions = _Functions(undo)
         self.calls: ports.Calls = _Calls(undo)
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)

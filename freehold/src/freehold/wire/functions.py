@@ -62,7 +62,6 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
         block_network=message.block_network,
         web=kinds[0] if kinds else WebKind.NONE,
         needs_client_dependencies=message.mount_client_dependencies,
-        single_use=message.single_use_containers or message.max_inputs == 1,
         untrusted=message.untrusted,
     )
 
@@ -70,7 +69,7 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
 def _resources(message: api_pb2.Resources) -> ResourceRequest:
     return ResourceRequest(
         memory_mib=message.memory_mb,
-        memory_limit_mib=message.memory_mb_max or message.memory_mb,
+        memory_limit_mib=message.memory_mb_max,
         milli_cpu=message.milli_cpu,
         milli_cpu_limit=message.milli_cpu_max,
         gpu_type=message.gpu_config.gpu_type,

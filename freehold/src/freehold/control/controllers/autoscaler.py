@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import structlog
 
+from freehold.control.controllers.loop import for_each
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.functions import Functions, LiveFunction
@@ -31,8 +32,7 @@ class Autoscaler:
 
     async def step(self) -> None:
         busy = {pool.function_id for pool in self._calls.pools() if len(pool) or pool.running}
-        for function_id in busy | set(self._tasks.functions_with_tasks()) | self._functions.wanting_tasks():
-            await self._step_function(function_id)
+        await for_each("scaling", busy | set(self._tasks.functions_with_tasks()) | self._functions.wanting_tasks(), self._step_function)
 
     async def _step_function(self, function_id: FunctionId) -> None:
         live = self._functions.known(function_id)
@@ -59,7 +59,6 @@ class Autoscaler:
     def _decide(self, live: LiveFunction, tasks: list[LiveTask]) -> Decision:
         pool = self._calls.find_pool(live.id)
         sample = PoolSample(
-            is_live=True,
             queued=len(pool) if pool else 0,
             running=sum(len(task.running) for task in tasks if task.task.definition_id == live.definition_id),
             tasks=[self._sample(task, live) for task in tasks],

@@ -3,6 +3,7 @@
 import structlog
 from modal_proto import api_pb2
 
+from freehold.control.controllers.loop import for_each
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.images import BuildOrder, Images
 from freehold.control.services.launches import limits
@@ -39,10 +40,7 @@ class Builds:
     async def step(self) -> None:
         unfinished = await self._images.unfinished()
         self._given &= {image.id for image in unfinished}
-        for image in unfinished:
-            if image.id not in self._given:
-                await self._start(image)
-                self._given.add(image.id)
+        await for_each("build", [image for image in unfinished if image.id not in self._given], self._start)
 
     async def _start(self, image: Image) -> None:
         try:
@@ -52,6 +50,7 @@ class Builds:
             return
         await self._images.record_building(image)
         self._worker.build(spec)
+        self._given.add(image.id)
 
     async def _spec(self, image: Image, order: BuildOrder) -> BuildSpec:
         message = api_pb2.Image.FromString(image.request)

@@ -2,6 +2,7 @@
 
 from modal_proto import api_pb2
 
+from freehold.control.controllers.loop import for_each
 from freehold.control.services.apps import Apps
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
@@ -26,8 +27,7 @@ class Liveness:
         self._clock = clock
 
     async def step(self) -> None:
-        for task in self._tasks.all():
-            await self._check(task)
+        await for_each("liveness", self._tasks.all(), self._check)
         await self._apps.stop_abandoned()
         await self._apps.stop_finished()
         for app_id in self._apps.take_ended():

@@ -1,14 +1,17 @@
 """The loop that every controller shares: step when something changed, or when it is time to look anyway."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
 from freehold.control.wakeups import Wakeup
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 _LEAST = 0.002  # seconds between steps: a burst of hints becomes one look
 
@@ -33,3 +36,12 @@ async def run(controller: Controller) -> None:
             log.exception("controller_failed", controller=controller.name)
         await controller.changed.wait(generation, controller.every)
         await asyncio.sleep(_LEAST)
+
+
+async def for_each(what: str, items: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
+    """One item that fails is logged and holds up none of the others; the next turn tries it again."""
+    for item in items:
+        try:
+            await step(item)
+        except Exception:
+            log.exception("item_failed", what=what, item=str(getattr(item, "id", item)))

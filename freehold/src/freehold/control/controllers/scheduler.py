@@ -2,6 +2,7 @@
 
 import structlog
 
+from freehold.control.controllers.loop import for_each
 from freehold.control.services.launches import Launches
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.errors import FreeholdError
@@ -28,8 +29,7 @@ class Scheduler:
         for task in tasks:
             if task.is_stopping and task.task.ready_at is None:
                 await self._worker.kill(task.id)  # it has run nothing: no exit hook of the user's could miss it
-        for task in [task for task_id, task in wanted.items() if task_id not in self._specs]:
-            await self._prepare(task)
+        await for_each("launch", [task for task_id, task in wanted.items() if task_id not in self._specs], self._prepare)
         known = {task.id for task in self._tasks.all()}
         self._specs = {task_id: spec for task_id, spec in self._specs.items() if task_id in known}
         self._worker.set_desired({task_id: spec for task_id, spec in self._specs.items() if task_id in wanted})

@@ -15,7 +15,6 @@ _OWN_WORK = frozenset({
     "TaskResult",
 })  # fmt: skip
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,63}")  # goes into names of packages and folders
-_CLIENT_TYPE = re.compile(r"[0-9]{1,3}")
 
 
 class Credentials(Protocol):
@@ -40,12 +39,11 @@ class Authenticator:
             self._check_task(rpc, TaskId(task_id), metadata.get("x-task-token", ""))
         else:
             self._check_client(metadata)
-        client_type, version = metadata.get("x-modal-client-type", "0"), metadata.get("x-modal-client-version", "")
+        version = metadata.get("x-modal-client-version", "")
         return Caller(
             task_id=TaskId(task_id) if task_id else None,
             is_restricted=task_id is not None and self._tasks.is_restricted(TaskId(task_id)),
             client_version=version if _VERSION.fullmatch(version) else "",
-            client_type=int(client_type) if _CLIENT_TYPE.fullmatch(client_type) else 0,
             idempotency_key=metadata.get("x-idempotency-key", ""),
         )
 

@@ -122,5 +122,5 @@ class Launches:
 
 
 def limits(resources: ResourceRequest, pids: int) -> Limits:
-    """Requests are for placement; only what the user named as a limit binds, and memory, of which a machine cannot give more."""
+    """Requests are for placement; only what the user named as a limit binds."""
     return Limits(memory_mib=resources.memory_limit_mib, milli_cpu=resources.milli_cpu_limit, pids=pids)

@@ -6,12 +6,11 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.domain.apps import AppState
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId
 from freehold.store import missing
 from freehold.store.sql import statements
-from freehold.store.sql.tables import apps, classes, definitions, functions
+from freehold.store.sql.tables import classes, definitions, functions
 
 
 class SqlFunctions:
@@ -27,28 +26,11 @@ class SqlFunctions:
         )
         return _function(row)
 
-    async def find_by_tag(self, app_id: AppId, tag: str) -> Function | None:
-        unbound = functions.c.base_id.is_(None)
-        query = select(functions).where(functions.c.app_id == app_id, functions.c.tag == tag, unbound)
-        row = await statements.one(self._connection, query)
-        return _function(row) if row else None
-
     async def find_bound(self, base_id: FunctionId, serialized_params: bytes, options: bytes) -> Function | None:
         query = select(functions).where(
             functions.c.base_id == base_id,
             functions.c.serialized_params == serialized_params,
             functions.c.options == options,
-        )
-        row = await statements.one(self._connection, query)
-        return _function(row) if row else None
-
-    async def find_by_web_label(self, label: str) -> Function | None:
-        query = (
-            select(functions)
-            .join(apps, apps.c.id == functions.c.app_id)
-            .join(definitions, definitions.c.id == functions.c.live_definition_id)
-            .where(functions.c.web_label == label, apps.c.state != AppState.STOPPED.value)
-            .order_by(definitions.c.created_at.desc())
         )
         row = await statements.one(self._connection, query)
         return _function(row) if row else None
@@ -80,11 +62,6 @@ class SqlFunctions:
         row = await statements.required(self._connection, select(classes).where(classes.c.id == class_id), missing.user_class(class_id))
         return _class(row)
 
-    async def find_class(self, app_id: AppId, tag: str) -> UserClass | None:
-        query = select(classes).where(classes.c.app_id == app_id, classes.c.tag == tag)
-        row = await statements.one(self._connection, query)
-        return _class(row) if row else None
-
 
 def _function_row(function: Function) -> dict[str, Any]:
     return {
@@ -95,7 +72,6 @@ def _function_row(function: Function) -> dict[str, Any]:
         "base_id": function.base_id,
         "serialized_params": function.serialized_params,
         "options": function.options,
-        "web_label": function.web_label,
     }
 
 
@@ -108,7 +84,6 @@ def _function(row: Row[Any]) -> Function:
         base_id=row.base_id,
         serialized_params=row.serialized_params,
         options=row.options,
-        web_label=row.web_label,
     )
 
 

@@ -96,7 +96,6 @@ functions = Table(
     Column("base_id", String, index=True),
     Column("serialized_params", LargeBinary, nullable=False),
     Column("options", LargeBinary, nullable=False),
-    Column("web_label", String, nullable=False, index=True),
     Index(None, "app_id", "tag"),
 )
 

@@ -97,12 +97,10 @@ def upgrade() -> None:
         sa.Column("base_id", sa.String(), nullable=True),
         sa.Column("serialized_params", sa.LargeBinary(), nullable=False),
         sa.Column("options", sa.LargeBinary(), nullable=False),
-        sa.Column("web_label", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_functions")),
     )
     op.create_index(op.f("ix_functions_app_id_tag"), "functions", ["app_id", "tag"], unique=False)
     op.create_index(op.f("ix_functions_base_id"), "functions", ["base_id"], unique=False)
-    op.create_index(op.f("ix_functions_web_label"), "functions", ["web_label"], unique=False)
     op.create_table(
         "images",
         sa.Column("id", sa.String(), nullable=False),
