@@ -65,6 +65,7 @@ class TestDefinition:
         [
             ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/v"}]}, "Volumes are not built yet"),
             ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, "Containers get none yet"),
+            ({"schedule": {"cron": {"cron_string": "hourly"}}}, "five fields"),
             ({"proxy_id": "pr-1"}, "a proxy"),
             ({"is_server": True}, "@modal.asgi_app"),
             ({"webhook_config": {"requires_proxy_auth": True}}, "anybody who reaches the gateway"),
