@@ -156,8 +156,10 @@ class Engine:
 
 
 def _start(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path) -> subprocess.Popen[str]:
+    # A shell starts what runs in its background with SIGINT ignored, and children inherit that: nobody could press Ctrl-C.
+    heeding = ["env", "--default-signal=INT", *command]
     return subprocess.Popen(
-        command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        heeding, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

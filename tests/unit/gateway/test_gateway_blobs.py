@@ -25,7 +25,14 @@ def stored(blobs: FakeBlobs, content: bytes = b"0123456789") -> FakeBlobs:
     return blobs
 
 
+@pytest.fixture
+def _own_session():
+    """The client keeps one HTTP session per process, for the loop that it was first used in: a test before this one may have."""
+    ClientSessionRegistry._client_session_active = False
+
+
 class TestClient:
+    @pytest.mark.usefixtures("_own_session")
     async def test_the_clients_upload_and_download_agree_with_ours(self, blobs):
         async with a_gateway(blobs=blobs) as gateway:
             url = f"{gateway.url}/_freehold/blobs/token"
