@@ -34,7 +34,7 @@ class TestCommands:
         assert app.function("env").remote() == ("here", "/a:/b", "here")
 
     def test_workdir_holds_while_building_and_running(self, app: Deployment) -> None:
-        assert app.function("workdir").remote() == ("/srv/work", "made here")
+        assert app.function("workdir").remote() == ("/srv/place", "made here")
 
     def test_dockerfile_commands_mean_what_they_mean_elsewhere(self, app: Deployment) -> None:
         assert app.function("dockerfile_commands").remote() == {

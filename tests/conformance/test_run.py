@@ -88,7 +88,7 @@ def test_a_detached_run_gives_its_result_as_well(engine: Engine, tmp_path) -> No
 
 
 def test_a_detached_app_lives_until_its_work_is_done(engine: Engine) -> None:
-    name = f"left-alone-{uuid.uuid4().hex[:8]}"  # the home may know the app of an earlier session
+    name = f"left-alone-{uuid.uuid4().hex[:8]}"  # the home may know the app of an earlier run
     with engine.start_modal("run", "--detach", "--name", name, f"{RUN}::sleep", "--seconds", "6") as running:
         running.line("asleep")
         running.interrupt(signal.SIGINT)

@@ -56,6 +56,7 @@ from freehold.control.services.mounts import Mounts
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.stories import Stories
+from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
@@ -243,15 +244,16 @@ class Engine:
 
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
+        history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
         return [
             AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, gateway_url=self.settings.gateway_url),
             BlobRpcs(self.blobs),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
-            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, store=self.store),
+            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=history),
             EnvironmentRpcs(self.environments),
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
             ImageRpcs(images=self.images, logs=self.logs),
-            LogRpcs(logs=self.logs, tasks=self.tasks, apps=self.apps),
+            LogRpcs(logs=self.logs, apps=self.apps, history=history),
             MountRpcs(self.mounts),
             SecretRpcs(self.secrets),
             TokenRpcs(self.workspaces),

@@ -54,9 +54,9 @@ def env() -> tuple[str, str, str]:
     return os.environ["PLACE"], os.environ["PATH_LIKE"], read("/place")
 
 
-@app.function(image=base.workdir("/srv/work").run_commands("echo made here > relative.txt"))
+@app.function(image=base.workdir("/srv/place").run_commands("echo made here > relative.txt"))
 def workdir() -> tuple[str, str]:
-    return os.getcwd(), read("/srv/work/relative.txt")
+    return os.getcwd(), read("/srv/place/relative.txt")
 
 
 def with_files(copy: bool) -> modal.Image:

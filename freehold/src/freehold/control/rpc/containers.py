@@ -7,18 +7,18 @@ from freehold.control.caller import Caller
 from freehold.control.rpc import mapping
 from freehold.control.services.apps import Apps
 from freehold.control.services.claims import Claims
+from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.domain.errors import PermissionDenied
 from freehold.domain.ids import TaskId
-from freehold.store.ports import Store
 
 
 class ContainerRpcs:
-    def __init__(self, *, claims: Claims, tasks: Tasks, apps: Apps, store: Store) -> None:
+    def __init__(self, *, claims: Claims, tasks: Tasks, apps: Apps, history: TaskHistory) -> None:
         self._claims = claims
         self._tasks = tasks
         self._apps = apps
-        self._store = store
+        self._history = history
 
     async def ContainerHello(self, request: Empty, caller: Caller) -> Empty:
         del request
@@ -71,11 +71,7 @@ class ContainerRpcs:
         )
 
     async def TaskGetInfo(self, request: api_pb2.TaskGetInfoRequest, _caller: Caller) -> api_pb2.TaskGetInfoResponse:
-        live = self._tasks.find(TaskId(request.task_id))
-        if live is not None:
-            return api_pb2.TaskGetInfoResponse(app_id=live.task.app_id, info=mapping.task_info(live.task))
-        async with self._store.transaction() as tx:
-            task = await tx.tasks.get(TaskId(request.task_id))
+        task = await self._history.get(TaskId(request.task_id))
         return api_pb2.TaskGetInfoResponse(app_id=task.app_id, info=mapping.task_info(task))
 
 

@@ -11,7 +11,7 @@ from freehold.control.caller import Caller
 from freehold.control.rpc.mapping import entry_number
 from freehold.control.services.apps import Apps
 from freehold.control.services.logs import LogFilter, Logs
-from freehold.control.services.tasks import Tasks
+from freehold.control.services.task_history import TaskHistory
 from freehold.domain.ids import AppId, TaskId
 from freehold.domain.logs import LogSource
 from freehold.store.logs import Numbered
@@ -20,14 +20,14 @@ _DEFAULT_LIMIT = 20_000
 
 
 class LogRpcs:
-    def __init__(self, *, logs: Logs, tasks: Tasks, apps: Apps) -> None:
+    def __init__(self, *, logs: Logs, apps: Apps, history: TaskHistory) -> None:
         self._logs = logs
         self._apps = apps
-        self._tasks = tasks
+        self._history = history
 
     async def AppGetLogs(self, request: api_pb2.AppGetLogsRequest, _caller: Caller) -> AsyncIterator[api_pb2.TaskLogsBatch]:
         """As it comes; `app_done` once nothing more will."""
-        app_id = AppId(request.app_id) if request.app_id else self._tasks.get(TaskId(request.task_id)).task.app_id
+        app_id = AppId(request.app_id) if request.app_id else (await self._history.get(TaskId(request.task_id))).app_id
         if await self._apps.is_over(app_id):
             self._logs.mark_done(app_id)
         wanted = LogFilter(
