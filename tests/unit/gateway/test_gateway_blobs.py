@@ -1,16 +1,13 @@
 """Blob links, used by plain HTTP and by the client's own upload and download code."""
 
 import asyncio
-import base64
 import hashlib
 import os
-from io import BytesIO
+import sys
 
 import anyio
 import pytest
 from fakes.gateway import DEADLINE, FakeBlobs, a_gateway
-from modal._utils.blob_utils import ClientSessionRegistry, _download_from_url, _upload_to_s3_url
-from modal._utils.bytes_io_segment_payload import BytesIOSegmentPayload
 
 CONTENT = os.urandom(5 * 1024 * 1024)
 
@@ -25,26 +22,29 @@ def stored(blobs: FakeBlobs, content: bytes = b"0123456789") -> FakeBlobs:
     return blobs
 
 
-@pytest.fixture
-def _own_session():
-    """The client keeps one HTTP session per process, for the loop that it was first used in: a test before this one may have."""
-    ClientSessionRegistry._client_session_active = False
+# In a process of its own: the client keeps one HTTP session per process, for the event loop that it was first used in.
+CLIENT = """
+import asyncio, base64, hashlib, io, sys
+
+async def there_and_back(url, content):
+    payload = BytesIOSegmentPayload(io.BytesIO(content), segment_start=0, segment_length=len(content))
+    md5 = await _upload_to_s3_url(url, payload, content_md5_b64=base64.b64encode(hashlib.md5(content).digest()).decode())
+    assert await _download_from_url(url) == content
+    await ClientSessionRegistry.close_session()
+    return md5
+
+print(asyncio.run(there_and_back(sys.argv[1], sys.stdin.buffer.read())))
+"""
 
 
 class TestClient:
-    @pytest.mark.usefixtures("_own_session")
     async def test_the_clients_upload_and_download_agree_with_ours(self, blobs):
         async with a_gateway(blobs=blobs) as gateway:
             url = f"{gateway.url}/_freehold/blobs/token"
-            try:
-                payload = BytesIOSegmentPayload(BytesIO(CONTENT), segment_start=0, segment_length=len(CONTENT))
-                md5 = await _upload_to_s3_url(url, payload, content_md5_b64=base64.b64encode(hashlib.md5(CONTENT).digest()).decode())
-                downloaded = await _download_from_url(url)
-            finally:
-                await ClientSessionRegistry.close_session()
+            with anyio.fail_after(30):
+                done = await anyio.run_process([sys.executable, "-c", CLIENT, url], input=CONTENT, check=False)
 
-        assert md5 == hashlib.md5(CONTENT).hexdigest()
-        assert downloaded == CONTENT
+        assert done.stdout.decode().strip() == hashlib.md5(CONTENT).hexdigest(), done.stderr.decode()
         assert max(blobs.chunk_sizes) <= 1024 * 1024
 
     async def test_a_file_that_changed_under_way_is_reported_in_the_words_that_the_client_looks_for(self, blobs):
