@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import sys
+from io import BytesIO
 
 import anyio
 import pytest
@@ -25,6 +26,8 @@ def stored(blobs: FakeBlobs, content: bytes = b"0123456789") -> FakeBlobs:
 # In a process of its own: the client keeps one HTTP session per process, for the event loop that it was first used in.
 CLIENT = """
 import asyncio, base64, hashlib, io, sys
+from modal._utils.blob_utils import ClientSessionRegistry, _download_from_url, _upload_to_s3_url
+from modal._utils.bytes_io_segment_payload import BytesIOSegmentPayload
 
 async def there_and_back(url, content):
     payload = BytesIOSegmentPayload(io.BytesIO(content), segment_start=0, segment_length=len(content))
