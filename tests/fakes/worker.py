@@ -162,7 +162,18 @@ class FakeNetworks:
 
 
 class FakeBundles:
+    """`asked` is set when somebody wants a client, which `client` then is; `error` is raised instead of giving it."""
+
+    def __init__(self, error=None) -> None:
+        self.asked = anyio.Event()
+        self.client = None
+        self.error = error
+
     async def layers_for(self, client, image_layers):
+        self.client = client
+        self.asked.set()
+        if self.error:
+            raise self.error
         return (Path(f"/bundles/modal-{client.version}"),)
 
 

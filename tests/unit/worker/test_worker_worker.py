@@ -4,14 +4,14 @@ from pathlib import Path
 
 import anyio
 import pytest
-from fakes.worker import DEADLINE, FakeBuilder, FakeNetworks, FakeRuntime, FakeSnapshots, RecordedReports, a_task, a_worker
+from fakes.worker import DEADLINE, FakeBuilder, FakeBundles, FakeNetworks, FakeRuntime, FakeSnapshots, RecordedReports, a_task, a_worker
 
 from freehold.domain.errors import Unavailable
 from freehold.domain.files import FileTree
 from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogSource
 from freehold.domain.tasks import ExitKind, TaskExit
-from freehold.wire.worker import BuildSpec, Limits
+from freehold.wire.worker import BuildSpec, BuiltImage, Limits
 from freehold.worker.ports import ContainerExit
 
 
@@ -267,6 +267,20 @@ class TestBuild:
             builder.answer.set()
 
             assert await reports.of("built", "im-1") == builder.outcome
+
+    @pytest.mark.parametrize("error", [None, Unavailable("No index can be reached.")])
+    async def test_the_client_is_made_ready_for_functions_over_a_new_image(self, a_running_worker, builder, reports, error):
+        bundles = FakeBundles(error)
+        async with a_running_worker(bundles=bundles) as worker:
+            builder.outcome = BuiltImage(layers=("built",), config=ImageConfig(python_series="3.11"))
+            builder.answer.set()
+            worker.build(BuildSpec(image_id="im-1", commands=(), client_version="1.6.4"))
+
+            with anyio.fail_after(DEADLINE):
+                await bundles.asked.wait()
+
+        assert (bundles.client.version, bundles.client.python_series) == ("1.6.4", "3.11")
+        assert await reports.of("built", "im-1") == builder.outcome
 
     async def test_an_image_that_is_being_built_is_not_built_twice(self, a_running_worker, builder, reports):
         async with a_running_worker() as worker:

@@ -78,6 +78,7 @@ class BuildSpec:
     env: Mapping[str, str] = field(repr=False, default_factory=dict)  # secrets: seen by RUN, kept in no layer
     function: BuildFunctionSpec | None = None
     force: bool = False  # build all steps anew
+    client_version: str = ""  # of the modal package that functions over this image will run; empty when nobody said
     limits: Limits = field(default_factory=Limits)
 
 

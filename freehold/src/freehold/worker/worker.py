@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
-from freehold.wire.worker import BuildSpec, BuiltImage, TaskSpec, WorkerReports
+from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
 from freehold.worker import launch
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
@@ -119,6 +119,18 @@ class Worker:
         finally:
             self._building.discard(spec.image_id)
         await self._shop.reports.build_finished(spec.image_id, outcome)
+        if isinstance(outcome, BuiltImage) and spec.client_version:
+            await self._prepare(spec.client_version, outcome)
+
+    async def _prepare(self, version: str, image: BuiltImage) -> None:
+        """The client for functions over this image, while its deploy goes on: else the first call would wait for it."""
+        if not image.config.python_series:
+            return
+        client = ClientRuntime(version=version, python_series=image.config.python_series, with_dependencies=True, with_web=True)
+        try:
+            await self._shop.bundles.layers_for(client, image.layers)
+        except (FreeholdError, OSError) as error:
+            log.warning("client_not_prepared", version=version, python=client.python_series, reason=str(error))
 
     async def _outcome(self, spec: BuildSpec) -> BuiltImage | str:
         """A build runs other people's commands over other people's files: whatever goes wrong is the answer, not the end of the engine."""

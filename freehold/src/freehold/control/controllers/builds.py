@@ -65,6 +65,7 @@ class Builds:
             env=await self._secrets.env_of([SecretId(secret_id) for secret_id in message.secret_ids]),
             function=await self._functions.prepare(image, message) if image.build_function_id else None,
             force=order.force,
+            client_version=order.client_version,
             limits=limits(ResourceRequest(), self._pids_limit),
         )
 
