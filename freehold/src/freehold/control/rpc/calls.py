@@ -34,11 +34,11 @@ class CallRpcs:
             invocation=Invocation.ASYNC if request.function_call_invocation_type in _ASYNCHRONOUS else Invocation.SYNC,
             parent_input_id=request.parent_input_id,
             retry_policy=live.message.retry_policy,
+            items=request.pipelined_inputs,
         )
-        inputs = await self._calls.put_inputs(call.id, request.pipelined_inputs) if request.pipelined_inputs else []
         return api_pb2.FunctionMapResponse(
             function_call_id=call.id,
-            pipelined_inputs=[_accepted(item) for item in inputs],
+            pipelined_inputs=[_accepted(item) for item in call.inputs.values()],
             retry_policy=live.message.retry_policy,
             function_call_jwt=call.id,
             sync_client_retries_enabled=True,

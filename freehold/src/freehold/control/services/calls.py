@@ -47,7 +47,9 @@ class Calls:
         invocation: Invocation,
         parent_input_id: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None = None,
+        items: Sequence[api_pb2.FunctionPutInputsItem] = (),
     ) -> LiveCall:
+        """A new call with its first inputs, which are queued at once."""
         record = FunctionCall(
             id=new_call_id(),
             function_id=function.id,
@@ -58,9 +60,12 @@ class Calls:
             parent_input_id=parent_input_id,
         )
         call = LiveCall(record, retry_policy or api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
+        fresh = [self._live_input(call, item) for item in {item.idx: item for item in items}.values()]
+        self._check_room(len(fresh))
         if call.is_durable:
-            await self._durable.put(record)
+            await self._durable.put(record, fresh)
         self._calls[call.id] = call
+        self._admit_all(fresh)
         return call
 
     async def put_inputs(self, call_id: CallId, items: Sequence[api_pb2.FunctionPutInputsItem]) -> list[LiveInput]:
@@ -72,9 +77,7 @@ class Calls:
             self._check_room(len(fresh))
             if call.is_durable and fresh:
                 await self._durable.add_inputs(fresh)
-            taken = [self._admit(live) for live in fresh]
-        if not all(taken):
-            self._demand.notify()
+            self._admit_all(fresh)
         return [call.inputs[idx] for idx in by_idx]
 
     async def retry(self, input_id: InputId, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
@@ -257,6 +260,11 @@ class Calls:
             msg = f"Function call {call.id} was cancelled; it takes no more inputs."
             raise InvalidRequest(msg)
         return LiveInput(new_input_id(), call, item.idx, item.input)
+
+    def _admit_all(self, fresh: Sequence[LiveInput]) -> None:
+        taken = [self._admit(live) for live in fresh]
+        if not all(taken):
+            self._demand.notify()
 
     def _admit(self, live: LiveInput) -> bool:
         """Whether a task that waits already will take it."""

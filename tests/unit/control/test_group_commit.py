@@ -1,0 +1,95 @@
+"""Writes that come together are committed together, and fail apart."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from freehold.control.services.group_commit import GroupCommit
+
+
+class CountingStore:
+    """Transactions that can be held up; what was written counts once its transaction has ended well."""
+
+    def __init__(self):
+        self.commits = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    @asynccontextmanager
+    async def transaction(self):
+        written = []
+        await self.open.wait()
+        yield written
+        self.commits.append(written)
+
+    @property
+    def kept(self):
+        return [item for commit in self.commits for item in commit]
+
+
+@pytest.fixture
+def store():
+    return CountingStore()
+
+
+def putting(item):
+    async def write(tx):
+        tx.append(item)
+
+    return write
+
+
+async def failing(_tx):
+    raise ZeroDivisionError
+
+
+async def test_writes_that_wait_for_a_commit_share_the_next(store):
+    group_commit = GroupCommit(store=store)
+    store.open.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for number in range(10):
+            group.create_task(group_commit.write(putting(number)))
+            await asyncio.sleep(0)
+        store.open.set()
+    assert store.commits == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
+
+
+async def test_a_write_is_kept_when_it_returns(store):
+    await GroupCommit(store=store).write(putting("x"))
+    assert store.kept == ["x"]
+
+
+async def test_one_that_fails_spoils_none_of_the_others(store):
+    group_commit = GroupCommit(store=store)
+    outcomes = {}
+
+    async def noted(name, write):
+        try:
+            outcomes[name] = await group_commit.write(write)
+        except ZeroDivisionError as error:
+            outcomes[name] = error
+
+    store.open.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for number, write in enumerate([putting(0), putting(1), failing, putting(3)]):
+            group.create_task(noted(number, write))
+            await asyncio.sleep(0)
+        store.open.set()
+    assert {name for name, outcome in outcomes.items() if outcome is not None} == {2}
+    assert sorted(store.kept) == [0, 1, 3]
+
+
+async def test_whoever_is_cancelled_while_committing_leaves_the_others_to_the_next(store):
+    group_commit = GroupCommit(store=store)
+    store.open.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        first = group.create_task(group_commit.write(putting("first")))
+        await asyncio.sleep(0)
+        second = group.create_task(group_commit.write(putting("second")))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        store.open.set()
+        await second
+    assert "second" in store.kept
