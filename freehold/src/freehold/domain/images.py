@@ -42,3 +42,8 @@ class Image:
     error: str = ""
     app_id: str = ""
     build_function_id: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Built or failed: nothing more will happen to it."""
+        return self.state in {ImageState.BUILT, ImageState.FAILED}

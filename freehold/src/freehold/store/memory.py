@@ -18,7 +18,7 @@ from freehold.domain.errors import NotFound, Unavailable
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
-from freehold.domain.images import Image, ImageState
+from freehold.domain.images import Image
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -211,7 +211,7 @@ class _Images:
         return max((row for row in self._rows if row.key == key), key=lambda row: (row.created_at, row.id), default=None)
 
     async def unfinished(self) -> Sequence[Image]:
-        found = [row for row in self._rows if row.state in {ImageState.WANTED, ImageState.BUILDING}]
+        found = [row for row in self._rows if not row.is_finished]
         return sorted(found, key=lambda row: (row.created_at, row.id))
 
 

@@ -41,7 +41,7 @@ class Autoscaler:
         tasks = [task for task in self._tasks.of_function(function_id).values() if _counts(task)]
         if live is None:
             for task in tasks:
-                self._drain(task, "its function is gone")
+                self._claims.drain(task, "its function is gone")
             return
         if live.message.is_builder_function:
             return  # its one task belongs to the build
@@ -80,16 +80,12 @@ class Autoscaler:
     def _apply(self, live: LiveFunction, decision: Decision) -> None:
         for task_id in decision.drain:
             if (task := self._tasks.find(task_id)) is not None:
-                self._drain(task, decision.reason)
+                self._claims.drain(task, decision.reason)
         room = self._max_tasks - len(list(self._tasks.all()))
         if decision.start > room:
             log.warning("machine_full", function_id=live.id, wanted=decision.start, room=room)
         for _ in range(min(decision.start, room)):
             self._tasks.create(live.function, live.definition_id, decision.reason, is_restricted=live.spec.untrusted)
-
-    def _drain(self, task: LiveTask, reason: str) -> None:
-        self._tasks.drain(task, reason)
-        self._claims.dismiss(task)
 
 
 def _counts(task: LiveTask) -> bool:

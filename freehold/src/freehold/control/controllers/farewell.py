@@ -28,8 +28,6 @@ class Farewell:
                 return
 
     async def _dismiss(self, live: LiveTask) -> None:
-        self._tasks.drain(live, "the engine stops")
+        self._claims.drain(live, "the engine stops")
         if live.task.ready_at is None:
             await self._worker.kill(live.id)
-        else:
-            self._claims.dismiss(live)

@@ -47,8 +47,7 @@ class ContainerRpcs:
         task = self._tasks.find(TaskId(request.task_id))
         if task is None:
             return api_pb2.ContainerStopResponse()  # stopped already; the client repeats this until it is
-        self._tasks.drain(task, "asked to stop")
-        self._claims.dismiss(task)
+        self._claims.drain(task, "asked to stop")
         if not request.graceful and not caller.is_task:
             self._tasks.stop(task, "asked to stop")
         return api_pb2.ContainerStopResponse()

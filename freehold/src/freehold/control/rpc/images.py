@@ -41,13 +41,13 @@ class ImageRpcs:
         """The build's log as it grows, then its result. A stream that ends without one is asked again from `last_entry_id`."""
         image_id = ImageId(request.image_id)
         image = await self._images.get(image_id)
-        if image.state in {ImageState.WANTED, ImageState.BUILDING} or request.include_logs_for_finished:
-            if image.state in {ImageState.BUILT, ImageState.FAILED}:
+        if not image.is_finished or request.include_logs_for_finished:
+            if image.is_finished:
                 self._logs.mark_done(image_id)
             async for page in self._logs.follow(image_id, entry_number(request.last_entry_id), request.timeout):
                 yield _page(page)
         image = await self._images.get(image_id)
-        if image.state in {ImageState.BUILT, ImageState.FAILED}:
+        if image.is_finished:
             yield api_pb2.ImageJoinStreamingResponse(result=_result(image), metadata=_metadata(image), eof=True)
 
 

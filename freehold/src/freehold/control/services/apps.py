@@ -14,6 +14,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import App, AppState, Deployment, Layout, move
 from freehold.domain.clock import Clock
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound
+from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, ClassId, FunctionId, new_app_id
 from freehold.store.ports import Store, Transaction
 
@@ -163,10 +164,9 @@ class Apps:
         state = publication.state or app.state
         if state is AppState.DEPLOYED:
             await self._take_name(tx, app, publication.name)
-        await _check_owned(tx, app, publication.layout)
+        functions = await _owned(tx, app, publication.layout)
         for function_id, definition_id in publication.layout.definition_ids.items():
-            function = await tx.functions.get(function_id)
-            await tx.functions.put(replace(function, live_definition_id=definition_id))
+            await tx.functions.put(replace(functions[function_id], live_definition_id=definition_id))
         for tag, class_id in publication.layout.class_ids.items():
             await self._functions.name_class(tx, ClassId(class_id), tag)
         app = replace(
@@ -298,10 +298,10 @@ def _one_of(ids: Mapping[str, str], tag: str, app: App, kind: str) -> str:
     raise NotFound(msg)
 
 
-async def _check_owned(tx: Transaction, app: App, layout: Layout) -> None:
-    """An app publishes what was made for it, and a function its own definitions."""
-    for function_id in {*layout.function_ids.values(), *layout.definition_ids}:
-        function = await tx.functions.get(function_id)
+async def _owned(tx: Transaction, app: App, layout: Layout) -> Mapping[FunctionId, Function]:
+    """The functions of a layout. An app publishes what was made for it, and a function its own definitions."""
+    functions = {fid: await tx.functions.get(fid) for fid in {*layout.function_ids.values(), *layout.definition_ids}}
+    for function_id, function in functions.items():
         if function.app_id != app.id:
             msg = f"Function {function_id} belongs to another app. Deploy {app.description!r} again."
             raise InvalidRequest(msg)
@@ -310,3 +310,4 @@ async def _check_owned(tx: Transaction, app: App, layout: Layout) -> None:
         if definition.function_id != function_id:
             msg = f"Definition {definition_id} is not one of function {function_id}. Deploy {app.description!r} again."
             raise InvalidRequest(msg)
+    return functions

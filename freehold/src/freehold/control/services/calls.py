@@ -200,16 +200,12 @@ class Calls:
 
     async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None:
         """No container of this function becomes ready: whoever waits for one is told why."""
-        pool = self._pools.get(function_id)
-        while pool is not None and (live := pool.take()) is not None:
-            result = _GENERIC.FromString(failure) if failure else failed(_GENERIC.GENERIC_STATUS_INIT_FAILURE, text).result
-            await self.finish(live, api_pb2.FunctionGetOutputsItem(result=result))
+        said = _GENERIC.FromString(failure) if failure else _GENERIC(status=_GENERIC.GENERIC_STATUS_INIT_FAILURE, exception=text)
+        await self._end_waiting(function_id, said)
 
     async def stop_function(self, function_id: FunctionId, text: str) -> None:
         """The function is gone: its waiting inputs end."""
-        pool = self._pools.get(function_id)
-        while pool is not None and (live := pool.take()) is not None:
-            await self.finish(live, failed(_GENERIC.GENERIC_STATUS_TERMINATED, text))
+        await self._end_waiting(function_id, _GENERIC(status=_GENERIC.GENERIC_STATUS_TERMINATED, exception=text))
 
     def has_unfinished(self, app_id: AppId) -> bool:
         return any(pool.app_id == app_id and (len(pool) or pool.running) for pool in self._pools.values())
@@ -226,6 +222,11 @@ class Calls:
         for function_id in [function_id for function_id, pool in self._pools.items() if not len(pool) and not pool.running]:
             if not self._tasks.of_function(function_id):
                 del self._pools[function_id]
+
+    async def _end_waiting(self, function_id: FunctionId, result: api_pb2.GenericResult) -> None:
+        pool = self._pools.get(function_id)
+        while pool is not None and (live := pool.take()) is not None:
+            await self.finish(live, api_pb2.FunctionGetOutputsItem(result=result))
 
     def _get(self, call_id: CallId) -> LiveCall:
         call = self._calls.get(call_id)

@@ -60,6 +60,11 @@ class Claims:
                 return
             await pool.wait_for_more(task.id, left)
 
+    def drain(self, task: LiveTask, reason: str) -> None:
+        """No new inputs for this task, and it is told now if it waits for some."""
+        self._tasks.drain(task, reason)
+        self.dismiss(task)
+
     def dismiss(self, task: LiveTask) -> None:
         """A task that drains and waits is told now rather than at the end of its wait."""
         if (pool := self._calls.find_pool(task.task.function_id)) is not None:

@@ -22,10 +22,6 @@ def reachable(texts: list[str]) -> str:
     return _without_unreachable(texts[0]) if texts else ""
 
 
-def name_servers(text: str) -> list[str]:
-    return [line.split()[1] for line in text.splitlines() if _is_server(line)]
-
-
 def _without_unreachable(text: str) -> str:
     kept = [line for line in text.splitlines() if not _is_server(line) or _is_reachable_server(line)]
     return "".join(f"{line}\n" for line in kept if line and not line.startswith(("#", ";")))
