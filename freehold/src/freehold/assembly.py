@@ -260,6 +260,10 @@ class Engine:
             WorkspaceRpcs(self.workspaces),
         ]
 
+    def operations(self) -> dict[str, server.Operation]:
+        """Everything that the `freehold` command asks a running engine."""
+        return {}
+
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""
         tasks = list(self.tasks.all())
@@ -287,6 +291,7 @@ class Engine:
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),
+                    operations=self.operations(),
                     authenticator=Authenticator(credentials=self.keyring, tasks=self.tasks),
                     address=f"{self.settings.host}:{self.settings.control_port}",
                     socket_path=self.settings.root / _CONTROL_SOCKET,

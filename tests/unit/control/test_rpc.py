@@ -24,7 +24,14 @@ class Everyone:
     """An authenticator that asks nothing."""
 
     def caller(self, name, metadata):
-        return Caller(idempotency_key=metadata.get("x-idempotency-key", ""))
+        return Caller(task_id=metadata.get("x-task"), idempotency_key=metadata.get("x-idempotency-key", ""))
+
+
+async def greet(request):
+    return {"greeting": f"hello {request['name']}"}
+
+
+OPERATIONS = {"Greet": greet}
 
 
 class Held:
@@ -69,13 +76,19 @@ class Refusing:
 @asynccontextmanager
 async def connected(folder, *resources):
     """A client of a server with these resources."""
+    async with channel_to(folder, *resources) as channel:
+        yield api_pb2_grpc.ModalClientStub(channel)
+
+
+@asynccontextmanager
+async def channel_to(folder, *resources):
     path = folder / "control.sock"
     async with (
         asyncio.timeout(10),
-        server.serve(resources, authenticator=Everyone(), address="127.0.0.1:0", socket_path=path),
+        server.serve(resources, operations=OPERATIONS, authenticator=Everyone(), address="127.0.0.1:0", socket_path=path),
         grpc.aio.insecure_channel(f"unix:{path}") as channel,
     ):
-        yield api_pb2_grpc.ModalClientStub(channel)
+        yield channel
 
 
 async def refused(call):
@@ -102,8 +115,26 @@ class TestTable:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             with pytest.raises(errors.Unavailable, match="FREEHOLD_CONTROL_PORT"):
-                async with server.serve([], authenticator=Everyone(), address=address, socket_path=tmp_path / "s"):
+                async with server.serve([], operations={}, authenticator=Everyone(), address=address, socket_path=tmp_path / "s"):
                     pass
+
+
+class TestOperations:
+    async def test_the_owner_asks_in_json(self, tmp_path):
+        async with channel_to(tmp_path) as channel:
+            answer = await channel.unary_unary("/freehold.Operator/Greet")(b'{"name": "Ada"}')
+        assert answer == b'{"greeting": "hello Ada"}'
+
+    @pytest.mark.parametrize("request_bytes", [b"", b"[]", b"{", b"\xff"])
+    async def test_what_is_no_json_object_is_refused(self, tmp_path, request_bytes):
+        async with channel_to(tmp_path) as channel:
+            error = await refused(channel.unary_unary("/freehold.Operator/Greet")(request_bytes))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    async def test_a_container_may_not_ask(self, tmp_path):
+        async with channel_to(tmp_path) as channel:
+            error = await refused(channel.unary_unary("/freehold.Operator/Greet")(b'{"name": "Ada"}', metadata=(("x-task", "ta-1"),)))
+        assert error.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
 class TestErrors:

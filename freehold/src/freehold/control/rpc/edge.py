@@ -88,7 +88,7 @@ def _parsed(parse: Parse, request: bytes) -> Any:
     """The message, read only for callers that are known."""
     try:
         return parse(request)
-    except DecodeError as error:
+    except (DecodeError, ValueError) as error:
         msg = f"The request cannot be read: {error}."
         raise InvalidRequest(msg) from error
 

@@ -1,13 +1,14 @@
 """The gRPC server: one table from RPC name to method, built from the resource classes and the service's own descriptor.
 
-A name served twice stops the start; a name that nobody serves answers UNIMPLEMENTED.
+A name served twice stops the start; a name that nobody serves answers UNIMPLEMENTED. Beside Modal's service stands the operator's: what
+the `freehold` command asks, by name, in JSON.
 """
 
 import asyncio
 import inspect
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from modal_proto import api_pb2
 from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.edge import Edge
-from freehold.domain.errors import Unavailable
+from freehold.domain.errors import PermissionDenied, Unavailable
+from freehold.wire import operator
 
 SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
 METHODS: Mapping[str, Any] = SERVICE.methods_by_name
@@ -35,6 +37,7 @@ _OPTIONS = [
 ]
 
 Handler = Callable[[Any, Caller], Any]
+Operation = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def served_by(resources: Iterable[object]) -> dict[str, Handler]:
@@ -64,6 +67,16 @@ def _method_handler(name: str, handler: Handler, edge: Edge) -> "grpc.RpcMethodH
     return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler, parse), response_serializer=serialize)
 
 
+def _operation_handler(name: str, operation: Operation, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
+    async def run(request: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        if caller.is_task:
+            msg = "Containers may not ask what only the owner of the engine may ask."
+            raise PermissionDenied(msg)
+        return await operation(request)
+
+    return grpc.unary_unary_rpc_method_handler(edge.unary(name, run, operator.decode), response_serializer=operator.encode)
+
+
 def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
     """Unknown names would be refused by gRPC itself, but not in words that help."""
 
@@ -75,7 +88,14 @@ def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
 
 
 @asynccontextmanager
-async def serve(resources: Iterable[object], *, authenticator: Authenticator, address: str, socket_path: Path) -> AsyncIterator[None]:
+async def serve(
+    resources: Iterable[object],
+    *,
+    operations: Mapping[str, Operation],
+    authenticator: Authenticator,
+    address: str,
+    socket_path: Path,
+) -> AsyncIterator[None]:
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     served = served_by(resources)
@@ -85,6 +105,8 @@ async def serve(resources: Iterable[object], *, authenticator: Authenticator, ad
         edge = Edge(authenticator, handling)
         handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
+        own = {name: _operation_handler(name, operation, edge) for name, operation in operations.items()}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(operator.SERVICE, own),))
         with _bound_socket(server, socket_path):
             await server.start()
             try:

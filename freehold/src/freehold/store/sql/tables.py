@@ -131,6 +131,16 @@ calls = Table(
     Column("created_at", Moment, nullable=False, index=True),
     Column("parent_input_id", String, nullable=False),
     Column("is_cancelled", Boolean, nullable=False),
+    Column("request_key", String, nullable=False, server_default=""),
+    Column("retry_policy", LargeBinary, nullable=False, server_default=text("x''")),
+    Index(None, "function_id", "created_at"),
+    Index("ix_calls_request_key", "request_key", sqlite_where=text("request_key != ''"), postgresql_where=text("request_key != ''")),
+    Index(
+        "ix_calls_parent_input_id",
+        "parent_input_id",
+        sqlite_where=text("parent_input_id != ''"),
+        postgresql_where=text("parent_input_id != ''"),
+    ),
 )
 
 inputs = Table(
@@ -144,8 +154,42 @@ inputs = Table(
     # Last: SQLite reads through a long value to reach the columns behind it.
     Column("payload", LargeBinary, nullable=False),
     Column("result", LargeBinary),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("status", Integer),
     Index(None, "call_id", "idx"),
     Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("input_id", String, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("call_id", String, nullable=False, index=True),
+    Column("task_id", String, nullable=False),
+    Column("started_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("outcome", Text, nullable=False),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("function_id", String, primary_key=True),
+    Column("app_id", String, nullable=False, index=True),
+    Column("rule", JSON, nullable=False),
+    Column("next_at", Moment, index=True),
+    Column("is_paused", Boolean, nullable=False),
+    Column("last_due_at", Moment),
+    Column("last_call_id", String, nullable=False),
+    Column("missed", Integer, nullable=False),
+)
+
+autoscaler_overrides = Table(
+    "autoscaler_overrides",
+    metadata,
+    Column("function_id", String, primary_key=True),
+    Column("settings", JSON, nullable=False),
 )
 
 images = Table(
@@ -217,6 +261,7 @@ tasks = Table(
     Column("exit_kind", String),
     Column("exit_code", Integer),
     Column("exit_detail", Text),
+    Column("token_hash", String, nullable=False, server_default=""),
     Index(None, "app_id", "enqueued_at"),
     Index("ix_tasks_alive", "state", sqlite_where=text("state != 'ended'"), postgresql_where=text("state != 'ended'")),
 )
