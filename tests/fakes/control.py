@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from dataclasses import replace
 
 from fakes.clock import FakeClock
 from modal_proto import api_pb2
@@ -17,6 +18,7 @@ from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.decisions import Decisions
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
 from freehold.control.services.functions import Functions
@@ -24,6 +26,7 @@ from freehold.control.services.images import ImageRequest, Images
 from freehold.control.services.journal import Journal
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
+from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts, WantedMount
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.secrets import Secrets
@@ -36,6 +39,7 @@ from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.creation import Creation
 from freehold.domain.files import TreeFile
 from freehold.domain.images import ImageConfig, ImageState
+from freehold.domain.placement import Amounts, Machine
 from freehold.placement.local import LocalReports
 from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
@@ -80,6 +84,9 @@ class ControlPlane:
         self.content = FolderBlobs(home / "blobs")
         self.journal = Journal(store=store, clock=clock)
         self.tasks = Tasks(clock=clock, journal=self.journal, changed=self.changed)
+        machine = Machine(id="local", total=Amounts(tasks=max_tasks, milli_cpu=4 * 2000, memory_mib=4096))
+        self.machines = Machines(tasks=self.tasks, machine=machine, largest_booking=replace(machine.total, milli_cpu=2000))
+        self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=store, clock=clock), tasks=self.tasks, clock=clock, demand=self.demand, max_queued_inputs=1000
         )
@@ -128,9 +135,10 @@ class ControlPlane:
             calls=self.calls,
             tasks=self.tasks,
             claims=self.claims,
+            machines=self.machines,
+            decisions=self.decisions,
             clock=clock,
             default_maximum=16,
-            max_tasks=max_tasks,
         )
         self.scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
         self.builds = Builds(
@@ -208,10 +216,13 @@ class ControlPlane:
         output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, retry_count=item.retry_count, result=result)
         await self.claims.put_outputs(task.id, [output])
 
-    async def events(self, subject):
+    async def story(self, subject):
         await self.journal.flush()
         async with self.store.transaction() as tx:
-            return [event.kind for event in await tx.events.of(subject)]
+            return await tx.events.of(subject)
+
+    async def events(self, subject):
+        return [event.kind for event in await self.story(subject)]
 
 
 def a_definition(name="f", **fields):

@@ -45,6 +45,7 @@ from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.decisions import Decisions
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
 from freehold.control.services.functions import Functions
@@ -52,6 +53,7 @@ from freehold.control.services.images import Images
 from freehold.control.services.journal import Journal
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
+from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.secrets import Secrets
@@ -66,6 +68,7 @@ from freehold.domain.clock import SystemClock
 from freehold.domain.tasks import end_lost
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
+from freehold.placement.machine import capacity, this_machine
 from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
@@ -111,6 +114,8 @@ class Engine:
         self.tasks_changed = Wakeup(also=self.demand)
         self.images_wanted = Wakeup()
         self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed)
+        self.machines = Machines(tasks=self.tasks, machine=this_machine(settings), largest_booking=capacity(settings))
+        self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=self.store, clock=self.clock),
             tasks=self.tasks,
@@ -210,9 +215,10 @@ class Engine:
             calls=self.calls,
             tasks=self.tasks,
             claims=self.claims,
+            machines=self.machines,
+            decisions=self.decisions,
             clock=self.clock,
             default_maximum=settings.default_max_containers,
-            max_tasks=settings.max_tasks,
         )
         self.farewell = Farewell(tasks=self.tasks, claims=self.claims, worker=self.worker, changed=self.tasks_changed, clock=self.clock)
         scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)

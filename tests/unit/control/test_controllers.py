@@ -1,6 +1,7 @@
 """Each controller looks at everything due; a second look changes nothing."""
 
 import asyncio
+import time
 
 import pytest
 from fakes.control import PYTHON, ControlPlane
@@ -105,6 +106,113 @@ class TestAutoscaler:
         await plane.call(live)
         await plane.autoscaler.step()
         assert not plane.tasks_of(live)
+
+    async def test_the_wish_for_a_task_follows_its_input_within_100_ms(self, plane):
+        """With the real loop, as the engine runs it: woken by demand."""
+        _, live = await plane.deploy()
+        took = []
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            running = group.create_task(loop.run(Controller("test", plane.autoscaler.step, changed=plane.demand, every=60)))
+            for _ in range(5):
+                await asyncio.sleep(0.01)
+                started, before = time.monotonic(), len(plane.tasks_of(live))
+                await plane.call(live)
+                while len(plane.tasks_of(live)) == before:
+                    await plane.changed.wait(plane.changed.generation, 1)
+                took.append(time.monotonic() - started)
+            running.cancel()
+        assert min(took) < 0.1, took
+
+    async def test_a_task_is_started_for_the_reason_that_its_event_gives(self, plane):
+        _, live = await plane.deploy()
+        await plane.call(live)
+        await plane.autoscaler.step()
+        (task,) = plane.tasks_of(live)
+        assert (await plane.story(task.id))[0].cause == "1 wanted for 1 queued and 0 running"
+
+    async def test_the_same_decision_in_a_row_is_one_event(self, plane):
+        _, live = await plane.deploy(autoscaler_settings={"min_containers": 1})
+        await plane.autoscaler.step()
+        (task,) = plane.tasks_of(live)
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.CRASHED, code=1))
+        for _ in range(3):
+            await plane.autoscaler.step()
+        assert await plane.events(live.id) == ["tasks_started", "start_held_back"]
+
+    async def test_a_call_uses_the_task_that_worked_last_so_that_the_others_fall_idle(self, plane):
+        _, live = await plane.deploy()
+        tasks = [await plane.a_ready_task(live) for _ in range(3)]
+        used = []
+        async with asyncio.TaskGroup() as group:
+            waiting = {task.id: group.create_task(plane.claims.claim(task.id)) for task in tasks}
+            for _ in range(4):
+                plane.clock.move(1)
+                await asyncio.sleep(0)
+                await plane.call(live)
+                (done,), _ = await asyncio.wait(waiting.values(), return_when=asyncio.FIRST_COMPLETED)
+                task = plane.tasks.get(next(name for name, claim in waiting.items() if claim is done))
+                used.append(task.id)
+                await plane.answer(task, done.result().inputs[0])
+                waiting[task.id] = group.create_task(plane.claims.claim(task.id))
+            for claim in waiting.values():
+                claim.cancel()
+        assert len(set(used)) == 1
+
+    async def test_requests_book_the_machine(self, plane):
+        _, live = await plane.deploy(resources={"memory_mb": 1500})
+        await plane.call(live, kind=CallKind.MAP, inputs=10)
+        await plane.autoscaler.step()
+        assert len(plane.tasks_of(live)) == 2  # of 4096 MiB
+
+    async def test_a_request_that_is_larger_than_the_machine_runs_alone_on_it(self, plane):
+        _, live = await plane.deploy(resources={"memory_mb": 10**6, "milli_cpu": 10**6})
+        await plane.call(live, kind=CallKind.MAP, inputs=10)
+        await plane.autoscaler.step()
+        assert len(plane.tasks_of(live)) == 1
+
+
+class TestFullMachine:
+    async def two_functions(self, tmp_path, **fields):
+        """On a machine for two tasks, the first function has both."""
+        plane = ControlPlane(tmp_path, max_tasks=2)
+        _, first, second = await plane.deploy("f", "g", **fields)
+        tasks = [await plane.a_ready_task(first) for _ in range(2)]
+        plane.clock.move(5)
+        return plane, first, second, tasks
+
+    async def test_an_idle_task_makes_room_for_a_function_that_has_none(self, tmp_path):
+        plane, _, second, tasks = await self.two_functions(tmp_path)
+        await plane.call(second)
+        await plane.autoscaler.step()
+        await plane.autoscaler.step()
+        assert [task.state for task in tasks].count(TaskState.DRAINING) == 1
+        gone = next(task for task in tasks if task.state is TaskState.DRAINING)
+        assert second.id in (await plane.story(gone.id))[-1].cause
+        await plane.tasks.record_exit(gone.id, TaskExit(kind=ExitKind.FINISHED))
+        await plane.autoscaler.step()
+        assert len(plane.tasks_of(second)) == 1
+
+    async def test_that_the_machine_is_full_is_one_event(self, tmp_path):
+        plane, _, second, _ = await self.two_functions(tmp_path, autoscaler_settings={"min_containers": 2})
+        await plane.call(second)
+        for _ in range(3):
+            await plane.autoscaler.step()
+        assert (await plane.events(second.id)) == ["machine_full"]
+
+    async def test_no_function_starves_behind_a_long_queue(self, tmp_path):
+        plane, first, second, tasks = await self.two_functions(tmp_path)
+        await plane.call(first, kind=CallKind.MAP, inputs=50)
+        for task in tasks:
+            await plane.claim(task)
+        await plane.call(second)
+        await plane.autoscaler.step()
+        assert all(task.state is TaskState.READY for task in tasks)
+        plane.clock.move(1)
+        await plane.autoscaler.step()
+        (leaving,) = [task for task in tasks if task.state is TaskState.DRAINING]
+        await plane.tasks.record_exit(leaving.id, TaskExit(kind=ExitKind.FINISHED))
+        await plane.autoscaler.step()
+        assert len(plane.tasks_of(second)) == 1
 
 
 class TestScheduler:

@@ -23,8 +23,11 @@ class WebKind(StrEnum):
 class AutoscalerSettings:
     min_containers: int = 0
     max_containers: int | None = None  # None: as many as the machine takes
-    buffer_containers: int = 0
-    scaledown_window: timedelta = timedelta(seconds=60)
+    buffer_containers: int = 0  # spare tasks while there is work
+    scaledown_window: timedelta = timedelta(seconds=60)  # a task must have been idle for so long before it is let go
+    scaledown_rate_limit: int | None = None  # tasks let go at a time; None: half of those that are not needed
+    scaleup_window: timedelta = timedelta(0)  # how long the need must last before tasks are added to those there are
+    target_concurrency: float | None = None  # inputs planned for each task; None: what the definition's concurrency says
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,8 @@
-"""How many tasks each function should have: asks `domain.autoscaling` and writes the answer as tasks wanted or drained."""
+"""How many tasks each function should have: asks `domain.autoscaling` and `domain.sharing`, and writes the answers as tasks wanted or
+drained, each with its reason.
+"""
 
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -7,34 +10,71 @@ import structlog
 from freehold.control.controllers.loop import for_each
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.decisions import Decisions
 from freehold.control.services.functions import Functions, LiveFunction
+from freehold.control.services.machines import Machines
 from freehold.control.services.tasks import LiveTask, Tasks
-from freehold.domain.autoscaling import Decision, PoolSample, TaskSample, decide
+from freehold.domain.autoscaling import Decision, PoolSample, Release, TaskSample, Verdict, decide
 from freehold.domain.clock import Clock
 from freehold.domain.errors import NotFound
+from freehold.domain.functions import AutoscalerSettings
 from freehold.domain.ids import FunctionId
+from freehold.domain.placement import Fleet
+from freehold.domain.sharing import Grant, Holder, Owner, Shortage, Wish, make_room, share_out
 from freehold.domain.tasks import TaskState
 
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outlook:
+    """A function in this step."""
+
+    live: LiveFunction
+    settings: AutoscalerSettings
+    tasks: int
+    decision: Decision
+
+
 class Autoscaler:
     def __init__(
-        self, *, functions: Functions, calls: Calls, tasks: Tasks, claims: Claims, clock: Clock, default_maximum: int, max_tasks: int
+        self,
+        *,
+        functions: Functions,
+        calls: Calls,
+        tasks: Tasks,
+        claims: Claims,
+        machines: Machines,
+        decisions: Decisions,
+        clock: Clock,
+        default_maximum: int,
     ) -> None:
         self._functions = functions
         self._calls = calls
         self._tasks = tasks
         self._claims = claims
+        self._machines = machines
+        self._decisions = decisions
         self._clock = clock
         self._default_maximum = default_maximum
-        self._max_tasks = max_tasks
+        self._outlooks: dict[FunctionId, _Outlook] = {}
+        self._short_since: dict[FunctionId, float] = {}
+        self._released_at: dict[FunctionId, float] = {}
 
     async def step(self) -> None:
         busy = {pool.function_id for pool in self._calls.pools() if len(pool) or pool.running}
-        await for_each("scaling", busy | set(self._tasks.functions_with_tasks()) | self._functions.wanting_tasks(), self._step_function)
+        concerned = busy | set(self._tasks.functions_with_tasks()) | self._functions.wanting_tasks()
+        self._outlooks = {}
+        await for_each("scaling", concerned, self._look)
+        fleet = self._machines.fleet()
+        grants, shortages = share_out([self._wish(outlook) for outlook in self._outlooks.values()], fleet)
+        for grant in grants:
+            self._start(grant)
+        self._make_room(shortages, fleet)
+        self._record(shortages)
 
-    async def _step_function(self, function_id: FunctionId) -> None:
+    async def _look(self, function_id: FunctionId) -> None:
+        """Decide about one function; let go what it should let go."""
         live = self._functions.known(function_id)
         if live is None and (pool := self._calls.find_pool(function_id)) is not None and len(pool):
             live = await self._load(function_id)
@@ -45,8 +85,10 @@ class Autoscaler:
             return
         if live.message.is_builder_function:
             return  # its one task belongs to the build
-        decision = self._decide(live, tasks)
-        self._apply(live, decision)
+        outlook = self._outlook(live, tasks)
+        for release in outlook.decision.release:
+            self._release(release)
+        self._outlooks[function_id] = outlook
 
     async def _load(self, function_id: FunctionId) -> LiveFunction | None:
         """Inputs restored after a restart, or kept over a redeploy, may be the first to name a function."""
@@ -56,37 +98,106 @@ class Autoscaler:
             await self._calls.stop_function(function_id, str(error))
             return None
 
-    def _decide(self, live: LiveFunction, tasks: list[LiveTask]) -> Decision:
+    def _outlook(self, live: LiveFunction, tasks: list[LiveTask]) -> _Outlook:
         pool = self._calls.find_pool(live.id)
+        now = self._clock.monotonic()
         sample = PoolSample(
             queued=len(pool) if pool else 0,
-            running=sum(len(task.running) for task in tasks if task.task.definition_id == live.definition_id),
+            running=sum(len(task.running) for task in tasks if _is_current(task, live)),
             tasks=[self._sample(task, live) for task in tasks],
             may_start=self._tasks.may_start(live.id),
+            short_for=timedelta(seconds=now - self._short_since.get(live.id, now)),
+            released=timedelta(seconds=now - self._released_at.get(live.id, -1e6)),
         )
         settings = self._functions.autoscaler_of(live)
-        return decide(settings, live.spec.concurrency, sample, self._default_maximum)
+        decision = decide(settings, live.spec.concurrency, sample, self._default_maximum)
+        self._remember(live.id, decision, now)
+        current = sum(1 for task in tasks if _is_current(task, live))
+        return _Outlook(live=live, settings=settings, tasks=current, decision=decision)
 
     def _sample(self, task: LiveTask, live: LiveFunction) -> TaskSample:
         is_idle = task.state is TaskState.READY and not task.running
         return TaskSample(
             id=task.id,
-            is_current=task.task.definition_id == live.definition_id,
+            is_current=_is_current(task, live),
             is_ready=task.state is TaskState.READY,
             running_inputs=len(task.running),
             idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if is_idle else timedelta(0),
         )
 
-    def _apply(self, live: LiveFunction, decision: Decision) -> None:
-        for task_id in decision.drain:
-            if (task := self._tasks.find(task_id)) is not None:
-                self._claims.drain(task, decision.reason)
-        room = self._max_tasks - len(list(self._tasks.all()))
-        if decision.start > room:
-            log.warning("machine_full", function_id=live.id, wanted=decision.start, room=room)
-        for _ in range(min(decision.start, room)):
-            self._tasks.create(live.function, live.definition_id, decision.reason, is_restricted=live.spec.untrusted)
+    def _remember(self, function_id: FunctionId, decision: Decision, now: float) -> None:
+        """What the next decision must know of this one."""
+        if decision.verdict in (Verdict.START, Verdict.NOT_YET):
+            self._short_since.setdefault(function_id, now)
+        else:
+            self._short_since.pop(function_id, None)
+        if decision.verdict is Verdict.RELEASE:
+            self._released_at[function_id] = now
+
+    def _wish(self, outlook: _Outlook) -> Wish:
+        pool = self._calls.find_pool(outlook.live.id)
+        oldest = pool.oldest_queued_at if pool else None
+        return Wish(
+            function_id=outlook.live.id,
+            booking=self._machines.booking(outlook.live.spec.resources),
+            start=outlook.decision.start,
+            tasks=outlook.tasks,
+            waited=timedelta(seconds=max(self._clock.monotonic() - oldest, 0.0)) if oldest is not None else timedelta(0),
+            is_waiting=oldest is not None,
+        )
+
+    def _start(self, grant: Grant) -> None:
+        outlook = self._outlooks[grant.function_id]
+        self._tasks.create(
+            outlook.live.function,
+            outlook.live.definition_id,
+            outlook.decision.reason,
+            is_restricted=outlook.live.spec.untrusted,
+            booked=self._machines.booking(outlook.live.spec.resources).amounts,
+            machine_id=grant.placement.machine_id,
+        )
+
+    def _make_room(self, shortages: list[Shortage], fleet: Fleet) -> None:
+        if not shortages:
+            return
+        owners = {
+            function_id: Owner(tasks=outlook.tasks, min_containers=outlook.settings.min_containers)
+            for function_id, outlook in self._outlooks.items()
+        }
+        holders = [self._holder(task) for task in self._tasks.all() if task.task.function_id in owners]
+        for function_id, release in make_room(shortages, holders, owners, fleet):
+            log.info("task_makes_room", task_id=release.task_id, for_function_id=function_id)
+            self._release(release)
+
+    def _holder(self, task: LiveTask) -> Holder:
+        is_idle = task.state is TaskState.READY and not task.running
+        return Holder(
+            task_id=task.id,
+            function_id=task.task.function_id,
+            machine_id=task.machine_id,
+            amounts=task.booked,
+            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if is_idle else None,
+            is_leaving=not _counts(task),
+        )
+
+    def _release(self, release: Release) -> None:
+        if (task := self._tasks.find(release.task_id)) is not None:
+            self._claims.drain(task, release.reason)
+
+    def _record(self, shortages: list[Shortage]) -> None:
+        short = {shortage.wish.function_id: shortage for shortage in shortages}
+        for function_id, outlook in self._outlooks.items():
+            self._decisions.record(function_id, outlook.decision, short.get(function_id))
+        self._decisions.keep_only(self._outlooks)
+        for memory in (self._short_since, self._released_at):
+            for function_id in memory.keys() - self._outlooks.keys():
+                del memory[function_id]
 
 
 def _counts(task: LiveTask) -> bool:
     return task.state is not TaskState.DRAINING and not task.is_stopping and not task.is_build
+
+
+def _is_current(task: LiveTask, live: LiveFunction) -> bool:
+    """Whether it runs the live definition."""
+    return task.task.definition_id == live.definition_id

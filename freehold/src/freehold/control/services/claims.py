@@ -1,5 +1,7 @@
 """Inputs on their way to tasks, and results on their way back."""
 
+import math
+
 from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
@@ -51,14 +53,14 @@ class Claims:
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 return
-            await pool.wait(task.id, left)
+            await pool.wait(task.id, left, _idle_since(task))
 
     async def _wait_for_more(self, task: LiveTask, pool: Pool, batch: int, linger: float) -> None:
         while 0 < len(pool) < batch and task.state is TaskState.READY:
             left = (pool.oldest_queued_at or 0.0) + linger - self._clock.monotonic()
             if left <= 0:
                 return
-            await pool.wait_for_more(task.id, left)
+            await pool.wait_for_more(task.id, left, _idle_since(task))
 
     def drain(self, task: LiveTask, reason: str) -> None:
         """No new inputs for this task, and it is told now if it waits for some."""
@@ -119,3 +121,8 @@ class Claims:
             retry_count=live.attempt,
             function_map_idx=live.idx,
         )
+
+
+def _idle_since(task: LiveTask) -> float:
+    """One that runs an input and has room for more is not idle at all."""
+    return math.inf if task.running else task.idle_since

@@ -81,6 +81,7 @@ class _Claim:
 
     task_id: TaskId
     ready: asyncio.Future[None]
+    idle_since: float
 
 
 class Pool:
@@ -117,14 +118,17 @@ class Pool:
     def oldest_queued_at(self) -> float | None:
         return self._queue[0].queued_at if self._queue else None
 
-    async def wait(self, task_id: TaskId, seconds: float) -> None:
-        """Until an input may be there for this task, it is dismissed, or the time is over."""
-        if not self._queue:
-            await self.wait_for_more(task_id, seconds)
+    async def wait(self, task_id: TaskId, seconds: float, idle_since: float = 0.0) -> None:
+        """Until an input may be there for this task, it is dismissed, or the time is over.
 
-    async def wait_for_more(self, task_id: TaskId, seconds: float) -> None:
+        Of several tasks the one that was `idle_since` the latest moment is woken: the others fall idle, and can be let go.
+        """
+        if not self._queue:
+            await self.wait_for_more(task_id, seconds, idle_since)
+
+    async def wait_for_more(self, task_id: TaskId, seconds: float, idle_since: float = 0.0) -> None:
         """Until one more input was added, the task is dismissed, or the time is over."""
-        claim = _Claim(task_id, asyncio.get_running_loop().create_future())
+        claim = _Claim(task_id, asyncio.get_running_loop().create_future(), idle_since)
         self._claims.append(claim)
         handle = asyncio.get_running_loop().call_later(seconds, _settle, claim.ready)
         try:
@@ -150,12 +154,12 @@ class Pool:
             self._wake_one()
 
     def _wake_one(self) -> bool:
-        while self._claims:
-            claim = self._claims.popleft()
-            if not claim.ready.done():
-                _settle(claim.ready)
-                return True
-        return False
+        claim = max((claim for claim in self._claims if not claim.ready.done()), key=lambda claim: claim.idle_since, default=None)
+        if claim is None:
+            return False
+        self._claims.remove(claim)
+        _settle(claim.ready)
+        return True
 
 
 def _settle(future: "asyncio.Future[None]") -> None:

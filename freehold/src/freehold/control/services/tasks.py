@@ -16,9 +16,12 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import NotFound
 from freehold.domain.functions import Function
 from freehold.domain.ids import DefinitionId, FunctionId, InputId, TaskId, new_task_id
+from freehold.domain.placement import Amounts
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
 
 log = structlog.get_logger()
+
+_ONE_TASK = Amounts()  # nothing but itself
 
 
 @dataclass(slots=True, eq=False)
@@ -33,6 +36,8 @@ class LiveTask:
     idle_since: float = 0.0
     is_build: bool = False  # belongs to an image build, which starts and ends it
     is_restricted: bool = False  # by its function's `restrict_modal_access`: it may do its own work and nothing else
+    booked: Amounts = _ONE_TASK  # on its machine
+    machine_id: str = "local"
     is_stopping: bool = False  # no longer desired: its worker ends it
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
@@ -52,6 +57,14 @@ class LiveTask:
 class _StartHealth:
     failures: int = 0  # in a row
     not_before: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartPause:
+    """Back-off of a function: so many failed starts in a row, so many seconds until the next."""
+
+    failures: int
+    seconds: float
 
 
 class TaskEnds(Protocol):
@@ -76,7 +89,15 @@ class Tasks:
         self._ends = ends
 
     def create(
-        self, function: Function, definition_id: DefinitionId, reason: str, *, is_build: bool = False, is_restricted: bool = False
+        self,
+        function: Function,
+        definition_id: DefinitionId,
+        reason: str,
+        *,
+        is_build: bool = False,
+        is_restricted: bool = False,
+        booked: Amounts = _ONE_TASK,
+        machine_id: str = "local",
     ) -> LiveTask:
         task = Task(
             id=new_task_id(),
@@ -87,7 +108,9 @@ class Tasks:
             enqueued_at=self._clock.now(),
         )
         token, since = secrets.token_urlsafe(32), self._clock.monotonic()
-        live = LiveTask(task, token=token, since=since, is_build=is_build, is_restricted=is_restricted)
+        live = LiveTask(
+            task, token=token, since=since, is_build=is_build, is_restricted=is_restricted, booked=booked, machine_id=machine_id
+        )
         self._alive[task.id] = live
         self._by_function.setdefault(function.id, {})[task.id] = live
         self._journal.task(task)
@@ -126,6 +149,12 @@ class Tasks:
         """False while the function pauses after starts that failed."""
         health = self._health.get(function_id)
         return health is None or self._clock.monotonic() >= health.not_before
+
+    def pause_of(self, function_id: FunctionId) -> StartPause | None:
+        """How long the function still pauses after starts that failed; None if it does not."""
+        health = self._health.get(function_id)
+        left = health.not_before - self._clock.monotonic() if health else 0.0
+        return StartPause(failures=health.failures, seconds=left) if health and left > 0 else None
 
     def forgive(self, function_id: FunctionId) -> None:
         """A new definition gets a fresh start."""
