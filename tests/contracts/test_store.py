@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from freehold.domain.apps import App, AppState, Deployment, Layout, move
-from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound
 from freehold.domain.files import FileTree, Mount, TreeFile
@@ -72,6 +72,11 @@ def a_call(**changes):
 
 def an_input(call, idx=0, **changes):
     return replace(StoredInput(id=new_input_id(), call_id=call.id, idx=idx, payload=b"args\xff", created_at=NOW), **changes)
+
+
+def an_attempt(item, number=0, **changes):
+    attempt = Attempt(input_id=item.id, number=number, call_id=item.call_id, task_id=new_task_id(), started_at=NOW + number * MINUTE)
+    return replace(attempt, **changes)
 
 
 def a_tree(*digests):
@@ -337,14 +342,14 @@ class TestCalls:
         async with store.transaction() as tx:
             await tx.calls.put(call)
             await tx.calls.add_inputs([item])
-            assert await tx.calls.record_result(item.id, b"first", NOW + MINUTE) is True
-            assert await tx.calls.record_result(item.id, b"second", NOW + 2 * MINUTE) is False
+            assert await tx.calls.record_result(item.id, b"first", 1, NOW + MINUTE) is True
+            assert await tx.calls.record_result(item.id, b"second", 1, NOW + 2 * MINUTE) is False
         async with store.transaction() as tx:
-            assert await tx.calls.inputs(call.id) == [replace(item, result=b"first", finished_at=NOW + MINUTE)]
+            assert await tx.calls.inputs(call.id) == [replace(item, result=b"first", status=1, finished_at=NOW + MINUTE)]
 
     async def test_a_result_for_an_input_that_is_gone_is_not_written(self, store):
         async with store.transaction() as tx:
-            assert await tx.calls.record_result(new_input_id(), b"late", NOW) is False
+            assert await tx.calls.record_result(new_input_id(), b"late", 1, NOW) is False
 
     async def test_an_empty_result_is_a_result(self, store):
         call = a_call()
@@ -352,7 +357,7 @@ class TestCalls:
         async with store.transaction() as tx:
             await tx.calls.put(call)
             await tx.calls.add_inputs([item])
-            await tx.calls.record_result(item.id, b"", NOW)
+            await tx.calls.record_result(item.id, b"", 1, NOW)
             assert await tx.calls.unfinished() == []
 
     async def test_unfinished_calls_come_with_their_open_inputs_oldest_first(self, store):
@@ -363,10 +368,111 @@ class TestCalls:
                 await tx.calls.put(call)
                 await tx.calls.add_inputs(inputs[call.id])
             for item in [*inputs[done.id], inputs[old.id][1]]:
-                await tx.calls.record_result(item.id, b"r", NOW)
+                await tx.calls.record_result(item.id, b"r", 1, NOW)
         async with store.transaction() as tx:
             first, second = inputs[old.id], inputs[new.id]
             assert await tx.calls.unfinished() == [(old, [first[0], first[2]]), (new, second)]
+
+    async def test_a_call_is_found_by_the_request_that_made_it(self, store):
+        call, other = a_call(request_key="key-1"), a_call()
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.put(other)
+        async with store.transaction() as tx:
+            assert await tx.calls.find_by_request("key-1") == call
+            assert await tx.calls.find_by_request("key-2") is None
+            assert await tx.calls.find_by_request("") is None
+
+    async def test_calls_are_found_by_the_input_that_made_them(self, store):
+        parent = a_call()
+        late, early = a_call(parent_input_id="in-1", created_at=NOW + MINUTE), a_call(parent_input_id="in-1")
+        other = a_call(parent_input_id="in-2", created_at=NOW + 2 * MINUTE)
+        async with store.transaction() as tx:
+            for call in (parent, late, early, other):
+                await tx.calls.put(call)
+        async with store.transaction() as tx:
+            assert await tx.calls.children(["in-1"]) == [early, late]
+            assert await tx.calls.children(["in-1", "in-2", "in-3"]) == [early, late, other]
+            assert await tx.calls.children([""]) == []
+
+    async def test_recent_calls_of_functions_come_newest_first(self, store):
+        function_id, other_id = new_function_id(), new_function_id()
+        calls = [a_call(function_id=function_id, created_at=NOW + n * MINUTE) for n in range(4)]
+        other = a_call(function_id=other_id, created_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            for call in (*calls, other, a_call()):
+                await tx.calls.put(call)
+        async with store.transaction() as tx:
+            assert await tx.calls.recent([function_id], NOW, NOW + 3 * MINUTE, 10) == calls[2::-1]
+            assert await tx.calls.recent([function_id], NOW, NOW + 9 * MINUTE, 2) == calls[:1:-1]
+            assert set(await tx.calls.recent([function_id, other_id], NOW + MINUTE, NOW + 2 * MINUTE, 10)) == {calls[1], other}
+
+    async def test_inputs_can_be_listed_without_what_is_large(self, store):
+        one, two = a_call(), a_call()
+        inputs = [an_input(one, 1, method_name="train"), an_input(one, 0), an_input(two)]
+        async with store.transaction() as tx:
+            for call in (one, two, a_call()):
+                await tx.calls.put(call)
+            await tx.calls.add_inputs(inputs)
+            await tx.calls.record_result(inputs[2].id, b"r", 2, NOW + MINUTE)
+        expected = [replace(item, payload=b"") for item in inputs]
+        expected[2] = replace(expected[2], status=2, finished_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            assert await tx.calls.outline([one.id, two.id]) == sorted(expected, key=lambda item: (item.call_id, item.idx))
+            assert await tx.calls.outline([]) == []
+            assert await tx.calls.call_of(inputs[0].id) == one.id
+            assert await tx.calls.call_of(new_input_id()) is None
+
+    async def test_the_users_retries_are_counted_at_the_input(self, store):
+        call = a_call(retry_policy=b"policy")
+        item = an_input(call)
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([item])
+            await tx.calls.set_attempt(item.id, 2)
+        async with store.transaction() as tx:
+            assert await tx.calls.inputs(call.id) == [replace(item, attempt=2)]
+
+    async def test_attempts_come_back_in_the_order_of_their_starts(self, store):
+        call = a_call()
+        item = an_input(call)
+        first, second = an_attempt(item, ended_at=NOW + MINUTE, outcome="lost"), an_attempt(item, 1)
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([item])
+            await tx.calls.put_attempts([second, replace(first, ended_at=None, outcome="")])
+            await tx.calls.put_attempts([first])
+        async with store.transaction() as tx:
+            assert await tx.calls.attempts_of([call.id]) == [first, second]
+            assert await tx.calls.attempts_of([new_call_id()]) == []
+
+    async def test_last_attempts_are_those_of_inputs_without_a_result(self, store):
+        call = a_call()
+        running, between, done, fresh = (an_input(call, idx) for idx in range(4))
+        last, failed = an_attempt(running, 1), an_attempt(between, 1, ended_at=NOW, outcome="failed")
+        async with store.transaction() as tx:
+            await tx.calls.put(call)
+            await tx.calls.add_inputs([running, between, done, fresh])
+            await tx.calls.put_attempts([an_attempt(running), last, an_attempt(done)])
+            await tx.calls.put_attempts([an_attempt(between), failed])
+            await tx.calls.record_result(done.id, b"r", 1, NOW)
+        async with store.transaction() as tx:
+            assert await tx.calls.last_attempts() == sorted([last, failed], key=lambda attempt: attempt.input_id)
+
+    async def test_attempts_go_with_their_call(self, store):
+        call, running = a_call(), a_call()
+        item, kept = an_input(call), an_input(running)
+        async with store.transaction() as tx:
+            for each, part in ((call, item), (running, kept)):
+                await tx.calls.put(each)
+                await tx.calls.add_inputs([part])
+                await tx.calls.put_attempts([an_attempt(part)])
+            await tx.calls.record_result(item.id, b"r", 1, NOW)
+        async with store.transaction() as tx:
+            await tx.calls.delete_finished_before(NOW + MINUTE)
+        async with store.transaction() as tx:
+            assert await tx.calls.attempts_of([call.id]) == []
+            assert len(await tx.calls.attempts_of([running.id])) == 1
 
     async def test_only_calls_that_finished_before_are_forgotten(self, store):
         finished, late, unfinished, empty = a_call(), a_call(), a_call(), a_call()
@@ -376,8 +482,8 @@ class TestCalls:
                 await tx.calls.put(call)
                 await tx.calls.add_inputs(items.get(call.id, []))
             for item in (*items[finished.id], items[late.id][0], items[unfinished.id][0]):
-                await tx.calls.record_result(item.id, b"r", NOW + MINUTE)
-            await tx.calls.record_result(items[late.id][1].id, b"r", NOW + 3 * MINUTE)
+                await tx.calls.record_result(item.id, b"r", 1, NOW + MINUTE)
+            await tx.calls.record_result(items[late.id][1].id, b"r", 1, NOW + 3 * MINUTE)
         async with store.transaction() as tx:
             assert await tx.calls.delete_finished_before(NOW + 2 * MINUTE) == 2
         async with store.transaction() as tx:

@@ -88,7 +88,11 @@ class ControlPlane:
         self.machines = Machines(tasks=self.tasks, machine=machine, largest_booking=replace(machine.total, milli_cpu=2000))
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
-            durable=DurableCalls(store=store, clock=clock), tasks=self.tasks, clock=clock, demand=self.demand, max_queued_inputs=1000
+            durable=DurableCalls(store=store, clock=clock, journal=self.journal),
+            tasks=self.tasks,
+            clock=clock,
+            demand=self.demand,
+            max_queued_inputs=1000,
         )
         self.tasks.report_ends_to(self.calls)
         self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock)

@@ -30,6 +30,7 @@ from freehold.control.rpc import server
 from freehold.control.rpc.apps import AppRpcs
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.blobs import BlobRpcs
+from freehold.control.rpc.call_records import CallRecordRpcs
 from freehold.control.rpc.calls import CallRpcs
 from freehold.control.rpc.containers import ContainerRpcs
 from freehold.control.rpc.environments import EnvironmentRpcs
@@ -43,6 +44,7 @@ from freehold.control.rpc.workspaces import WorkspaceRpcs
 from freehold.control.services.apps import Apps
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
@@ -117,7 +119,7 @@ class Engine:
         self.machines = Machines(tasks=self.tasks, machine=this_machine(settings), largest_booking=capacity(settings))
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
-            durable=DurableCalls(store=self.store, clock=self.clock),
+            durable=DurableCalls(store=self.store, clock=self.clock, journal=self.journal),
             tasks=self.tasks,
             clock=self.clock,
             demand=self.demand,
@@ -254,6 +256,7 @@ class Engine:
         return [
             AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, gateway_url=self.settings.gateway_url),
             BlobRpcs(self.blobs),
+            CallRecordRpcs(records=CallRecords(store=self.store, calls=self.calls, journal=self.journal), functions=self.functions),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
             ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=history),
             EnvironmentRpcs(self.environments),

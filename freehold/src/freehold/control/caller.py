@@ -13,6 +13,7 @@ class Caller:
     client_version: str = ""
     is_restricted: bool = False  # a task of a function with `restrict_modal_access=True`
     idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none
+    is_repeating: bool = False  # it says that it sends this request again
 
     @property
     def is_task(self) -> bool:

@@ -11,6 +11,8 @@ class Wakeup:
     Read `generation`, look at the state, then `wait(generation)`: a hint between the look and the wait is not lost.
     """
 
+    __slots__ = ("_also", "_changed", "_generation")
+
     def __init__(self, *, also: "Wakeup | None" = None) -> None:
         """Whoever waits for `also` is woken too: what changes here concerns them."""
         self._also = also

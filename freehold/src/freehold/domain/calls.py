@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from freehold.domain.ids import AppId, CallId, FunctionId, InputId
+from freehold.domain.ids import AppId, CallId, FunctionId, InputId, TaskId
 
 
 class CallKind(StrEnum):
@@ -31,6 +31,8 @@ class FunctionCall:
     created_at: datetime
     parent_input_id: str = ""
     is_cancelled: bool = False
+    request_key: str = ""  # of the request that made it: a client that repeats the request gets this call again
+    retry_policy: bytes = b""  # serialized `FunctionRetryPolicy`, as it was when the call was made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +46,19 @@ class StoredInput:
     created_at: datetime
     result: bytes | None = None  # serialized `FunctionGetOutputsItem`, once there is one
     finished_at: datetime | None = None
+    attempt: int = 0  # of the user's retries; those lost with their container are not counted
+    status: int | None = None  # the result's `GenericStatus`
+    method_name: str = ""  # of a class
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of an input on one task. `number` counts all tries of the input from 0, those that were lost too."""
+
+    input_id: InputId
+    number: int
+    call_id: CallId
+    task_id: TaskId
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str = ""  # why it ended without the input's result; empty while it runs, and where it gave that result

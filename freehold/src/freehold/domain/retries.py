@@ -1,5 +1,6 @@
 """What becomes of an input when its attempt ends without a result, and how long a crashing function must wait."""
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -10,6 +11,23 @@ MAX_LOSSES = 8  # attempts lost to the machinery, not to the function, before we
 _NOT_STARTED_BEFORE_GIVING_UP = 3  # in a row; a machine under load may fail to make a container once
 _FIRST_PAUSE = timedelta(seconds=0.5)
 _LONGEST_PAUSE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How often an input that failed is tried again, and after which pauses."""
+
+    retries: int = 0
+    first_pause: timedelta = timedelta(seconds=1)
+    backoff: float = 1.0  # each pause is so many times the one before
+    longest_pause: timedelta = timedelta(seconds=60)
+
+    def pause_before(self, retry: int) -> timedelta | None:
+        """The pause before the user's retry with this number, counted from 1; None if there is no such retry."""
+        if retry > self.retries:
+            return None
+        longest = self.longest_pause / self.first_pause if self.first_pause else 1.0
+        return self.first_pause * min(_power(self.backoff, retry - 1), longest)
 
 
 class Fate(StrEnum):
@@ -31,10 +49,15 @@ def after_exit(end: TaskExit, losses: int) -> Verdict:
             return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", end))
         case ExitKind.CRASHED | ExitKind.FINISHED:
             return Verdict(fate=Fate.FAIL, text=_told(f"The container exited with code {end.code} while running this input", end))
-        case _ if losses >= MAX_LOSSES:
-            return Verdict(fate=Fate.FAIL, text=f"Given up after {losses} containers were lost while running this input.")
         case _:
-            return Verdict(fate=Fate.QUEUE_AGAIN)
+            return after_loss(losses)
+
+
+def after_loss(losses: int) -> Verdict:
+    """The fate of an input whose container was lost by no doing of its own. `losses` counts this one."""
+    if losses >= MAX_LOSSES:
+        return Verdict(fate=Fate.FAIL, text=f"Given up after {losses} containers were lost while running this input.")
+    return Verdict(fate=Fate.QUEUE_AGAIN)
 
 
 def is_hopeless(end: TaskExit, failed_starts: int) -> bool:
@@ -57,6 +80,13 @@ def pause_after(failed_starts: int) -> timedelta:
         return timedelta(0)
     doublings = min(failed_starts - 1, 10)
     return min(_FIRST_PAUSE * float(2**doublings), _LONGEST_PAUSE)
+
+
+def _power(base: float, exponent: int) -> float:
+    try:
+        return base**exponent
+    except OverflowError:
+        return math.inf
 
 
 def _told(what: str, end: TaskExit) -> str:

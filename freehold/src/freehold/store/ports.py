@@ -17,7 +17,7 @@ from typing import Protocol
 
 from freehold.domain.apps import App, Deployment
 from freehold.domain.blobs import StoredContent
-from freehold.domain.calls import FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
@@ -76,13 +76,43 @@ class Calls(Protocol):
 
     async def put(self, call: FunctionCall) -> None: ...
     async def find(self, call_id: CallId) -> FunctionCall | None: ...
+    async def find_by_request(self, request_key: str) -> FunctionCall | None:
+        """The call that the request with this key made."""
+        ...
+
+    async def children(self, parent_input_ids: Sequence[str]) -> Sequence[FunctionCall]:
+        """Calls that were made while these inputs ran, oldest first."""
+        ...
+
+    async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> Sequence[FunctionCall]:
+        """Calls of these functions made in [since, until), newest first."""
+        ...
+
     async def add_inputs(self, inputs: Sequence[StoredInput]) -> None: ...
     async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
         """In order of idx."""
         ...
 
-    async def record_result(self, input_id: InputId, result: bytes, at: datetime) -> bool:
+    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
+        """The inputs of these calls, in order of call and idx, without payloads and results."""
+        ...
+
+    async def call_of(self, input_id: InputId) -> CallId | None: ...
+    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
         """Write the result once. False: there was one already, and it stays."""
+        ...
+
+    async def set_attempt(self, input_id: InputId, attempt: int) -> None: ...
+    async def put_attempts(self, attempts: Sequence[Attempt]) -> None:
+        """By input and number."""
+        ...
+
+    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
+        """In the order in which they started."""
+        ...
+
+    async def last_attempts(self) -> Sequence[Attempt]:
+        """The newest attempt of each input that has no result."""
         ...
 
     async def unfinished(self) -> Sequence[tuple[FunctionCall, Sequence[StoredInput]]]:

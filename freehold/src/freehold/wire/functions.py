@@ -15,8 +15,11 @@ from freehold.domain.functions import (
     WebKind,
 )
 from freehold.domain.ids import ImageId, MountId, SecretId
+from freehold.domain.retries import RetryPolicy
 
 _DEFAULT_TIMEOUT = timedelta(seconds=300)
+_DEFAULT_LONGEST_PAUSE = timedelta(seconds=60)
+_STEEPEST_BACKOFF = 10.0
 _DEFAULT_SCALEDOWN = timedelta(seconds=60)
 
 _WEB_KINDS = {
@@ -63,6 +66,17 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
         web=kinds[0] if kinds else WebKind.NONE,
         needs_client_dependencies=message.mount_client_dependencies,
         untrusted=message.untrusted,
+    )
+
+
+def retry_policy_of(message: api_pb2.FunctionRetryPolicy) -> RetryPolicy:
+    """Coefficients are from 1 to 10; one that is left out comes as 0."""
+    first, backoff = timedelta(milliseconds=message.initial_delay_ms), message.backoff_coefficient
+    return RetryPolicy(
+        retries=message.retries,
+        first_pause=first,
+        backoff=backoff if 1.0 <= backoff <= _STEEPEST_BACKOFF else 1.0,
+        longest_pause=timedelta(milliseconds=message.max_delay_ms) or max(first, _DEFAULT_LONGEST_PAUSE),
     )
 
 

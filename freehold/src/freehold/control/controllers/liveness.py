@@ -13,6 +13,8 @@ from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.clock import Clock
 from freehold.domain.tasks import TaskState
 
+_STUCK = "an input ran into its timeout"
+_HEED_LIMIT = 30.0  # seconds in which an input that is cancelled should end
 _DRAIN_LIMIT = 30.0  # seconds for exit hooks once its last input is done; the same grace that modal gives
 
 
@@ -36,14 +38,21 @@ class Liveness:
 
     async def _check(self, task: LiveTask) -> None:
         now = self._clock.monotonic()
+        await self._check_inputs(task, now)
         match task.state:
             case TaskState.PENDING | TaskState.STARTING:
                 await self._check_start(task, now)
             case TaskState.DRAINING:
-                self._claims.dismiss(task)
-                if not task.running and now - max(task.since, task.idle_since) > _DRAIN_LIMIT:
-                    self._tasks.stop(task, "did not end by itself after draining")
-        await self._check_inputs(task, now)
+                self._check_drain(task, now)
+
+    def _check_drain(self, task: LiveTask, now: float) -> None:
+        self._claims.dismiss(task)
+        if task.running:
+            return
+        if task.is_stuck:
+            self._tasks.stop(task, _STUCK)
+        elif now - max(task.since, task.idle_since) > _DRAIN_LIMIT:
+            self._tasks.stop(task, "did not end by itself after draining")
 
     async def _check_start(self, task: LiveTask, now: float) -> None:
         live = self._functions.known(task.task.function_id)
@@ -61,5 +70,8 @@ class Liveness:
         late = [item for item in task.running.values() if now - item.claimed_at > limit]
         for item in late:
             await self._claims.time_out(item, limit)
-        if late:
-            self._tasks.stop(task, "an input ran into its timeout")
+        if late:  # nobody can tell from outside whether it goes on: its neighbours finish, and another container takes its place
+            task.is_stuck = True
+            self._claims.drain(task, _STUCK)
+        if any(item.is_cancelled and now - item.cancelled_at > _HEED_LIMIT for item in task.running.values()):
+            self._tasks.stop(task, "it went on with an input that was cancelled")

@@ -45,6 +45,7 @@ class Authenticator:
             is_restricted=task_id is not None and self._tasks.is_restricted(TaskId(task_id)),
             client_version=version if _VERSION.fullmatch(version) else "",
             idempotency_key=metadata.get("x-idempotency-key", ""),
+            is_repeating=metadata.get("x-retry-attempt", "0") != "0",
         )
 
     def _check_task(self, rpc: str, task_id: TaskId, token: str) -> None:

@@ -12,7 +12,8 @@ from freehold.control.services.live import LiveCall, LiveInput
 from freehold.control.services.tasks import Tasks
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import PermissionDenied
-from freehold.domain.ids import CallId, FunctionId, InputId
+from freehold.domain.ids import CallId, FunctionId
+from freehold.wire.tickets import CallTicket, InputTicket
 
 _KINDS = {api_pb2.FUNCTION_CALL_TYPE_MAP: CallKind.MAP}
 _ASYNCHRONOUS = {api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC, api_pb2.FUNCTION_CALL_INVOCATION_TYPE_ASYNC_LEGACY}
@@ -26,34 +27,56 @@ class CallRpcs:
         self._functions = functions
         self._tasks = tasks
 
-    async def FunctionMap(self, request: api_pb2.FunctionMapRequest, _caller: Caller) -> api_pb2.FunctionMapResponse:
+    async def FunctionMap(self, request: api_pb2.FunctionMapRequest, caller: Caller) -> api_pb2.FunctionMapResponse:
         live = await self._functions.live(FunctionId(request.function_id))
-        call = await self._calls.create(
-            live.function,
-            kind=_KINDS.get(request.function_call_type, CallKind.UNARY),
-            invocation=Invocation.ASYNC if request.function_call_invocation_type in _ASYNCHRONOUS else Invocation.SYNC,
-            parent_input_id=request.parent_input_id,
-            retry_policy=live.message.retry_policy,
-            items=request.pipelined_inputs,
-        )
+        is_async = request.function_call_invocation_type in _ASYNCHRONOUS
+        call = await self._made_before(caller) if is_async else None
+        if call is None:
+            call = await self._calls.create(
+                live.function,
+                kind=_KINDS.get(request.function_call_type, CallKind.UNARY),
+                invocation=Invocation.ASYNC if is_async else Invocation.SYNC,
+                parent_input_id=request.parent_input_id,
+                request_key=caller.idempotency_key,
+                retry_policy=live.message.retry_policy,
+                items=request.pipelined_inputs,
+            )
         return api_pb2.FunctionMapResponse(
             function_call_id=call.id,
             pipelined_inputs=[_accepted(item) for item in call.inputs.values()],
-            retry_policy=live.message.retry_policy,
-            function_call_jwt=call.id,
+            retry_policy=_client_policy(call, live.message.retry_policy),
+            function_call_jwt=str(CallTicket(call.id, call.function_id, call.record.kind, request.parent_input_id)),
             sync_client_retries_enabled=True,
             max_inputs_outstanding=_MAX_OUTSTANDING,
         )
 
+    async def _made_before(self, caller: Caller) -> LiveCall | None:
+        """A request that is sent again may have been heard by an engine that is no more."""
+        return await self._calls.recall_request(caller.idempotency_key) if caller.is_repeating else None
+
     async def FunctionPutInputs(self, request: api_pb2.FunctionPutInputsRequest, _caller: Caller) -> api_pb2.FunctionPutInputsResponse:
-        inputs = await self._calls.put_inputs(CallId(request.function_call_id), request.inputs)
+        call_id = CallId(request.function_call_id)
+        if await self._calls.reopen(call_id) is None:
+            await self._resume(CallTicket.read(str(CallTicket(call_id, FunctionId(request.function_id), CallKind.MAP))))
+        inputs = await self._calls.put_inputs(call_id, request.inputs)
         return api_pb2.FunctionPutInputsResponse(inputs=[_accepted(item) for item in inputs])
 
     async def FunctionRetryInputs(
         self, request: api_pb2.FunctionRetryInputsRequest, _caller: Caller
     ) -> api_pb2.FunctionRetryInputsResponse:
-        retried = [await self._calls.retry(InputId(item.input_jwt), item.input, item.retry_count) for item in request.inputs]
-        return api_pb2.FunctionRetryInputsResponse(input_jwts=[item.id for item in retried])
+        call = await self._resume(CallTicket.read(request.function_call_jwt))
+        retried = [self._calls.retry(call, InputTicket.read(item.input_jwt), item.input, item.retry_count) for item in request.inputs]
+        return api_pb2.FunctionRetryInputsResponse(input_jwts=[_ticket(item) for item in retried])
+
+    async def _resume(self, ticket: CallTicket) -> LiveCall:
+        live = await self._functions.live(ticket.function_id)
+        return self._calls.resume(
+            live.function,
+            ticket.call_id,
+            kind=ticket.kind,
+            parent_input_id=ticket.parent_input_id,
+            retry_policy=live.message.retry_policy,
+        )
 
     async def FunctionGetOutputs(self, request: api_pb2.FunctionGetOutputsRequest, _caller: Caller) -> api_pb2.FunctionGetOutputsResponse:
         return await self._calls.outputs(request)
@@ -100,4 +123,17 @@ class CallRpcs:
 
 
 def _accepted(live: LiveInput) -> api_pb2.FunctionPutInputsResponseItem:
-    return api_pb2.FunctionPutInputsResponseItem(idx=live.idx, input_id=live.id, input_jwt=live.id)
+    return api_pb2.FunctionPutInputsResponseItem(idx=live.idx, input_id=live.id, input_jwt=_ticket(live))
+
+
+def _ticket(live: LiveInput) -> str:
+    return str(InputTicket(live.call.id, live.id, live.idx, live.attempt))
+
+
+def _client_policy(call: LiveCall, own: api_pb2.FunctionRetryPolicy) -> api_pb2.FunctionRetryPolicy:
+    """A client that waits for a single result listens to tales of a restarted engine only where it may retry. So it always may; a failure
+    of a function without retries reaches it as one after which it does not (`outputs._final`).
+    """
+    if call.is_durable or call.record.kind is not CallKind.UNARY or own.retries:
+        return own
+    return api_pb2.FunctionRetryPolicy(retries=1, backoff_coefficient=1.0, initial_delay_ms=1000, max_delay_ms=1000)

@@ -30,7 +30,8 @@ class ContainerRpcs:
         return await self._claims.heartbeat(_task_of(caller))
 
     async def FunctionGetInputs(self, request: api_pb2.FunctionGetInputsRequest, caller: Caller) -> api_pb2.FunctionGetInputsResponse:
-        return await self._claims.claim(_task_of(caller), batch=request.batch_max_size, linger=request.batch_linger_ms / 1000)
+        linger = request.batch_linger_ms / 1000
+        return await self._claims.claim(_task_of(caller), batch=request.batch_max_size, linger=linger, request_key=caller.idempotency_key)
 
     async def FunctionPutOutputs(self, request: api_pb2.FunctionPutOutputsRequest, caller: Caller) -> Empty:
         await self._claims.put_outputs(_task_of(caller), list(request.outputs))

@@ -1,29 +1,34 @@
 """Function calls: what clients put in and get out. Synchronous calls live in memory; asynchronous ones are on disk before we say so."""
 
+import secrets
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from modal_proto import api_pb2
 
+from freehold.control.services.call_history import CallHistory
 from freehold.control.services.durable_calls import DurableCalls
-from freehold.control.services.live import InputState, LiveCall, LiveInput, Pool
-from freehold.control.services.outputs import failed, page_of
+from freehold.control.services.inputs import Inputs
+from freehold.control.services.live import InputState, LiveCall, LiveInput
+from freehold.control.services.outputs import cancelled, entry_id, lost, page_of
+from freehold.control.services.pools import Pool, Pools
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
-from freehold.domain import retries
 from freehold.domain.calls import CallKind, FunctionCall, Invocation
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotFound, ResourceExhausted
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId, new_call_id, new_input_id
 from freehold.domain.tasks import TaskExit
+from freehold.wire.functions import retry_policy_of
+from freehold.wire.tickets import InputTicket
 
 _GENERIC = api_pb2.GenericResult
-_FATES = {
-    retries.Fate.FAIL: _GENERIC.GENERIC_STATUS_FAILURE,
-    retries.Fate.FAIL_OUT_OF_MEMORY: _GENERIC.GENERIC_STATUS_KERNEL_OOM_KILL,
-}
 _FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays in memory
+_RESUMPTION = 5.0  # seconds in which a client that still adds inputs to a call sends more of them
+_REPLAYED = 1000  # finished calls whose last answer is kept a while longer, for a reader that did not receive it
+_REPLAYED_BYTES = 32 * 1024 * 1024
 
 
 class Calls:
@@ -31,11 +36,15 @@ class Calls:
         self._durable = durable
         self._tasks = tasks
         self._clock = clock
-        self._demand = demand
         self._max_queued = max_queued_inputs
+        self._pools = Pools()
         self._calls: dict[CallId, LiveCall] = {}
-        self._inputs: dict[InputId, LiveInput] = {}
-        self._pools: dict[FunctionId, Pool] = {}
+        self._finished: OrderedDict[CallId, float] = OrderedDict()  # of `_calls`, those with nothing open; when to look whether to forget
+        self._answered: OrderedDict[CallId, LiveCall] = OrderedDict()  # read and forgotten a moment ago
+        self._answered_bytes = 0
+        self._resumed = Wakeup()
+        self.inputs = Inputs(durable=durable, pools=self._pools, tasks=tasks, clock=clock, demand=demand, done=self._call_done)
+        self.history = CallHistory()
 
     # What clients ask for.
 
@@ -46,26 +55,51 @@ class Calls:
         kind: CallKind,
         invocation: Invocation,
         parent_input_id: str = "",
+        request_key: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None = None,
         items: Sequence[api_pb2.FunctionPutInputsItem] = (),
     ) -> LiveCall:
         """A new call with its first inputs, which are queued at once."""
-        record = FunctionCall(
-            id=new_call_id(),
-            function_id=function.id,
-            app_id=function.app_id,
+        call = self._new(
+            function,
+            new_call_id(),
             kind=kind,
             invocation=invocation,
-            created_at=self._clock.now(),
             parent_input_id=parent_input_id,
+            request_key=request_key,
+            retry_policy=retry_policy,
         )
-        call = LiveCall(record, retry_policy or api_pb2.FunctionRetryPolicy(), last_seen=self._clock.monotonic())
         fresh = [self._live_input(call, item) for item in {item.idx: item for item in items}.values()]
         self._check_room(len(fresh))
         if call.is_durable:
-            await self._durable.put(record, fresh)
+            await self._durable.put(call.record, fresh)
         self._calls[call.id] = call
-        self._admit_all(fresh)
+        self.inputs.admit_all(fresh)
+        return call
+
+    async def recall_request(self, request_key: str) -> LiveCall | None:
+        """The asynchronous call that this request made, before the engine was restarted."""
+        found = await self._durable.recall_request(request_key)
+        return self._calls.get(found.id, found) if found else None
+
+    def resume(
+        self,
+        function: Function,
+        call_id: CallId,
+        *,
+        kind: CallKind,
+        parent_input_id: str = "",
+        retry_policy: api_pb2.FunctionRetryPolicy | None = None,
+    ) -> LiveCall:
+        """A synchronous call whose client waits for it still, and which went with an earlier engine: known again, without inputs."""
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._new(
+                function, call_id, kind=kind, invocation=Invocation.SYNC, parent_input_id=parent_input_id, retry_policy=retry_policy
+            )
+            call.epoch = secrets.randbelow(2**31) + 1
+            self._calls[call_id] = call
+            self._resumed.notify()
         return call
 
     async def put_inputs(self, call_id: CallId, items: Sequence[api_pb2.FunctionPutInputsItem]) -> list[LiveInput]:
@@ -77,26 +111,35 @@ class Calls:
             self._check_room(len(fresh))
             if call.is_durable and fresh:
                 await self._durable.add_inputs(fresh)
-            self._admit_all(fresh)
+            self.inputs.admit_all(fresh)
+        self._finished.pop(call_id, None)
         return [call.inputs[idx] for idx in by_idx]
 
-    async def retry(self, input_id: InputId, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
-        """The client wants one of its synchronous inputs tried again."""
-        live = self._inputs.get(input_id)
-        if live is None or live.state is not InputState.DONE:
-            msg = f"Input {input_id} cannot be retried: it is not known here, or has no result yet."
-            raise NotFound(msg)
-        live.payload = payload
-        live.attempt = attempt or live.attempt + 1
-        live.call.latest.pop(live.idx, None)
-        live.call.unfinished += 1
-        self._requeue(live)
+    def retry(self, call: LiveCall, ticket: InputTicket, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
+        """The client wants one of its synchronous inputs tried again: one that failed, or one that an earlier engine took with it."""
+        if call.is_durable or call.record.is_cancelled:
+            msg = f"Function call {call.id} takes no retries from its client: it is asynchronous, or was cancelled."
+            raise InvalidRequest(msg)
+        live = call.inputs.get(ticket.idx)
+        if live is None:
+            live = LiveInput(ticket.input_id, call, ticket.idx, payload, attempt=attempt or ticket.attempt)
+            self._check_room(1)
+            self.inputs.admit_all([live])
+        elif live.state is InputState.DONE and (attempt or call.retry_policy.retries):
+            live.payload, live.attempt = payload, attempt or live.attempt + 1
+            call.latest.pop(live.idx, None)
+            self.inputs.queue_again(live)
+        self._finished.pop(call.id, None)
         return live
 
     async def outputs(self, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
         """Outputs that the reader has not had, waiting up to its timeout for the first."""
         call_id = CallId(request.function_call_id)
-        call = self._calls.get(call_id) or await self._recall(call_id)
+        call = self._calls.get(call_id) or self._answered.get(call_id) or await self._durable.recall(call_id)
+        if call is None and not request.HasField("start_idx") and not request.input_jwts:
+            call = await self._await_resumption(call_id)
+        if call is None:
+            return self._of_unknown(call_id, request)
         if request.clear_on_success and not request.HasField("start_idx"):
             return self._acknowledge(call)
         deadline = self._clock.monotonic() + request.timeout
@@ -109,14 +152,32 @@ class Calls:
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
         if request.clear_on_success and response.outputs and not call.unfinished and not _is_still_read(call):
+            self._keep_answer(call)
             self._forget(call)
         return response
+
+    async def _await_resumption(self, call_id: CallId) -> LiveCall | None:
+        """A map's reader may come before the map's writer, by whom an earlier engine's call is known again."""
+        deadline = self._clock.monotonic() + _RESUMPTION
+        while (call := self._calls.get(call_id)) is None:
+            generation = self._resumed.generation
+            if not await self._resumed.wait(generation, deadline - self._clock.monotonic()):
+                break
+        return call
+
+    def _of_unknown(self, call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
+        """A waiting client shows its tickets: what it waits for went with an earlier engine, and it will send it again."""
+        tickets = [InputTicket.read(text) for text in request.input_jwts]
+        mine = [ticket for ticket in tickets if ticket.call_id == call_id]
+        if not mine:
+            raise _unknown(call_id)
+        return lost(mine)
 
     def _acknowledge(self, call: LiveCall) -> api_pb2.FunctionGetOutputsResponse:
         """A map's reader has all it wants."""
         if not call.unfinished:
             self._forget(call)
-        return api_pb2.FunctionGetOutputsResponse(last_entry_id=f"{len(call.outputs)}-0", num_unfinished_inputs=call.unfinished)
+        return api_pb2.FunctionGetOutputsResponse(last_entry_id=entry_id(call, len(call.outputs)), num_unfinished_inputs=call.unfinished)
 
     def unwatch(self, call: LiveCall) -> None:
         """Nobody will ask for this call's result."""
@@ -125,24 +186,41 @@ class Calls:
             self._forget(call)
 
     async def cancel(self, call_id: CallId) -> list[LiveInput]:
-        """Queued inputs never start, running ones are told. Returns those that were running."""
+        """Queued inputs never start, running ones are told. Returns those that were running, of the calls too that they wait for."""
         call = self._calls.get(call_id)
         if call is None:
             return []
         async with call.changing:
-            call.record = replace(call.record, is_cancelled=True)
+            record = replace(call.record, is_cancelled=True)
             if call.is_durable:
-                await self._durable.put(call.record)
-            queued = self.pool(call.function_id, call.record.app_id).withdraw(call)
+                await self._durable.put(record)
+            call.record = record
             running = [live for live in call.inputs.values() if live.is_running]
             for live in running:
-                self._tell_cancelled(live)
-            for live in queued:
-                await self.finish(live, _cancelled())
+                self.inputs.tell_cancelled(live)
+            waiting = [live for live in call.inputs.values() if live.state in (InputState.QUEUED, InputState.PAUSED)]
+            await self.inputs.finish_all([(live, cancelled()) for live in waiting])
+        for child in self._waited_for_by(running):
+            running += await self.cancel(child.id)
         return running
 
+    def _waited_for_by(self, running: Iterable[LiveInput]) -> list[LiveCall]:
+        """What these inputs wait for. What they have spawned goes on without them."""
+        parents = {live.id for live in running}
+        calls = self._calls.values() if parents else ()
+        return [call for call in calls if call.record.parent_input_id in parents and not call.is_durable and call.unfinished]
+
     async def find_record(self, call_id: CallId) -> LiveCall:
-        return self._calls.get(call_id) or await self._recall(call_id)
+        """The call, in memory or from disk. Raises NotFound."""
+        call = self._calls.get(call_id) or self._answered.get(call_id) or await self._durable.recall(call_id)
+        if call is None:
+            raise _unknown(call_id)
+        return call
+
+    async def reopen(self, call_id: CallId) -> LiveCall | None:
+        """The call, to add inputs to it: an asynchronous one comes back from disk. None if it is not known."""
+        call = self._calls.get(call_id) or await self._durable.recall(call_id)
+        return self._calls.setdefault(call_id, call) if call else None
 
     def get_live(self, call_id: CallId) -> LiveCall:
         return self._get(call_id)
@@ -150,109 +228,101 @@ class Calls:
     def find_live(self, call_id: CallId) -> LiveCall | None:
         return self._calls.get(call_id)
 
+    def live(self) -> Iterable[LiveCall]:
+        return self._calls.values()
+
     # What tasks, controllers and ends of tasks ask for.
 
     def pool(self, function_id: FunctionId, app_id: AppId) -> Pool:
-        if function_id not in self._pools:
-            self._pools[function_id] = Pool(function_id, app_id)
-        return self._pools[function_id]
+        return self._pools.get(function_id, app_id)
 
     def pools(self) -> Iterable[Pool]:
-        return list(self._pools.values())
+        return self._pools.all()
 
     def find_pool(self, function_id: FunctionId) -> Pool | None:
-        return self._pools.get(function_id)
+        return self._pools.find(function_id)
 
     def find_input(self, input_id: InputId) -> LiveInput | None:
-        return self._inputs.get(input_id)
-
-    async def finish(self, live: LiveInput, item: api_pb2.FunctionGetOutputsItem) -> None:
-        """Write an input's result, once. On disk before anyone learns of it, for asynchronous calls."""
-        if live.state is InputState.DONE:
-            return
-        item.idx, item.input_id, item.retry_count = live.idx, live.id, live.attempt
-        self._leave_task(live)
-        live.state = InputState.DONE
-        call = live.call
-        if call.is_durable:
-            await self._durable.record_result(live.id, item)
-        call.outputs.append(item)
-        call.latest[live.idx] = item
-        call.unfinished -= 1
-        call.last_seen = self._clock.monotonic()
-        if call.record.kind is CallKind.UNARY:
-            call.data_in.close()
-            call.data_out.close()
-        call.changed.notify()
-        if call.is_unwatched and not call.unfinished:
-            self._forget(call)
+        return self.inputs.find(input_id)
 
     async def task_ended(self, task: LiveTask, end: TaskExit) -> None:
-        for live in list(task.running.values()):
-            live.losses += 1
-            verdict = retries.after_exit(end, live.losses)
-            if live.is_cancelled:
-                await self.finish(live, _cancelled())
-            elif verdict.fate is retries.Fate.QUEUE_AGAIN:
-                self._requeue(live)
-            else:
-                await self.finish(live, failed(_FATES[verdict.fate], verdict.text))
+        await self.inputs.task_ended(task, end)
 
     async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None:
         """No container of this function becomes ready: whoever waits for one is told why."""
         said = _GENERIC.FromString(failure) if failure else _GENERIC(status=_GENERIC.GENERIC_STATUS_INIT_FAILURE, exception=text)
-        await self._end_waiting(function_id, said)
+        await self.inputs.end_waiting(function_id, said)
 
     async def stop_function(self, function_id: FunctionId, text: str) -> None:
         """The function is gone: its waiting inputs end."""
-        await self._end_waiting(function_id, _GENERIC(status=_GENERIC.GENERIC_STATUS_TERMINATED, exception=text))
+        await self.inputs.end_waiting(function_id, _GENERIC(status=_GENERIC.GENERIC_STATUS_TERMINATED, exception=text))
 
     def has_unfinished(self, app_id: AppId) -> bool:
-        return any(pool.app_id == app_id and (len(pool) or pool.running) for pool in self._pools.values())
+        return any(pool.app_id == app_id and not pool.is_idle for pool in self._pools.all())
 
     async def restore(self) -> int:
-        """Queue again what was acknowledged and has no result; after a start of the engine. How many inputs."""
-        return sum([await self._restore(call) for call in await self._durable.unfinished()])
+        """What was acknowledged and has no result: queued again, or still with the task that runs it. How many inputs."""
+        last_tries = await self._durable.last_attempts()
+        count = 0
+        for call in await self._durable.unfinished():
+            call.last_seen = self._clock.monotonic()
+            self._calls[call.id] = call
+            count += await self.inputs.restore(call, last_tries)
+        return count
 
     def forget_silent(self) -> None:
         """Drop finished calls whose caller has not asked for a while (results of asynchronous ones stay on disk), and idle pools."""
-        limit = self._clock.monotonic() - _FORGET_AFTER
-        for call in [call for call in self._calls.values() if not call.unfinished and call.last_seen < limit]:
-            self._forget(call)
-        for function_id in [function_id for function_id, pool in self._pools.items() if not len(pool) and not pool.running]:
-            if not self._tasks.of_function(function_id):
-                del self._pools[function_id]
+        now = self._clock.monotonic()
+        while self._finished and next(iter(self._finished.values())) <= now:
+            call_id, _ = self._finished.popitem(last=False)
+            if self._calls[call_id].last_seen > now - _FORGET_AFTER:
+                self._finished[call_id] = now + _FORGET_AFTER
+            else:
+                self._forget(self._calls[call_id])
+        for pool in self._pools.all():
+            if pool.is_idle and not self._tasks.of_function(pool.function_id):
+                self._pools.drop(pool.function_id)
 
-    async def _end_waiting(self, function_id: FunctionId, result: api_pb2.GenericResult) -> None:
-        pool = self._pools.get(function_id)
-        while pool is not None and (live := pool.take()) is not None:
-            await self.finish(live, api_pb2.FunctionGetOutputsItem(result=result))
+    def _call_done(self, call: LiveCall) -> None:
+        """Its last open input has got its result."""
+        self._finished[call.id] = self._clock.monotonic() + _FORGET_AFTER
+        if call.is_unwatched:
+            self._forget(call)
+
+    def _new(
+        self,
+        function: Function,
+        call_id: CallId,
+        *,
+        kind: CallKind,
+        invocation: Invocation,
+        parent_input_id: str,
+        request_key: str = "",
+        retry_policy: api_pb2.FunctionRetryPolicy | None,
+    ) -> LiveCall:
+        policy = retry_policy or api_pb2.FunctionRetryPolicy()
+        is_durable = invocation is Invocation.ASYNC
+        record = FunctionCall(
+            id=call_id,
+            function_id=function.id,
+            app_id=function.app_id,
+            kind=kind,
+            invocation=invocation,
+            created_at=self._clock.now(),
+            parent_input_id=parent_input_id,
+            request_key=request_key if is_durable else "",
+            retry_policy=policy.SerializeToString() if is_durable else b"",
+        )
+        return LiveCall(record, retry_policy_of(policy), last_seen=self._clock.monotonic())
 
     def _get(self, call_id: CallId) -> LiveCall:
         call = self._calls.get(call_id)
         if call is None:
-            msg = f"No function call {call_id}: it is finished and forgotten, or the engine was restarted since. Call the function again."
-            raise NotFound(msg)
+            raise _unknown(call_id)
         return call
 
-    async def _recall(self, call_id: CallId) -> LiveCall:
-        """A call that is on disk only: finished in the past, or before a restart."""
-        return await self._durable.recall(call_id) or self._get(call_id)
-
-    async def _restore(self, call: LiveCall) -> int:
-        call.last_seen = self._clock.monotonic()
-        self._calls[call.id] = call
-        self._inputs |= {live.id: live for live in call.inputs.values()}
-        waiting = [live for live in call.inputs.values() if live.state is InputState.QUEUED]
-        for live in waiting:
-            if call.record.is_cancelled:
-                await self.finish(live, _cancelled())
-            else:
-                self._queue(live)
-        return len(waiting)
-
     def _check_room(self, more: int) -> None:
-        if len(self._inputs) + more > self._max_queued:
+        if len(self.inputs) + more > self._max_queued:
             msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
             raise ResourceExhausted(msg)
 
@@ -262,49 +332,28 @@ class Calls:
             raise InvalidRequest(msg)
         return LiveInput(new_input_id(), call, item.idx, item.input)
 
-    def _admit_all(self, fresh: Sequence[LiveInput]) -> None:
-        taken = [self._admit(live) for live in fresh]
-        if not all(taken):
-            self._demand.notify()
-
-    def _admit(self, live: LiveInput) -> bool:
-        """Whether a task that waits already will take it."""
-        live.call.inputs[live.idx] = live
-        live.call.unfinished += 1
-        self._inputs[live.id] = live
-        return self._queue(live)
-
-    def _queue(self, live: LiveInput, *, first: bool = False) -> bool:
-        live.state = InputState.QUEUED
-        live.queued_at = self._clock.monotonic()
-        return self.pool(live.call.function_id, live.call.record.app_id).add(live, first=first)
-
-    def _requeue(self, live: LiveInput) -> None:
-        self._leave_task(live)
-        live.call.data_in.closed = live.call.data_out.closed = False
-        self._queue(live, first=True)
-        self._demand.notify()
-
-    def _leave_task(self, live: LiveInput) -> None:
-        if not live.is_running:
-            return
-        if (pool := self._pools.get(live.call.function_id)) is not None:
-            pool.running -= 1
-        if live.task_id and (task := self._tasks.find(live.task_id)):
-            task.running.pop(live.id, None)
-            if not task.running:
-                task.idle_since = self._clock.monotonic()
-        live.task_id = None
-
-    def _tell_cancelled(self, live: LiveInput) -> None:
-        live.is_cancelled = True
-        if live.task_id and (task := self._tasks.find(live.task_id)):
-            task.cancellations.notify()
+    def _keep_answer(self, call: LiveCall) -> None:
+        """The answer may be lost on its way: a reader that asks again gets it again, for as long as it is among the last."""
+        self._answered[call.id] = call
+        self._answered_bytes += _size(call)
+        while len(self._answered) > _REPLAYED or self._answered_bytes > _REPLAYED_BYTES:
+            self._answered_bytes -= _size(self._answered.popitem(last=False)[1])
 
     def _forget(self, call: LiveCall) -> None:
-        self._calls.pop(call.id, None)
-        for live in call.inputs.values():
-            self._inputs.pop(live.id, None)
+        if self._calls.pop(call.id, None) is not None and not call.is_durable:
+            self.history.add(call)
+        self._finished.pop(call.id, None)
+        self.inputs.forget(call)
+
+
+def _unknown(call_id: CallId) -> NotFound:
+    return NotFound(
+        f"No function call {call_id}: it is finished and forgotten, or the engine was restarted since. Call the function again."
+    )
+
+
+def _size(call: LiveCall) -> int:
+    return sum(item.ByteSize() for item in call.latest.values())
 
 
 def _is_over(call: LiveCall) -> bool:
@@ -312,10 +361,12 @@ def _is_over(call: LiveCall) -> bool:
     return not call.unfinished and (call.record.kind is CallKind.UNARY or call.record.is_cancelled)
 
 
-def _cancelled() -> api_pb2.FunctionGetOutputsItem:
-    return failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled.")
-
-
 def _is_still_read(call: LiveCall) -> bool:
     """Its reader may come back: to try again, or for the rest of what a generator yielded."""
-    return bool(call.retry_policy.retries or call.data_out.last_index)
+    return call.has_streamed or any(_may_be_retried(call, item.result.status) for item in call.latest.values())
+
+
+def _may_be_retried(call: LiveCall, status: int) -> bool:
+    if status in (_GENERIC.GENERIC_STATUS_SUCCESS, _GENERIC.GENERIC_STATUS_TERMINATED):
+        return False
+    return bool(call.retry_policy.retries) or status == _GENERIC.GENERIC_STATUS_TIMEOUT

@@ -5,8 +5,9 @@ import math
 from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
-from freehold.control.services.live import InputState, LiveInput, Pool
+from freehold.control.services.live import LiveInput
 from freehold.control.services.outputs import failed
+from freehold.control.services.pools import Pool
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
@@ -28,24 +29,38 @@ class Claims:
         self._tasks = tasks
         self._clock = clock
 
-    async def claim(self, task_id: TaskId, *, batch: int = 0, linger: float = 0.0) -> api_pb2.FunctionGetInputsResponse:
+    async def claim(
+        self, task_id: TaskId, *, batch: int = 0, linger: float = 0.0, request_key: str = ""
+    ) -> api_pb2.FunctionGetInputsResponse:
         """Inputs for this task, waiting for the first; empty after a while without one, the kill switch once it drains.
 
-        A batch closes when it is full, or `linger` seconds after its oldest input was queued.
+        A batch closes when it is full, or `linger` seconds after its oldest input was queued. A request with the key of the one before
+        is the same one again: its answer was lost on the way.
         """
         task = self._tasks.get(task_id)
         self._tasks.record_ready(task)
+        if request_key and request_key == task.last_request_key:
+            task.undelivered |= task.last_delivery
+        items = _undelivered(task, max(batch, 1)) or await self._take(task, batch, linger)
+        if items is None:
+            return _KILL_SWITCH
+        task.last_request_key, task.last_delivery = request_key, {live.id: live.attempt for live in items}
+        return api_pb2.FunctionGetInputsResponse(inputs=[_delivery(live) for live in items])
+
+    async def _take(self, task: LiveTask, batch: int, linger: float) -> list[LiveInput] | None:
+        """None if the task is to leave."""
         pool = self._calls.pool(task.task.function_id, task.task.app_id)
         await self._wait_for_first(task, pool)
         if batch > 1:
             await self._wait_for_more(task, pool, batch, linger)
         if task.state is not TaskState.READY or task.is_stopping:
             pool.pass_on()
-            return _KILL_SWITCH
+            return None
         items: list[LiveInput] = []
         while len(items) < max(batch, 1) and (live := pool.take()) is not None:
+            self._calls.inputs.lease(task, pool, live)
             items.append(live)
-        return api_pb2.FunctionGetInputsResponse(inputs=[self._lease(task, pool, live) for live in items])
+        return items
 
     async def _wait_for_first(self, task: LiveTask, pool: Pool) -> None:
         deadline = self._clock.monotonic() + _POLL
@@ -73,19 +88,14 @@ class Claims:
             pool.dismiss(task.id)
 
     async def put_outputs(self, task_id: TaskId, items: list[api_pb2.FunctionPutOutputsItem]) -> None:
-        """Results of inputs that this task holds. Others are late: someone else has answered, or will."""
+        """Results of tries that this task has made. Others are late: someone else has answered, or will."""
+        task = self._tasks.get(task_id)
+        results = []
         for item in items:
             live = self._calls.find_input(InputId(item.input_id))
-            if live is None or live.task_id != task_id or live.attempt != item.retry_count:
-                continue
-            output = api_pb2.FunctionGetOutputsItem(
-                result=item.result,
-                data_format=item.data_format,
-                task_id=task_id,
-                input_started_at=item.input_started_at,
-                output_created_at=item.output_created_at,
-            )
-            await self._calls.finish(live, output)
+            if live is not None and _is_expected(task, live, item.retry_count):
+                results.append((live, _output(task_id, item)))
+        await self._calls.inputs.settle_all(results)
 
     async def heartbeat(self, task_id: TaskId) -> api_pb2.ContainerHeartbeatResponse:
         """Waits for cancellations to pass on; empty after a while without one.
@@ -105,24 +115,46 @@ class Claims:
 
     async def time_out(self, live: LiveInput, seconds: float) -> None:
         text = f"Task's current input in {live.id} hit its timeout of {seconds:g}s"
-        await self._calls.finish(live, failed(api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT, text))
+        await self._calls.inputs.settle(live, failed(api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT, text))
 
-    def _lease(self, task: LiveTask, pool: Pool, live: LiveInput) -> api_pb2.FunctionGetInputsItem:
-        live.state = InputState.RUNNING
-        live.task_id = task.id
-        live.claimed_at = self._clock.monotonic()
-        task.running[live.id] = live
-        pool.running += 1
-        return api_pb2.FunctionGetInputsItem(
-            input_id=live.id,
-            input=live.payload,
-            function_call_id=live.call.id,
-            function_call_invocation_type=_INVOCATIONS[live.call.record.invocation],
-            retry_count=live.attempt,
-            function_map_idx=live.idx,
-        )
+
+def _undelivered(task: LiveTask, most: int) -> list[LiveInput]:
+    """Inputs that the task holds and may not have received. One that it did receive, it skips."""
+    held: list[LiveInput] = []
+    while task.undelivered and len(held) < most:
+        input_id, attempt = task.undelivered.popitem()
+        live = task.running.get(input_id)
+        if live is not None and live.attempt == attempt:
+            held.append(live)
+    return held
 
 
 def _idle_since(task: LiveTask) -> float:
     """One that runs an input and has room for more is not idle at all."""
     return math.inf if task.running else task.idle_since
+
+
+def _is_expected(task: LiveTask, live: LiveInput, attempt: int) -> bool:
+    """Also from a task that an earlier engine had given the input to, while it waits for a second try."""
+    return live.call.function_id == task.task.function_id and live.attempt == attempt
+
+
+def _output(task_id: TaskId, item: api_pb2.FunctionPutOutputsItem) -> api_pb2.FunctionGetOutputsItem:
+    return api_pb2.FunctionGetOutputsItem(
+        result=item.result,
+        data_format=item.data_format,
+        task_id=task_id,
+        input_started_at=item.input_started_at,
+        output_created_at=item.output_created_at,
+    )
+
+
+def _delivery(live: LiveInput) -> api_pb2.FunctionGetInputsItem:
+    return api_pb2.FunctionGetInputsItem(
+        input_id=live.id,
+        input=live.payload,
+        function_call_id=live.call.id,
+        function_call_invocation_type=_INVOCATIONS[live.call.record.invocation],
+        retry_count=live.attempt,
+        function_map_idx=live.idx,
+    )

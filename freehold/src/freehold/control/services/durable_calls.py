@@ -1,21 +1,24 @@
 """Asynchronous calls on disk: written before they are acknowledged, read when memory no longer has them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from modal_proto import api_pb2
 
 from freehold.control.services.group_commit import GroupCommit
+from freehold.control.services.journal import Journal
 from freehold.control.services.live import InputState, LiveCall, LiveInput
-from freehold.domain.calls import FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, StoredInput
 from freehold.domain.clock import Clock
 from freehold.domain.ids import CallId, InputId
 from freehold.store.ports import Store, Transaction
+from freehold.wire.functions import retry_policy_of
 
 
 class DurableCalls:
-    def __init__(self, *, store: Store, clock: Clock) -> None:
+    def __init__(self, *, store: Store, clock: Clock, journal: Journal) -> None:
         self._store = store
         self._clock = clock
+        self._journal = journal
         self._group = GroupCommit(store=store)
 
     async def put(self, record: FunctionCall, inputs: Sequence[LiveInput] = ()) -> None:
@@ -32,9 +35,28 @@ class DurableCalls:
         stored = self._stored(inputs)
         await self._group.write(lambda tx: tx.calls.add_inputs(stored))
 
-    async def record_result(self, input_id: InputId, item: api_pb2.FunctionGetOutputsItem) -> None:
-        result, now = item.SerializeToString(), self._clock.now()
-        await self._group.write(lambda tx: tx.calls.record_result(input_id, result, now))
+    async def record_results(self, results: Sequence[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]]) -> None:
+        """All or none. A result that is on disk already stays: then the given one becomes that."""
+        now = self._clock.now()
+        rows = [(live, item, item.SerializeToString()) for live, item in results]
+        late: list[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]] = []
+
+        async def write(tx: Transaction) -> None:
+            late.clear()  # a transaction that fails is tried again
+            for live, item, result in rows:
+                if not await tx.calls.record_result(live.id, result, item.result.status, now):
+                    late.append((live, item))
+
+        await self._group.write(write)
+        for live, item in late:
+            await self._take_over(live, item)
+
+    async def record_retry(self, input_id: InputId, attempt: int) -> None:
+        await self._group.write(lambda tx: tx.calls.set_attempt(input_id, attempt))
+
+    def note(self, attempt: Attempt) -> None:
+        """What becomes of an input on its way is history: it is written shortly, and nobody waits for it."""
+        self._journal.attempt(attempt)
 
     async def recall(self, call_id: CallId) -> LiveCall | None:
         """The call as it is on disk; None if there is none."""
@@ -42,23 +64,48 @@ class DurableCalls:
             record = await tx.calls.find(call_id)
             return _call(record, await tx.calls.inputs(call_id)) if record else None
 
+    async def recall_request(self, request_key: str) -> LiveCall | None:
+        """The call that was made by a request with this key."""
+        async with self._store.transaction() as tx:
+            record = await tx.calls.find_by_request(request_key)
+            return _call(record, await tx.calls.inputs(record.id)) if record else None
+
     async def unfinished(self) -> list[LiveCall]:
         """Every call with an input that was acknowledged and has no result, oldest first."""
         async with self._store.transaction() as tx:
-            records = [record for record, _ in await tx.calls.unfinished()]
-            return [_call(record, await tx.calls.inputs(record.id)) for record in records]
+            return [
+                _call(record, open_inputs if record.kind is CallKind.UNARY else await tx.calls.inputs(record.id))
+                for record, open_inputs in await tx.calls.unfinished()
+            ]
+
+    async def last_attempts(self) -> Mapping[InputId, Attempt]:
+        """The newest try of each input that has no result."""
+        async with self._store.transaction() as tx:
+            return {attempt.input_id: attempt for attempt in await tx.calls.last_attempts()}
+
+    async def _take_over(self, live: LiveInput, item: api_pb2.FunctionGetOutputsItem) -> None:
+        known = await self.recall(live.call.id)
+        if known is not None and (first := known.latest.get(live.idx)) is not None:
+            item.CopyFrom(first)
 
     def _stored(self, inputs: Sequence[LiveInput]) -> list[StoredInput]:
         now = self._clock.now()
         return [
-            StoredInput(id=live.id, call_id=live.call.id, idx=live.idx, payload=live.payload.SerializeToString(), created_at=now)
+            StoredInput(
+                id=live.id,
+                call_id=live.call.id,
+                idx=live.idx,
+                payload=live.payload.SerializeToString(),
+                created_at=now,
+                method_name=live.payload.method_name,
+            )
             for live in inputs
         ]
 
 
 def _call(record: FunctionCall, inputs: Sequence[StoredInput]) -> LiveCall:
     """With its outputs in the order in which they came: a reader's cursor counts along it."""
-    call = LiveCall(record, api_pb2.FunctionRetryPolicy())
+    call = LiveCall(record, retry_policy_of(api_pb2.FunctionRetryPolicy.FromString(record.retry_policy)))
     call.inputs = {stored.idx: _input(call, stored) for stored in inputs}
     results = sorted(
         (stored.finished_at, stored.idx, stored.result) for stored in inputs if stored.result is not None and stored.finished_at
@@ -71,4 +118,5 @@ def _call(record: FunctionCall, inputs: Sequence[StoredInput]) -> LiveCall:
 
 def _input(call: LiveCall, stored: StoredInput) -> LiveInput:
     state = InputState.QUEUED if stored.result is None else InputState.DONE
-    return LiveInput(stored.id, call, stored.idx, api_pb2.FunctionInput.FromString(stored.payload), state=state)
+    payload = api_pb2.FunctionInput.FromString(stored.payload)
+    return LiveInput(stored.id, call, stored.idx, payload, state=state, attempt=stored.attempt)

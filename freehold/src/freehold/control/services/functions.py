@@ -136,6 +136,12 @@ class Functions:
         """Functions that want tasks even without inputs."""
         return frozenset(self._min_kept)
 
+    async def variants(self, function: Function) -> list[FunctionId]:
+        """The function and all that is bound to it."""
+        async with self._store.transaction() as tx:
+            others = await tx.functions.of_app(function.app_id)
+        return [function.id, *(other.id for other in others if other.base_id == function.id)]
+
     async def get_class(self, class_id: ClassId) -> UserClass:
         async with self._store.transaction() as tx:
             return await tx.functions.get_class(class_id)

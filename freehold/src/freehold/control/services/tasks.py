@@ -31,6 +31,9 @@ class LiveTask:
     task: Task
     token: str = field(repr=False)
     running: dict[InputId, LiveInput] = field(default_factory=dict)
+    undelivered: dict[InputId, int] = field(default_factory=dict)  # of those running: attempts that it may not have received
+    last_request_key: str = ""  # of its last request for inputs,
+    last_delivery: dict[InputId, int] = field(default_factory=dict)  # and the attempts that this was answered with
     cancellations: Wakeup = field(default_factory=Wakeup)
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
@@ -38,6 +41,7 @@ class LiveTask:
     is_restricted: bool = False  # by its function's `restrict_modal_access`: it may do its own work and nothing else
     booked: Amounts = _ONE_TASK  # on its machine
     machine_id: str = "local"
+    is_stuck: bool = False  # an input of it timed out, and may still run: it ends when its other inputs have
     is_stopping: bool = False  # no longer desired: its worker ends it
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 

@@ -5,15 +5,16 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, delete, exists, or_, select, update
+from sqlalchemy import Row, Select, delete, exists, func, literal, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.domain.calls import CallKind, FunctionCall, Invocation, StoredInput
-from freehold.domain.ids import CallId, InputId
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.ids import CallId, FunctionId, InputId
 from freehold.store.sql import statements, tables
 
 _calls = tables.calls
 _inputs = tables.inputs
+_attempts = tables.attempts
 
 
 class SqlCalls:
@@ -27,6 +28,20 @@ class SqlCalls:
         row = await statements.one(self._connection, select(_calls).where(_calls.c.id == call_id))
         return _call(row) if row else None
 
+    async def find_by_request(self, request_key: str) -> FunctionCall | None:
+        made = (_calls.c.request_key == request_key) & (_calls.c.request_key != "")  # the second lets the partial index serve
+        row = await statements.one(self._connection, select(_calls).where(made))
+        return _call(row) if row else None
+
+    async def children(self, parent_input_ids: Sequence[str]) -> Sequence[FunctionCall]:
+        query = select(_calls).where(_calls.c.parent_input_id.in_(parent_input_ids), _calls.c.parent_input_id != "")
+        return [_call(row) for row in await self._connection.execute(query.order_by(_calls.c.created_at, _calls.c.id))]
+
+    async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> Sequence[FunctionCall]:
+        made = _calls.c.function_id.in_(function_ids) & (_calls.c.created_at >= since) & (_calls.c.created_at < until)
+        query = select(_calls).where(made).order_by(_calls.c.created_at.desc(), _calls.c.id.desc()).limit(limit)
+        return [_call(row) for row in await self._connection.execute(query)]
+
     async def add_inputs(self, inputs: Sequence[StoredInput]) -> None:
         await statements.put_all(self._connection, _inputs, [_input_row(item) for item in inputs])
 
@@ -34,10 +49,43 @@ class SqlCalls:
         query = select(_inputs).where(_inputs.c.call_id == call_id).order_by(_inputs.c.idx)
         return [_input(row) for row in await self._connection.execute(query)]
 
-    async def record_result(self, input_id: InputId, result: bytes, at: datetime) -> bool:
+    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
+        columns = [column for column in _inputs.c if column.name not in ("payload", "result")]
+        query: Select[Any] = select(*columns, literal(b"").label("payload"), null().label("result"))
+        rows = await self._connection.execute(query.where(_inputs.c.call_id.in_(call_ids)).order_by(_inputs.c.call_id, _inputs.c.idx))
+        return [_input(row) for row in rows]
+
+    async def call_of(self, input_id: InputId) -> CallId | None:
+        row = await statements.one(self._connection, select(_inputs.c.call_id).where(_inputs.c.id == input_id))
+        return CallId(row.call_id) if row else None
+
+    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
         unfinished = update(_inputs).where(_inputs.c.id == input_id, _inputs.c.finished_at.is_(None))
-        changed = await self._connection.execute(unfinished.values(result=result, finished_at=at))
+        changed = await self._connection.execute(unfinished.values(result=result, status=status, finished_at=at))
         return changed.rowcount == 1
+
+    async def set_attempt(self, input_id: InputId, attempt: int) -> None:
+        await self._connection.execute(update(_inputs).where(_inputs.c.id == input_id).values(attempt=attempt))
+
+    async def put_attempts(self, attempts: Sequence[Attempt]) -> None:
+        await statements.put_all(self._connection, _attempts, [_attempt_row(attempt) for attempt in attempts])
+
+    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
+        query = select(_attempts).where(_attempts.c.call_id.in_(call_ids))
+        rows = await self._connection.execute(query.order_by(_attempts.c.started_at, _attempts.c.input_id, _attempts.c.number))
+        return [_attempt(row) for row in rows]
+
+    async def last_attempts(self) -> Sequence[Attempt]:
+        newest = (
+            select(_attempts.c.input_id, func.max(_attempts.c.number).label("number"))
+            .join(_inputs, _inputs.c.id == _attempts.c.input_id)
+            .where(_inputs.c.finished_at.is_(None))
+            .group_by(_attempts.c.input_id)
+            .subquery()
+        )
+        is_newest = (_attempts.c.input_id == newest.c.input_id) & (_attempts.c.number == newest.c.number)
+        query = select(_attempts).join(newest, is_newest).order_by(_attempts.c.input_id)
+        return [_attempt(row) for row in await self._connection.execute(query)]
 
     async def unfinished(self) -> Sequence[tuple[FunctionCall, Sequence[StoredInput]]]:
         waiting = select(_inputs).join(_calls).where(_inputs.c.finished_at.is_(None))
@@ -51,6 +99,9 @@ class SqlCalls:
         still_needed = or_(_inputs.c.finished_at.is_(None), _inputs.c.finished_at >= moment)
         unneeded = ~exists().where(_inputs.c.call_id == _calls.c.id, still_needed)
         gone = await self._connection.execute(delete(_calls).where(_calls.c.created_at < moment, unneeded))
+        # Attempts are written beside their call, perhaps before it: no foreign key takes them along.
+        orphaned = _attempts.c.call_id.not_in(select(_calls.c.id)) & (_attempts.c.started_at < moment)
+        await self._connection.execute(delete(_attempts).where(orphaned))
         return gone.rowcount
 
     async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
@@ -68,6 +119,8 @@ def _call_row(call: FunctionCall) -> dict[str, Any]:
         "created_at": call.created_at,
         "parent_input_id": call.parent_input_id,
         "is_cancelled": call.is_cancelled,
+        "request_key": call.request_key,
+        "retry_policy": call.retry_policy,
     }
 
 
@@ -81,6 +134,8 @@ def _call(row: Row[Any]) -> FunctionCall:
         created_at=row.created_at,
         parent_input_id=row.parent_input_id,
         is_cancelled=row.is_cancelled,
+        request_key=row.request_key,
+        retry_policy=row.retry_policy,
     )
 
 
@@ -93,6 +148,9 @@ def _input_row(item: StoredInput) -> dict[str, Any]:
         "created_at": item.created_at,
         "result": item.result,
         "finished_at": item.finished_at,
+        "attempt": item.attempt,
+        "status": item.status,
+        "method_name": item.method_name,
     }
 
 
@@ -105,4 +163,31 @@ def _input(row: Row[Any]) -> StoredInput:
         created_at=row.created_at,
         result=row.result,
         finished_at=row.finished_at,
+        attempt=row.attempt,
+        status=row.status,
+        method_name=row.method_name,
+    )
+
+
+def _attempt_row(attempt: Attempt) -> dict[str, Any]:
+    return {
+        "input_id": attempt.input_id,
+        "number": attempt.number,
+        "call_id": attempt.call_id,
+        "task_id": attempt.task_id,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "outcome": attempt.outcome,
+    }
+
+
+def _attempt(row: Row[Any]) -> Attempt:
+    return Attempt(
+        input_id=row.input_id,
+        number=row.number,
+        call_id=row.call_id,
+        task_id=row.task_id,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
     )

@@ -156,6 +156,7 @@ inputs = Table(
     Column("result", LargeBinary),
     Column("attempt", Integer, nullable=False, server_default="0"),
     Column("status", Integer),
+    Column("method_name", String, nullable=False, server_default=""),
     Index(None, "call_id", "idx"),
     Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
 )

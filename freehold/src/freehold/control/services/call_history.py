@@ -1,0 +1,80 @@
+"""Synchronous calls of the recent past: they leave no trace on disk, and people ask about them still."""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from freehold.control.services.live import LiveCall, LiveInput
+from freehold.domain.calls import Attempt, FunctionCall
+from freehold.domain.ids import CallId, InputId
+
+_CALLS = 20_000
+_INPUTS = 50_000  # of all of them together
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastInput:
+    """`status` is a `GenericStatus`; 0 while there is no result. `tries` are oldest first, as far as they are known."""
+
+    id: InputId
+    idx: int
+    status: int
+    method_name: str
+    tries: tuple[Attempt, ...]
+    finished_at: datetime | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return not self.status and bool(self.tries) and self.tries[-1].ended_at is None
+
+    @property
+    def task_id(self) -> str:
+        return self.tries[-1].task_id if self.tries else ""
+
+    @property
+    def started_at(self) -> datetime | None:
+        return self.tries[-1].started_at if self.tries else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastCall:
+    record: FunctionCall
+    inputs: tuple[PastInput, ...]
+
+
+class CallHistory:
+    """Bounded: the oldest call goes first."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[CallId, PastCall] = OrderedDict()
+        self._inputs = 0
+
+    def add(self, call: LiveCall) -> None:
+        past = past_of(call)
+        self._inputs += len(past.inputs) - len(self._calls[call.id].inputs if call.id in self._calls else ())
+        self._calls[call.id] = past
+        while len(self._calls) > _CALLS or self._inputs > _INPUTS:
+            self._inputs -= len(self._calls.popitem(last=False)[1].inputs)
+
+    def find(self, call_id: CallId) -> PastCall | None:
+        return self._calls.get(call_id)
+
+    def newest_first(self) -> Iterable[PastCall]:
+        return reversed(self._calls.values())
+
+
+def past_of(call: LiveCall) -> PastCall:
+    return PastCall(record=call.record, inputs=tuple(_past_input(call, live) for live in call.inputs.values()))
+
+
+def _past_input(call: LiveCall, live: LiveInput) -> PastInput:
+    item = call.latest.get(live.idx)
+    return PastInput(
+        id=live.id,
+        idx=live.idx,
+        status=item.result.status if item else 0,
+        method_name=live.payload.method_name,
+        tries=live.tries,
+        finished_at=live.tries[-1].ended_at if item and live.tries else None,
+    )

@@ -1,0 +1,113 @@
+"""What people ask about calls, under way or past: one of them, the recent ones of a function, and who called whom.
+
+Asynchronous calls are on disk for as long as their results. Synchronous ones are in memory: those under way, and the last thousands.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from freehold.control.services.call_history import PastCall, PastInput, past_of
+from freehold.control.services.calls import Calls
+from freehold.control.services.journal import Journal
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput
+from freehold.domain.errors import NotFound
+from freehold.domain.ids import CallId, FunctionId, InputId
+from freehold.store.ports import Store, Transaction
+
+
+class CallRecords:
+    def __init__(self, *, store: Store, calls: Calls, journal: Journal) -> None:
+        self._store = store
+        self._calls = calls
+        self._journal = journal
+
+    async def get(self, call_id: CallId) -> PastCall:
+        """Raises NotFound."""
+        found = await self.find(call_id)
+        if found is None:
+            msg = f"No function call {call_id}: results are kept for days, synchronous calls only for a while."
+            raise NotFound(msg)
+        return found
+
+    async def find(self, call_id: CallId) -> PastCall | None:
+        live = self._calls.find_live(call_id)
+        if live is not None and not live.is_durable:
+            return past_of(live)
+        return self._calls.history.find(call_id) or await self._on_disk(call_id)
+
+    async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> list[PastCall]:
+        """Calls of these functions made in [since, until), newest first."""
+        await self._journal.flush()
+        async with self._store.transaction() as tx:
+            durable = await _past(tx, await tx.calls.recent(function_ids, since, until, limit))
+        synchronous = [call for call in self._synchronous() if _is_among(call, function_ids, since, until)]
+        return sorted([*durable, *synchronous], key=lambda call: call.record.created_at, reverse=True)[:limit]
+
+    async def graph(self, call_id: CallId, limit: int) -> list[PastCall]:
+        """The call, what it was called by up to the first, and all that these called; whole calls, up to so many inputs."""
+        root = await self._root(await self.get(call_id))
+        found, level, room = {root.record.id: root}, [root], limit - len(root.inputs)
+        while level and room > 0:
+            children = await self._children([item.id for call in level for item in call.inputs])
+            level = [call for call in children if call.record.id not in found]
+            found |= {call.record.id: call for call in level}
+            room -= sum(len(call.inputs) for call in level)
+        return list(found.values())
+
+    async def _root(self, call: PastCall) -> PastCall:
+        seen = {call.record.id}  # what clients send as a parent may be anything, a circle too
+        while call.record.parent_input_id:
+            parent = await self._call_of(InputId(call.record.parent_input_id))
+            if parent is None or parent.record.id in seen:
+                break
+            seen.add(parent.record.id)
+            call = parent
+        return call
+
+    async def _call_of(self, input_id: InputId) -> PastCall | None:
+        live = self._calls.find_input(input_id)
+        if live is not None:
+            return await self.find(live.call.id)
+        for call in self._calls.history.newest_first():
+            if any(item.id == input_id for item in call.inputs):
+                return call
+        async with self._store.transaction() as tx:
+            call_id = await tx.calls.call_of(input_id)
+        return await self._on_disk(call_id) if call_id else None
+
+    async def _children(self, input_ids: Sequence[InputId]) -> list[PastCall]:
+        parents = set(input_ids)
+        synchronous = [call for call in self._synchronous() if call.record.parent_input_id in parents]
+        async with self._store.transaction() as tx:
+            return [*synchronous, *await _past(tx, await tx.calls.children(list(parents)))]
+
+    def _synchronous(self) -> Iterable[PastCall]:
+        yield from (past_of(call) for call in self._calls.live() if not call.is_durable)
+        yield from self._calls.history.newest_first()
+
+    async def _on_disk(self, call_id: CallId) -> PastCall | None:
+        await self._journal.flush()
+        async with self._store.transaction() as tx:
+            record = await tx.calls.find(call_id)
+            return (await _past(tx, [record]))[0] if record else None
+
+
+def _is_among(call: PastCall, function_ids: Sequence[FunctionId], since: datetime, until: datetime) -> bool:
+    return call.record.function_id in function_ids and since <= call.record.created_at < until
+
+
+async def _past(tx: Transaction, records: Sequence[FunctionCall]) -> list[PastCall]:
+    inputs: dict[CallId, list[StoredInput]] = defaultdict(list)
+    tries: dict[InputId, list[Attempt]] = defaultdict(list)
+    for item in await tx.calls.outline([record.id for record in records]):
+        inputs[item.call_id].append(item)
+    for attempt in await tx.calls.attempts_of([record.id for record in records]):
+        tries[attempt.input_id].append(attempt)
+    return [PastCall(record=record, inputs=tuple(_past_input(item, tries[item.id]) for item in inputs[record.id])) for record in records]
+
+
+def _past_input(item: StoredInput, tries: Sequence[Attempt]) -> PastInput:
+    return PastInput(
+        id=item.id, idx=item.idx, status=item.status or 0, method_name=item.method_name, tries=tuple(tries), finished_at=item.finished_at
+    )
