@@ -1,6 +1,7 @@
 """Calls that go wrong, take too long, are cancelled, and call each other."""
 
 import asyncio
+import contextlib
 import os
 import threading
 import time
@@ -50,10 +51,8 @@ def alone(seconds: float) -> str:
     """Does not heed an interruption: what runs too long must be ended from outside."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        try:
+        with contextlib.suppress(BaseException):
             time.sleep(0.1)
-        except BaseException:  # noqa: BLE001 — that is the point
-            pass
     return os.environ["MODAL_TASK_ID"]
 
 
