@@ -1,8 +1,10 @@
 """How many containers there are, and when."""
 
+import json
 import time
 from collections.abc import Iterator
 
+import modal
 import pytest
 
 from conformance.deployment import Deployment, deployed
@@ -62,6 +64,99 @@ def test_a_container_takes_as_many_inputs_as_it_may(app: Deployment) -> None:
 
 def test_a_target_below_the_maximum_does_not_lose_inputs(app: Deployment) -> None:
     assert len(list(app.function("aims_lower").map([0.2] * 12))) == 12
+
+
+class TestTarget:
+    def test_containers_are_planned_by_the_target(self, app: Deployment) -> None:
+        eventually(lambda: not app.containers(), within=30, what="A quiet start")
+        calls = [app.function("aims_at_two").spawn(3) for _ in range(4)]
+
+        eventually(lambda: len(app.containers()) == 2, within=20, what="One container for every two inputs")
+
+        assert all(call.get(timeout=60) for call in calls)
+
+    def test_and_take_up_to_their_maximum_when_there_is_no_other(self, app: Deployment) -> None:
+        app.function("takes_four").remote(0)  # it is warm, and has settled on its target
+
+        spans = list(app.function("takes_four").map([8] * 4))
+
+        assert max(started for started, _ in spans) < min(ended for _, ended in spans), "All four at the same time, in the end"
+
+
+class TestVariants:
+    def test_each_value_scales_by_itself(self, app: Deployment) -> None:
+        sized = app.cls("Sized")
+        calls = [sized(x=x).container.spawn(4) for x in (1, 2)]
+
+        one, two = (call.get(timeout=60) for call in calls)
+
+        assert one != two
+
+    def test_a_variant_has_a_maximum_of_its_own(self, app: Deployment) -> None:
+        one_only = app.cls("Sized").with_options(max_containers=1)(x=3)
+
+        assert len(set(one_only.container.map([0.3] * 4))) == 1
+
+    def test_a_variant_shares_its_containers_as_it_is_told(self, app: Deployment) -> None:
+        shared = app.cls("Sized").with_options(max_containers=1).with_concurrency(max_inputs=4)(x=4)
+        shared.container.remote()  # it is warm
+        started = time.monotonic()
+
+        assert len(set(shared.container.map([1] * 4))) == 1
+        assert time.monotonic() - started < 3.5, "4 inputs of 1 s each, together"
+
+    def test_a_variant_batches_as_it_is_told(self, app: Deployment) -> None:
+        wide = app.cls("Batched").with_batching(max_batch_size=6, wait_ms=2000)()
+
+        assert max(wide.sizes.map(range(12))) > 2
+
+    def test_settings_of_one_value_are_changed_alone(self, app: Deployment) -> None:
+        seven = app.cls("Sized")(x=7)
+        before = {task.task_id for task in app.containers()}
+        with pytest.warns(modal.exception.DeprecationError):
+            seven.update_autoscaler(min_containers=1)
+
+        new = eventually(lambda: {task.task_id for task in app.containers()} - before, within=30, what="The container of the one value")
+
+        assert {seven.container.remote()} == new
+        with pytest.warns(modal.exception.DeprecationError):
+            seven.update_autoscaler(min_containers=0)
+
+    def test_variants_can_be_listed(self, engine: Engine, app: Deployment) -> None:
+        app.cls("Sized")(x=11).container.remote()
+
+        listed = engine.modal("function", "variants", "scaling/Sized.*", "--json").succeeded().output
+
+        assert {"x": 11} in [variant["parameters"] for variant in json.loads(listed)]
+
+
+class TestSettings:
+    def test_the_commands_show_and_change_them(self, engine: Engine, app: Deployment) -> None:
+        name = "scaling/at_most_two"
+        engine.modal("function", "autoscaler", "update", name, "--max-containers", "3").succeeded()
+
+        shown = engine.modal("function", "autoscaler", "settings", name, "--json").succeeded().output
+
+        assert json.loads(shown)["current_settings"] == {
+            "min_containers": 0,
+            "max_containers": 3,
+            "scaledown_window": 2,
+            "buffer_containers": 0,
+        }
+        assert [event["setting"] for event in json.loads(shown)["override_events"]] == ["max_containers"]
+
+    def test_wrong_ones_are_refused_in_words(self, app: Deployment) -> None:
+        with pytest.raises(modal.exception.Error, match=r"max_containers .1. is below min_containers .5."):
+            app.function("plain").autoscaler.update(min_containers=5, max_containers=1)
+
+    def test_a_function_is_found_by_its_id(self, app: Deployment) -> None:
+        found = modal.Function.from_id(app.function("plain").hydrate().object_id)
+
+        assert found.remote().startswith("ta-")
+
+    def test_what_no_machine_has_is_told_at_deploy_and_runs_all_the_same(self, app: Deployment) -> None:
+        assert "wants_a_bigger_machine asks for cpu=512" in app.output
+        assert app.function("wants_a_bigger_machine").remote().startswith("ta-")
 
 
 def test_a_single_use_container_is_used_once(app: Deployment) -> None:

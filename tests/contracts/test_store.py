@@ -27,6 +27,7 @@ from freehold.domain.ids import (
     new_task_id,
 )
 from freehold.domain.images import Image, ImageConfig, ImageState
+from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.observability.events import Event
@@ -35,6 +36,7 @@ from freehold.store.sql.store import SqlStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
+NAMES = ("min_containers", "target_concurrency")
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -308,6 +310,29 @@ class TestFunctions:
             assert await tx.functions.find_bound(base.id, b"\0a", b"") == bound
             assert await tx.functions.find_bound(base.id, b"\0a", b"x") is None
             assert await tx.functions.find_bound(base.id, b"", b"") is None
+
+    async def test_the_functions_bound_to_one_are_listed(self, store):
+        app = an_app()
+        base = a_function(app)
+        bound = sorted((a_function(app, base_id=base.id, options=bytes([i])) for i in range(2)), key=lambda function: function.id)
+        async with store.transaction() as tx:
+            for function in (base, a_function(app), *bound):
+                await tx.functions.put(function)
+            assert await tx.functions.bound_to(base.id) == bound
+
+    async def test_changed_settings_come_back_until_they_are_deleted(self, store):
+        override = AutoscalerOverride(values={"min_containers": 1, "target_concurrency": 1.5}, changed_at=dict.fromkeys(NAMES, NOW))
+        async with store.transaction() as tx:
+            await tx.overrides.put("fu-1", override)
+            await tx.overrides.put("fu-2", override.changed({"min_containers": 2}, NOW + MINUTE))
+        async with store.transaction() as tx:
+            assert await tx.overrides.find("fu-1") == override
+            assert (await tx.overrides.find("fu-2")).changed_at["min_containers"] == NOW + MINUTE
+            assert await tx.overrides.function_ids() == ["fu-1", "fu-2"]
+            await tx.overrides.delete(["fu-1", "fu-never"])
+        async with store.transaction() as tx:
+            assert await tx.overrides.find("fu-1") is None
+            assert await tx.overrides.function_ids() == ["fu-2"]
 
     async def test_definitions_and_classes_come_back(self, store):
         app = an_app()
@@ -640,6 +665,8 @@ class TestEvents:
             await tx.events.add([])
             assert await tx.events.of("ta-1") == told
             assert await tx.events.of("ta-1", limit=1) == told[:1]
+            assert await tx.events.latest("ta-1", 1) == told[-1:]
+            assert await tx.events.latest("ta-1", 99) == told
 
 
 @pytest.mark.parametrize(

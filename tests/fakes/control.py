@@ -118,7 +118,7 @@ class ControlPlane:
         )
         self.images_wanted = Wakeup()
         self.images = Images(store=store, logs=self.logs, clock=clock, wanted=self.images_wanted)
-        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks)
+        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=clock)
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=store,

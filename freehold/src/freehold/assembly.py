@@ -156,7 +156,7 @@ class Engine:
             changed=self.tasks_changed,
         )
         self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
-        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks)
+        self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=self.clock)
         self.stories = Stories(store=self.store, apps=self.apps, functions=self.functions, journal=self.journal)
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
@@ -254,7 +254,7 @@ class Engine:
         """Everything that answers RPCs."""
         history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
         return [
-            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, gateway_url=self.settings.gateway_url),
+            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, scaling=self.scaling, gateway_url=self.settings.gateway_url),
             BlobRpcs(self.blobs),
             CallRecordRpcs(records=CallRecords(store=self.store, calls=self.calls, journal=self.journal), functions=self.functions),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),

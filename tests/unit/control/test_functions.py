@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from fakes.control import a_definition
+from fakes.control import ControlPlane, a_definition
 from modal_proto import api_pb2
 
 from freehold.domain.apps import AppState
@@ -133,7 +133,7 @@ class TestScalingSettings:
     async def test_changed_settings_hold_until_the_next_deploy(self, plane):
         app, live = await plane.deploy(autoscaler_settings={"max_containers": 2})
         request = api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1})
-        answer = plane.scaling.update(live, request)
+        answer = await plane.scaling.update(live, request)
         assert (answer.min_containers, answer.max_containers) == (1, 2)
         assert plane.functions.wanting_tasks() == {live.id}
         await plane.publish(app, await plane.define(app, existing=live.id))
@@ -144,20 +144,79 @@ class TestScalingSettings:
     async def test_the_settings_of_a_bound_function_end_with_the_next_deploy_too(self, plane):
         app, live = await plane.deploy()
         bound = await plane.functions.bind(live.id, bind_request(b"a"))
-        plane.scaling.update(bound, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1}))
+        await plane.scaling.update(bound, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1}))
         await plane.publish(app, await plane.define(app, existing=live.id))
         assert plane.functions.autoscaler_of(await plane.functions.live(bound.id)).min_containers == 0
 
     async def test_a_minimum_that_was_set_back_wants_no_tasks(self, plane):
         _, live = await plane.deploy()
         for minimum in (1, 0):
-            plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": minimum}))
+            await plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": minimum}))
         assert not plane.functions.wanting_tasks()
 
     async def test_a_maximum_below_the_minimum_is_refused(self, plane):
         _, live = await plane.deploy()
         with pytest.raises(InvalidRequest, match="below min_containers"):
-            plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 3, "max_containers": 2}))
+            await plane.scaling.update(
+                live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 3, "max_containers": 2})
+            )
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"scaledown_window": 1}, "between 2 and 3600 seconds, not 1"),
+            ({"scaledown_window": 3601}, "between 2 and 3600"),
+            ({"min_containers": 65}, "more than this machine takes: 64"),
+            ({"target_concurrency_float": float("nan")}, "numbers that are not negative"),
+        ],
+    )
+    async def test_what_cannot_be_kept_is_refused_and_changes_nothing(self, plane, settings, words):
+        _, live = await plane.deploy()
+        with pytest.raises(InvalidRequest, match=words):
+            await plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings=settings))
+        assert plane.functions.autoscaler_of(live) == live.spec.autoscaler
+
+    async def test_changed_settings_survive_a_restart_and_their_minimum_wants_its_tasks(self, plane, tmp_path):
+        _, live = await plane.deploy()
+        bound = await plane.functions.bind(live.id, bind_request(b"a"))
+        await plane.scaling.update(bound, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1}))
+        reborn = ControlPlane(tmp_path, store=plane.store, clock=plane.clock)
+        await reborn.apps.restore()
+        await reborn.autoscaler.step()
+        assert len(reborn.tasks_of(bound)) == 1
+
+    async def test_settings_of_an_app_that_has_stopped_do_not_hold_up_a_restart(self, plane, tmp_path):
+        app, live = await plane.deploy()
+        await plane.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"min_containers": 1}))
+        await plane.apps.stop(app.id, "test")
+        reborn = ControlPlane(tmp_path, store=plane.store, clock=plane.clock)
+        await reborn.apps.restore()
+        assert not reborn.functions.wanting_tasks()
+
+    async def test_the_configuration_says_what_was_changed_and_when(self, plane):
+        _, live = await plane.deploy(autoscaler_settings={"max_containers": 4})
+        await plane.scaling.update(
+            live, api_pb2.FunctionUpdateSchedulingParamsRequest(settings={"max_containers": 0, "scaledown_window": 5})
+        )
+        found = plane.scaling.configuration(live)
+        assert (found.settings.max_containers, found.settings.scaledown_window) == (0, 5)
+        assert found.static_settings.max_containers == 4
+        assert [field.name for field, _ in found.override_settings.ListFields()] == ["max_containers", "scaledown_window"]
+        assert found.override_events["scaledown_window"].timestamp == plane.clock.now().timestamp()
+
+    async def test_variants_are_listed_busiest_first(self, plane):
+        _, live = await plane.deploy()
+        bound = [await plane.functions.bind(live.id, bind_request(params)) for params in (b"a", b"b", b"c")]
+        await plane.a_ready_task(bound[1])
+        listed = await plane.scaling.variants(live.id, 0)
+        assert listed[0].id == bound[1].id
+        assert {function.id for function in listed} == {live.id for live in bound}
+        assert len(await plane.scaling.variants(live.id, 2)) == 2
+
+    async def test_a_request_that_is_larger_than_the_machine_is_told_at_deploy(self, plane):
+        _, live = await plane.deploy(resources={"milli_cpu": 8000, "memory_mb": 64})
+        (caution,) = await plane.scaling.cautions([live.id])
+        assert "f asks for cpu=8 and gets what 2 CPUs give" in caution
 
     async def test_the_figures_of_a_function_count_what_waits_and_what_runs(self, plane):
         _, live = await plane.deploy(target_concurrent_inputs=3)

@@ -19,6 +19,7 @@ from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
+from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -137,6 +138,9 @@ class _Functions:
     async def of_app(self, app_id: AppId) -> Sequence[Function]:
         return sorted((row for row in self._rows if row.app_id == app_id), key=lambda row: (row.tag, row.id))
 
+    async def bound_to(self, base_id: FunctionId) -> Sequence[Function]:
+        return sorted((row for row in self._rows if row.base_id == base_id), key=lambda row: row.id)
+
     async def put_definition(self, definition: Definition) -> None:
         self._definitions.put(definition.id, definition)
 
@@ -148,6 +152,25 @@ class _Functions:
 
     async def get_class(self, class_id: ClassId) -> UserClass:
         return _required(self._classes.get(class_id), missing.user_class(class_id))
+
+
+class _Overrides:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, tuple[FunctionId, AutoscalerOverride]] = _Rows(undo)
+
+    async def put(self, function_id: FunctionId, override: AutoscalerOverride) -> None:
+        self._rows.put(function_id, (function_id, override))
+
+    async def find(self, function_id: FunctionId) -> AutoscalerOverride | None:
+        found = self._rows.get(function_id)
+        return found[1] if found else None
+
+    async def function_ids(self) -> Sequence[FunctionId]:
+        return sorted(function_id for function_id, _ in self._rows)
+
+    async def delete(self, function_ids: Sequence[FunctionId]) -> None:
+        for function_id in function_ids:
+            self._rows.drop(function_id)
 
 
 class _Calls:
@@ -364,6 +387,9 @@ class _Events:
     async def of(self, subject: str, limit: int = 1000) -> Sequence[Event]:
         return [row for row in self._rows if row.subject == subject][:limit]
 
+    async def latest(self, subject: str, limit: int) -> Sequence[Event]:
+        return [row for row in self._rows if row.subject == subject][-limit:]
+
 
 class MemoryTransaction:
     """All aggregates over one list of what to take back if the block fails."""
@@ -372,6 +398,7 @@ class MemoryTransaction:
         self.environments: ports.Environments = _Environments(undo)
         self.apps: ports.Apps = _Apps(undo)
         self.functions: ports.Functions = _Functions(undo)
+        self.overrides: ports.Overrides = _Overrides(undo)
         self.calls: ports.Calls = _Calls(undo)
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)

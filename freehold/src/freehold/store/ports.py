@@ -23,6 +23,7 @@ from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
+from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -65,10 +66,28 @@ class Functions(Protocol):
         """Bound ones too."""
         ...
 
+    async def bound_to(self, base_id: FunctionId) -> Sequence[Function]:
+        """In order of id."""
+        ...
+
     async def put_definition(self, definition: Definition) -> None: ...
     async def get_definition(self, definition_id: DefinitionId) -> Definition: ...
     async def put_class(self, user_class: UserClass) -> None: ...
     async def get_class(self, class_id: ClassId) -> UserClass: ...
+
+
+class Overrides(Protocol):
+    """Autoscaler settings that were changed while their function runs."""
+
+    async def put(self, function_id: FunctionId, override: AutoscalerOverride) -> None: ...
+    async def find(self, function_id: FunctionId) -> AutoscalerOverride | None: ...
+    async def function_ids(self) -> Sequence[FunctionId]:
+        """Of all functions with changed settings."""
+        ...
+
+    async def delete(self, function_ids: Sequence[FunctionId]) -> None:
+        """Those that there are."""
+        ...
 
 
 class Calls(Protocol):
@@ -197,6 +216,10 @@ class Events(Protocol):
         """Events of one id, oldest first."""
         ...
 
+    async def latest(self, subject: str, limit: int) -> Sequence[Event]:
+        """The last so many events of one id, oldest first."""
+        ...
+
 
 class Content(Protocol):
     """Bytes by digest (SHA-256, hex), outside transactions: content that is there is whole, and never changes."""
@@ -232,6 +255,7 @@ class Transaction(Protocol):
     environments: Environments
     apps: Apps
     functions: Functions
+    overrides: Overrides
     calls: Calls
     images: Images
     mounts: Mounts

@@ -100,6 +100,9 @@ def _autoscaler(message: api_pb2.Function) -> AutoscalerSettings:
         max_containers=given.get("max_containers", message.concurrency_limit) or None,
         buffer_containers=given.get("buffer_containers", message._experimental_buffer_containers),  # noqa: SLF001 — the wire name
         scaledown_window=timedelta(seconds=window) if window else _DEFAULT_SCALEDOWN,
+        scaledown_rate_limit=given.get("scaledown_rate_limit") or None,
+        scaleup_window=timedelta(seconds=given.get("scaleup_window", 0)),
+        target_concurrency=given.get("target_concurrency_float", given.get("target_concurrency")) or None,
     )
 
 

@@ -7,19 +7,21 @@ from freehold.control.caller import Caller
 from freehold.control.rpc import mapping
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.launches import Launches
+from freehold.control.services.scaling import Scaling
 from freehold.control.services.tasks import Tasks
 from freehold.domain.apps import AppState
 from freehold.domain.environments import DEFAULT_ENVIRONMENT
-from freehold.domain.ids import AppId
+from freehold.domain.ids import AppId, FunctionId
 
 _CREATABLE = api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
 
 
 class AppRpcs:
-    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, gateway_url: str) -> None:
+    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, scaling: Scaling, gateway_url: str) -> None:
         self._apps = apps
         self._launches = launches
         self._tasks = tasks
+        self._scaling = scaling
         self._gateway_url = gateway_url
 
     async def AppCreate(self, request: api_pb2.AppCreateRequest, caller: Caller) -> api_pb2.AppCreateResponse:
@@ -71,12 +73,13 @@ class AppRpcs:
             tags=dict(request.tags),
         )
         app, deployment = await self._apps.publish(AppId(request.app_id), publication)
+        functions = publication.layout.function_ids.values()
         return api_pb2.AppPublishResponse(
             url=self._page(app.id),
             deployed_at=deployment.deployed_at.timestamp(),
             server_warnings=[
                 api_pb2.Warning(type=api_pb2.Warning.WARNING_TYPE_FUNCTION_CONFIGURATION, message=text)
-                for text in await self._apps.cautions(app.id)
+                for text in (*await self._apps.cautions(app.id), *await self._scaling.cautions(map(FunctionId, functions)))
             ],
         )
 

@@ -7,6 +7,7 @@ from freehold.control.caller import Caller
 from freehold.control.services.apps import Apps
 from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.scaling import Scaling
+from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, FunctionId
 from freehold.wire.functions import function_data
 
@@ -40,6 +41,10 @@ class FunctionRpcs:
             function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message)
         )
 
+    async def FunctionGetById(self, request: api_pb2.FunctionGetByIdRequest, _caller: Caller) -> api_pb2.FunctionGetByIdResponse:
+        live = await self._live(request.function_id)
+        return api_pb2.FunctionGetByIdResponse(handle_metadata=self._functions.handle(live), function=function_data(live.message))
+
     async def FunctionBindParams(self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller) -> api_pb2.FunctionBindParamsResponse:
         bound = await self._functions.bind(FunctionId(request.function_id), request)
         return api_pb2.FunctionBindParamsResponse(bound_function_id=bound.id, handle_metadata=self._functions.handle(bound))
@@ -50,8 +55,20 @@ class FunctionRpcs:
     async def FunctionUpdateSchedulingParams(
         self, request: api_pb2.FunctionUpdateSchedulingParamsRequest, _caller: Caller
     ) -> api_pb2.FunctionUpdateSchedulingParamsResponse:
-        settings = self._scaling.update(await self._live(request.function_id), request)
+        settings = await self._scaling.update(await self._live(request.function_id), request)
         return api_pb2.FunctionUpdateSchedulingParamsResponse(current_settings=settings)
+
+    async def FunctionGetSchedulingParams(
+        self, request: api_pb2.FunctionGetSchedulingParamsRequest, _caller: Caller
+    ) -> api_pb2.FunctionGetSchedulingParamsResponse:
+        configuration = self._scaling.configuration(await self._live(request.function_id))
+        return api_pb2.FunctionGetSchedulingParamsResponse(autoscaler_configuration=configuration)
+
+    async def FunctionListVariants(
+        self, request: api_pb2.FunctionListVariantsRequest, _caller: Caller
+    ) -> api_pb2.FunctionListVariantsResponse:
+        variants = await self._scaling.variants(FunctionId(request.function_id), request.limit)
+        return api_pb2.FunctionListVariantsResponse(infos=[_variant(function) for function in variants], ordered_by_task_count=True)
 
     async def FunctionGetDynamicConcurrency(
         self, request: api_pb2.FunctionGetDynamicConcurrencyRequest, _caller: Caller
@@ -83,6 +100,11 @@ class FunctionRpcs:
 
     async def _live(self, function_id: str) -> LiveFunction:
         return await self._functions.live(FunctionId(function_id))
+
+
+def _variant(function: Function) -> api_pb2.FunctionVariantInfo:
+    options = api_pb2.FunctionOptions.FromString(function.options) if function.options else None
+    return api_pb2.FunctionVariantInfo(function_id=function.id, serialized_params=function.serialized_params, function_options=options)
 
 
 def _definition(request: api_pb2.FunctionCreateRequest) -> api_pb2.Function:

@@ -167,6 +167,7 @@ class Apps:
         functions = await _owned(tx, app, publication.layout)
         for function_id, definition_id in publication.layout.definition_ids.items():
             await tx.functions.put(replace(functions[function_id], live_definition_id=definition_id))
+        await self._functions.end_overrides(tx, app.id)
         for tag, class_id in publication.layout.class_ids.items():
             await self._functions.name_class(tx, ClassId(class_id), tag)
         app = replace(
@@ -271,6 +272,7 @@ class Apps:
                 self._heard[app.id] = self._clock.monotonic()
             for function_id in (await self.layout(app.id)).function_ids.values():
                 await self._functions.route(app, FunctionId(function_id))
+        await self._functions.restore_overrides()
 
     async def _retire(self, function_ids: frozenset[FunctionId], text: str) -> None:
         for function_id in {*self._functions.retire(function_ids), *function_ids}:

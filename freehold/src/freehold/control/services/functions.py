@@ -1,6 +1,7 @@
 """Functions and classes: created by a deploy, switched by its publication, bound to parameters and options by their callers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from modal_proto import api_pb2
@@ -8,12 +9,14 @@ from modal_proto import api_pb2
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.wakeups import Wakeup
+from freehold.domain import overrides
 from freehold.domain.apps import App
 from freehold.domain.clock import Clock
 from freehold.domain.environments import Environment
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.functions import AutoscalerSettings, Definition, Function, FunctionSpec, UserClass
 from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId, new_class_id, new_definition_id, new_function_id
+from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.schedules import check_cron
 from freehold.store.ports import Store, Transaction
 from freehold.wire import functions as wire
@@ -43,7 +46,7 @@ class Functions:
         self._demand = demand
         self._max_inline = max_inline_bytes
         self._live: dict[FunctionId, LiveFunction] = {}
-        self._overrides: dict[FunctionId, AutoscalerSettings] = {}
+        self._overrides: dict[FunctionId, AutoscalerOverride] = {}
         self._min_kept: set[FunctionId] = set()  # functions that want tasks without inputs
 
     async def precreate(self, app: App, request: api_pb2.FunctionPrecreateRequest) -> tuple[Function, api_pb2.FunctionHandleMetadata]:
@@ -114,8 +117,10 @@ class Functions:
         """The function as it runs now. Raises NotFound."""
         found = self._live.get(function_id)
         if found is None:
-            loaded = await self._load(function_id)
+            loaded, override = await self._load(function_id)
             found = self._live.setdefault(function_id, loaded)  # a publication may have brought a newer one meanwhile
+            if override is not None and found is loaded:
+                self._overrides[function_id] = override
             self._note_minimum(found)
         return found
 
@@ -125,12 +130,37 @@ class Functions:
 
     def autoscaler_of(self, live: LiveFunction) -> AutoscalerSettings:
         """Its settings, as the definition says or as they were changed since."""
-        return self._overrides.get(live.id, live.spec.autoscaler)
+        return overrides.apply(live.spec.autoscaler, self.override_of(live))
 
-    def override_autoscaler(self, live: LiveFunction, settings: AutoscalerSettings) -> None:
-        self._overrides[live.id] = settings
+    def override_of(self, live: LiveFunction) -> AutoscalerOverride:
+        """What was changed of its settings since its deploy."""
+        return self._overrides.get(live.id) or AutoscalerOverride()
+
+    async def override_autoscaler(self, live: LiveFunction, override: AutoscalerOverride) -> None:
+        """Holds until the next deploy of its app, over restarts too."""
+        async with self._store.transaction() as tx:
+            await tx.overrides.put(live.id, override)
+        self._overrides[live.id] = override
         self._note_minimum(live)
         self._demand.notify()
+
+    async def end_overrides(self, tx: Transaction, app_id: AppId) -> None:
+        """A deploy: what its definitions say holds again. Called inside the publication of an app."""
+        await tx.overrides.delete([function.id for function in await tx.functions.of_app(app_id)])
+
+    async def restore_overrides(self) -> None:
+        """After a start of the engine: a changed min_containers wants its tasks before anybody calls."""
+        async with self._store.transaction() as tx:
+            function_ids = await tx.overrides.function_ids()
+        for function_id in function_ids:
+            with suppress(NotFound):  # its app has stopped
+                await self.live(function_id)
+
+    async def bound_to(self, base_id: FunctionId) -> Sequence[Function]:
+        """Its variants: each with parameters or options of its own."""
+        async with self._store.transaction() as tx:
+            await tx.functions.get(base_id)
+            return await tx.functions.bound_to(base_id)
 
     def wanting_tasks(self) -> frozenset[FunctionId]:
         """Functions that want tasks even without inputs."""
@@ -174,24 +204,26 @@ class Functions:
     def handle(self, live: LiveFunction) -> api_pb2.FunctionHandleMetadata:
         return self._metadata(live.function, live.message, live.definition_id, dict(live.web_urls))
 
-    async def _load(self, function_id: FunctionId) -> LiveFunction:
+    async def _load(self, function_id: FunctionId) -> tuple[LiveFunction, AutoscalerOverride | None]:
         async with self._store.transaction() as tx:
             function = await tx.functions.get(function_id)
             root = await tx.functions.get(function.base_id) if function.base_id else function
             definition = await _live_definition(tx, root)
             app = await tx.apps.get(function.app_id)
             environment = await tx.environments.get(app.environment)
+            override = await tx.overrides.find(function_id)
         if not app.is_live:
             msg = f"App {app.name or app.description!r} has stopped, so its functions cannot be called. Deploy or run it again."
             raise NotFound(msg)
         message = wire.effective(definition, function)
-        return LiveFunction(
+        live = LiveFunction(
             function=function,
             definition_id=definition.id,
             message=message,
             spec=wire.spec_of(message),
             web_urls={} if function.is_bound else self._routes.urls(app, environment.web_suffix, message),
         )
+        return live, override
 
     async def _existing(self, tx: Transaction, app_id: AppId, tag: str, existing_id: str) -> Function:
         """The function that a redeploy continues, or a new one."""

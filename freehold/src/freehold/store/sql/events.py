@@ -1,8 +1,9 @@
 """Events in SQL."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Row, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.observability.events import Event
@@ -21,8 +22,15 @@ class SqlEvents:
 
     async def of(self, subject: str, limit: int = 1000) -> Sequence[Event]:
         query = select(events).where(events.c.subject == subject).order_by(events.c.number).limit(limit)
-        rows = await self._connection.execute(query)
-        return [Event(subject=row.subject, at=row.at, kind=row.kind, cause=row.cause, fields=row.fields) for row in rows]
+        return [_event(row) for row in await self._connection.execute(query)]
+
+    async def latest(self, subject: str, limit: int) -> Sequence[Event]:
+        query = select(events).where(events.c.subject == subject).order_by(events.c.number.desc()).limit(limit)
+        return [_event(row) for row in reversed((await self._connection.execute(query)).all())]
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(subject=row.subject, at=row.at, kind=row.kind, cause=row.cause, fields=row.fields)
 
 
 def _row(event: Event) -> dict[str, object]:

@@ -39,6 +39,10 @@ class SqlFunctions:
         query = select(functions).where(functions.c.app_id == app_id).order_by(functions.c.tag, functions.c.id)
         return [_function(row) for row in await self._connection.execute(query)]
 
+    async def bound_to(self, base_id: FunctionId) -> Sequence[Function]:
+        query = select(functions).where(functions.c.base_id == base_id).order_by(functions.c.id)
+        return [_function(row) for row in await self._connection.execute(query)]
+
     async def put_definition(self, definition: Definition) -> None:
         row = {
             "id": definition.id,

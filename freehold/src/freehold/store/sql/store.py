@@ -19,6 +19,7 @@ from freehold.store.sql.events import SqlEvents
 from freehold.store.sql.functions import SqlFunctions
 from freehold.store.sql.images import SqlImages
 from freehold.store.sql.mounts import SqlMounts
+from freehold.store.sql.overrides import SqlOverrides
 from freehold.store.sql.secrets import SqlSecrets
 from freehold.store.sql.tasks import SqlTasks
 
@@ -32,6 +33,7 @@ class SqlTransaction:
         self.environments: ports.Environments = SqlEnvironments(connection)
         self.apps: ports.Apps = SqlApps(connection)
         self.functions: ports.Functions = SqlFunctions(connection)
+        self.overrides: ports.Overrides = SqlOverrides(connection)
         self.calls: ports.Calls = SqlCalls(connection)
         self.images: ports.Images = SqlImages(connection)
         self.mounts: ports.Mounts = SqlMounts(connection)
