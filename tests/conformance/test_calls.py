@@ -90,39 +90,39 @@ class TestCancellation:
         assert f"{name} ends" not in app.logs()
 
     def test_a_queued_input_never_starts(self, app: Deployment) -> None:
-        holder = app.function("sync_nap").spawn(4, "holder")
+        holder = app.function("sync_nap").spawn(60, "holder")
         begun(app, "holder")
         waiting = app.function("sync_nap").spawn(0, "the queued one")
         waiting.cancel()
         with pytest.raises(CANCELLED):
             waiting.get(timeout=10)
-        holder.get(timeout=30)
+        holder.cancel()
         app.function("sync_nap").remote(0, "afterwards")
         assert "the queued one begins" not in app.logs()
 
     def test_neighbours_of_an_async_input_go_on(self, app: Deployment) -> None:
         with ThreadPoolExecutor() as pool:
-            neighbour = pool.submit(app.function("interleaved_nap").remote, 8, "neighbour")
+            neighbour = pool.submit(app.function("interleaved_nap").remote, 20, "neighbour")
             call = app.function("interleaved_nap").spawn(60, "cancelled one")
             begun(app, "neighbour")
             begun(app, "cancelled one")
             call.cancel()
             with pytest.raises(CANCELLED):
                 call.get(timeout=30)
-            assert neighbour.result(timeout=30)
+            assert neighbour.result(timeout=60)
         assert app.logs().count("neighbour begins") == 1
 
     def test_terminating_the_containers_moves_their_other_inputs(self, app: Deployment) -> None:
         with ThreadPoolExecutor() as pool:
-            neighbour = pool.submit(app.function("interleaved_nap").remote, 6, "moved")
+            neighbour = pool.submit(app.function("interleaved_nap").remote, 20, "moved")
             call = app.function("interleaved_nap").spawn(60, "terminated one")
             begun(app, "moved")
             begun(app, "terminated one")
-            (before,) = [task.task_id for task in app.containers() if "interleaved" in str(task)] or [None]
+            before = {task.task_id for task in app.containers()}
             call.cancel(terminate_containers=True)
             with pytest.raises(CANCELLED):
                 call.get(timeout=40)
-            assert neighbour.result(timeout=60) != before
+            assert neighbour.result(timeout=90) not in before
         assert app.logs().count("moved begins") == 2, "it began again in another container"
 
 
