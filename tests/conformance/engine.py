@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,21 @@ class Engine:
         if self._process is not None:
             self._process.wait(within)
         return finished
+
+    @contextmanager
+    def restarted(self, **settings: str) -> Iterator[None]:
+        """The same engine with other settings, until the end of the block."""
+        before = self._settings
+        self._restart({**before, **settings})
+        try:
+            yield
+        finally:
+            self._restart(before)
+
+    def _restart(self, settings: Mapping[str, str]) -> None:
+        self.stop().succeeded()
+        self._settings = dict(settings)
+        self.start()
 
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None

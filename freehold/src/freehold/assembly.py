@@ -26,7 +26,7 @@ from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
 from freehold.control.controllers.retention import Retention
 from freehold.control.controllers.scheduler import Scheduler
-from freehold.control.rpc import server
+from freehold.control.rpc import inputs_socket, server
 from freehold.control.rpc.apps import AppRpcs
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.blobs import BlobRpcs
@@ -67,6 +67,7 @@ from freehold.control.services.web_routes import WebRoutes
 from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
+from freehold.domain.seams import Transport
 from freehold.domain.tasks import end_lost
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
@@ -86,6 +87,7 @@ from freehold.worker.worker import Worker
 log = structlog.get_logger()
 
 _CONTROL_SOCKET = "run/control/control.sock"
+_INPUTS_SOCKET = "run/control/inputs.sock"
 
 
 class Engine:
@@ -284,6 +286,7 @@ class Engine:
             "home": str(self.settings.root),
             "uptime_s": round(time.monotonic() - self._started_at, 1),
             "tasks": len(tasks),
+            "tasks_with_own_transport": sum(live.transport is Transport.OWN for live in tasks),
             "apps": len({live.task.app_id for live in tasks}),
             "control_url": self.settings.control_url,
             "gateway_url": self.settings.gateway_url,
@@ -306,6 +309,7 @@ class Engine:
                     socket_path=self.settings.root / _CONTROL_SOCKET,
                 )
             )
+            await stack.enter_async_context(inputs_socket.serve(self.claims, self.tasks, self.settings.root / _INPUTS_SOCKET))
             await stack.enter_async_context(
                 Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status, stories=self.stories)
             )

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from freehold.domain.errors import InvalidRequest
+from freehold.domain.seams import Transport
 
 _PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
@@ -51,6 +52,9 @@ class Settings(BaseSettings):
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")
     log_bytes_per_app: int = Field(default=64 * _MIB, ge=64 * 1024, description="Log kept per app; the oldest goes first.")
+    container_transport: Transport = Field(
+        default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
+    )
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
     http_request_timeout: timedelta = Field(
         default=timedelta(seconds=150), description="How long a web request may wait for its first byte."

@@ -4,6 +4,7 @@ import pytest
 
 from freehold.domain.errors import NotFound
 from freehold.domain.images import ImageConfig
+from freehold.domain.seams import Seam
 from freehold.worker import launch
 
 
@@ -56,9 +57,18 @@ def test_the_entrypoint_of_the_image_is_handed_the_command(tmp_path):
     (tmp_path / "bin/python").touch()
     image = ImageConfig(entrypoint=("/entry.sh", "--quiet"))
 
-    command = launch.command(image, {"PATH": "/bin"}, tmp_path)
+    command = launch.command(image, {"PATH": "/bin"}, tmp_path, ())
 
     assert command == ("/entry.sh", "--quiet", "/bin/python", "-m", "modal._container_entrypoint")
+
+
+def test_seams_are_named_to_the_code_that_installs_them(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").touch()
+
+    command = launch.command(ImageConfig(), {"PATH": "/bin"}, tmp_path, (Seam.INPUTS,))
+
+    assert command == ("/bin/python", "-m", "freehold_container", "inputs")
 
 
 def test_nobody_else_on_the_machine_can_read_the_arguments(tmp_path):

@@ -6,8 +6,9 @@ from typing import Any
 
 from starlette.responses import HTMLResponse
 
-from freehold.observability.events import Story
+from freehold.observability.events import Event, Story
 
+_LONGEST_FIELD = 200  # characters; the log has the rest
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem}dt{float:left;width:9rem;color:#666}td{padding-right:1.5rem;vertical-align:top}"
 
 
@@ -35,10 +36,14 @@ def story(story: Story) -> HTMLResponse:
     links = {name: f'<a href="{escape(url)}">{escape(url)}</a>' for name, url in story.links.items()}
     addresses = "".join(f"<dt>{escape(name)}</dt><dd>{link}</dd>" for name, link in links.items())
     rows = "".join(
-        f"<tr><td>{event.at:%Y-%m-%d %H:%M:%S}</td><td>{escape(event.kind)}</td><td>{escape(event.cause)}</td></tr>"
+        f"<tr><td>{event.at:%Y-%m-%d %H:%M:%S}</td><td>{escape(event.kind)}</td><td>{escape(_said_of(event))}</td></tr>"
         for event in story.events
     )
     return page(story.title, _facts(story.facts), f"<dl>{addresses}</dl>", f"<h2>What happened</h2><table>{rows}</table>")
+
+
+def _said_of(event: Event) -> str:
+    return " · ".join(filter(None, (event.cause, *(f"{name}={value[:_LONGEST_FIELD]}" for name, value in event.fields.items()))))
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from freehold.domain.files import FileTree
 from freehold.domain.ids import ImageId, LayerId, TaskId
 from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogEntry
+from freehold.domain.seams import Seam
 from freehold.domain.tasks import TaskExit
 
 
@@ -32,6 +33,7 @@ class ClientRuntime:
     python_series: str  # of the image: "3.11"
     with_dependencies: bool
     with_web: bool
+    seams: tuple[Seam, ...] = ()  # parts of its container runtime that are replaced by ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """The modal package that a caller uses, as folders laid over any image: made once per version and Python, with bytecode."""
 
+import hashlib
 import platform
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
@@ -8,12 +9,14 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
+from freehold import container
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import LayerId
 from freehold.wire.worker import ClientRuntime
 from freehold.worker.builds.bench import Benches, Command
 from freehold.worker.builds.running import DEFAULT_PATH
+from freehold.worker.launch import OWN_PACKAGE
 from freehold.worker.locks import KeyedLocks
 from freehold.worker.logs import ContainerLog
 from freehold.worker.packages import install_packages
@@ -61,15 +64,17 @@ class Bundles:
         self._benches = Benches(snapshots=snapshots, runtime=runtime, networks=networks)
         self._clock = clock
         self._locks = KeyedLocks()
+        self._own_modules = {path.name: path.read_bytes() for path in sorted(Path(container.__file__).parent.glob("*.py"))}
 
     async def layers_for(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]:
         if not client.python_series:
             msg = "The image has no Python, so no function can run in it. Start from modal.Image.debian_slim(), or give add_python=."
             raise InvalidRequest(msg)
+        own = await self._own(client, image_layers)
         modal = await self._modal(client, image_layers)
         web = (await self._web(client, image_layers),) if client.with_web else ()
         dependencies = (modal / "dependencies",) if client.with_dependencies else ()
-        return (modal / "client", *dependencies, *web)
+        return (own, modal / "client", *dependencies, *web)
 
     async def _modal(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         async def make(folder: Path) -> None:
@@ -79,6 +84,19 @@ class Bundles:
             await self._compile(client, image_layers, {_CLIENT: folder / "client", _DEPENDENCIES: folder / "dependencies"})
 
         return await self._made(f"modal-{client.version}-{client.python_series}", make)
+
+    async def _own(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
+        """What of ours starts modal's entrypoint; made anew when its source has changed."""
+
+        async def make(folder: Path) -> None:
+            package = folder / _CLIENT / OWN_PACKAGE
+            package.mkdir(parents=True)
+            for name, content in self._own_modules.items():
+                (package / name).write_bytes(content)
+            await self._compile(client, image_layers, {_CLIENT: folder})
+
+        digest = hashlib.sha256(repr(self._own_modules).encode()).hexdigest()
+        return await self._made(f"own-{digest[:16]}-{client.python_series}", make)
 
     async def _web(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         async def make(folder: Path) -> None:

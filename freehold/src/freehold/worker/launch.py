@@ -1,15 +1,17 @@
 """How a container of modal's entrypoint is started: its command, its environment and the files of ours that it sees."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from freehold.domain.errors import NotFound
 from freehold.domain.images import ImageConfig
+from freehold.domain.seams import Seam
 from freehold.worker.etc import write_etc
 from freehold.worker.ports import Bind
 
 CONTROL_FOLDER = Path("run/control")  # in the engine's home; holds the control plane's socket
+OWN_PACKAGE = "freehold_container"  # as containers call `freehold.container`
 _TASKS_FOLDER = Path("run/tasks")
 _CONTROL_TARGET = "/__freehold/control"
 _ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
@@ -33,9 +35,10 @@ def environment(image: ImageConfig, wished: Mapping[str, str], *, task_id: str, 
     }
 
 
-def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path) -> tuple[str, ...]:
-    """The image's entrypoint, if it has one, is handed the rest and must execute it."""
-    return (*image.entrypoint, find_python(rootfs, env["PATH"]), "-m", "modal._container_entrypoint")
+def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path, seams: Sequence[Seam]) -> tuple[str, ...]:
+    """The image's entrypoint, if it has one, is handed the rest and must execute it. Without seams, modal's own command."""
+    entry = (OWN_PACKAGE, *seams) if seams else ("modal._container_entrypoint",)
+    return (*image.entrypoint, find_python(rootfs, env["PATH"]), "-m", *entry)
 
 
 def workdir(image: ImageConfig) -> str:

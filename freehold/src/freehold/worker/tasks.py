@@ -131,7 +131,7 @@ class TaskLife:
             ContainerSpec(
                 id=self._spec.task_id,
                 rootfs=rootfs,
-                argv=launch.command(self._spec.image, env, rootfs),
+                argv=launch.command(self._spec.image, env, rootfs, self._spec.client.seams),
                 stdout=pipes.stdout,
                 stderr=pipes.stderr,
                 env=env,

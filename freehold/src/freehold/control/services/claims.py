@@ -1,6 +1,7 @@
 """Inputs on their way to tasks, and results on their way back."""
 
 import math
+from collections.abc import Mapping
 
 from modal_proto import api_pb2
 
@@ -12,6 +13,7 @@ from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
 from freehold.domain.ids import InputId, TaskId
+from freehold.domain.seams import Transport
 from freehold.domain.tasks import TaskState
 
 _POLL = 50.0  # seconds that a task waits before it asks again
@@ -30,7 +32,13 @@ class Claims:
         self._clock = clock
 
     async def claim(
-        self, task_id: TaskId, *, batch: int = 0, linger: float = 0.0, request_key: str = ""
+        self,
+        task_id: TaskId,
+        *,
+        batch: int = 0,
+        linger: float = 0.0,
+        request_key: str = "",
+        transport: Transport = Transport.STOCK,
     ) -> api_pb2.FunctionGetInputsResponse:
         """Inputs for this task, waiting for the first; empty after a while without one, the kill switch once it drains.
 
@@ -38,7 +46,7 @@ class Claims:
         is the same one again: its answer was lost on the way.
         """
         task = self._tasks.get(task_id)
-        self._tasks.record_ready(task)
+        self._tasks.record_ready(task, transport)
         if request_key and request_key == task.last_request_key:
             task.undelivered |= task.last_delivery
         items = _undelivered(task, max(batch, 1)) or await self._take(task, batch, linger)
@@ -61,6 +69,11 @@ class Claims:
             self._calls.inputs.lease(task, pool, live)
             items.append(live)
         return items
+
+    def recover(self, task_id: TaskId, held: Mapping[InputId, int]) -> None:
+        """The task's connection is new. Of what it runs for us, it has these attempts in hand; the others were lost on the way to it."""
+        task = self._tasks.get(task_id)
+        task.undelivered = {live.id: live.attempt for live in task.running.values() if held.get(live.id) != live.attempt}
 
     async def _wait_for_first(self, task: LiveTask, pool: Pool) -> None:
         deadline = self._clock.monotonic() + _POLL

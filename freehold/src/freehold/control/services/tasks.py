@@ -17,6 +17,7 @@ from freehold.domain.errors import NotFound
 from freehold.domain.functions import Function
 from freehold.domain.ids import DefinitionId, FunctionId, InputId, TaskId, new_task_id
 from freehold.domain.placement import Amounts
+from freehold.domain.seams import Transport
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class LiveTask:
     booked: Amounts = _ONE_TASK  # on its machine
     machine_id: str = "local"
     is_stuck: bool = False  # an input of it timed out, and may still run: it ends when its other inputs have
+    transport: Transport = Transport.STOCK  # how it last asked for inputs
     is_stopping: bool = False  # no longer desired: its worker ends it
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
@@ -169,12 +171,13 @@ class Tasks:
         if live is not None and live.state is TaskState.PENDING:
             self._advance(live, TaskState.STARTING)
 
-    def record_ready(self, live: LiveTask) -> None:
-        """It has asked for inputs for the first time."""
+    def record_ready(self, live: LiveTask, transport: Transport = Transport.STOCK) -> None:
+        """It has asked for inputs, perhaps for the first time."""
+        live.transport = transport
         if live.state is TaskState.PENDING:  # the container was quicker than its worker's report
             self._advance(live, TaskState.STARTING)
         if live.state is TaskState.STARTING:
-            self._advance(live, TaskState.READY)
+            self._advance(live, TaskState.READY, fields={"transport": transport})
             live.idle_since = self._clock.monotonic()
             self._health.pop(live.task.function_id, None)
 
@@ -227,12 +230,15 @@ class Tasks:
         if self._ends is not None and (live.failure or retries.is_hopeless(end, health.failures)):
             await self._ends.starts_failed(function_id, retries.start_failure(end), live.failure)
 
-    def _advance(self, live: LiveTask, state: TaskState, *, cause: str = "", end: TaskExit | None = None) -> None:
+    def _advance(
+        self, live: LiveTask, state: TaskState, *, cause: str = "", end: TaskExit | None = None, fields: Mapping[str, str] | None = None
+    ) -> None:
         live.task = move(live.task, state, self._clock.now())
         if end is not None:
             live.task = replace(live.task, exit=end)
         live.since = self._clock.monotonic()
         self._journal.task(live.task)
-        fields = {"code": str(end.code), "detail": end.detail[-2000:]} if end else None
+        if end is not None:
+            fields = {"code": str(end.code), "detail": end.detail[-2000:]}
         self._journal.event(live.id, f"task_{state}", cause=cause, fields=fields)
         self._changed.notify()

@@ -50,7 +50,7 @@ class BuildFunctions:
         try:
             binds = await anyio.to_thread.run_sync(launch.write_files, self._home, function.task_id, function.arguments)
             command = Command(
-                argv=launch.command(image.config, env, bench.rootfs),
+                argv=launch.command(image.config, env, bench.rootfs, function.client.seams),
                 env=env,
                 cwd=launch.workdir(image.config),
                 binds=(*binds, launch.control_bind(self._home)),

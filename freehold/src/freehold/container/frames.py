@@ -1,0 +1,54 @@
+"""Frames on the socket between a container and the engine, for both ends.
+
+A frame is a header of nine bytes (length of the payload, kind, number of the request; big-endian), then the payload. The container
+opens with HELLO and may ask nothing before it is answered. Every request is answered once, with ANSWER or REFUSED and its own number;
+a request that was cancelled may be.
+"""
+
+from __future__ import annotations
+
+import struct
+
+HELLO = 1  # JSON: see `link.py`; answered empty, or refused and the connection closed
+GET_INPUTS = 2  # FunctionGetInputsRequest → FunctionGetInputsResponse
+PUT_OUTPUTS = 3  # FunctionPutOutputsRequest → empty
+CANCEL = 4  # the request of this number is no longer waited for
+ANSWER = 5
+REFUSED = 6  # with the reason, as text
+
+LONGEST = 128 * 1024 * 1024  # bytes of a payload; what gRPC takes too
+_HEADER = struct.Struct("!IBI")
+
+
+class FrameTooLong(Exception):
+    """The other end is not one of ours, or broken: nothing more can be read from it."""
+
+
+def frame(kind: int, number: int, payload: bytes = b"") -> bytes:
+    """One frame, ready to be sent."""
+    return _HEADER.pack(len(payload), kind, number) + payload
+
+
+class Splitter:
+    """Bytes as they come, as whole frames. `longest` may be raised once the other end is known."""
+
+    def __init__(self, longest: int = LONGEST) -> None:
+        self.longest = longest
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        """The frames (kind, number, payload) that are whole now. Raises FrameTooLong as soon as a header announces such."""
+        self._rest += data
+        frames = []
+        start = 0
+        while len(self._rest) - start >= _HEADER.size:
+            length, kind, number = _HEADER.unpack_from(self._rest, start)
+            if length > self.longest:
+                raise FrameTooLong(length)
+            end = start + _HEADER.size + length
+            if len(self._rest) < end:
+                break
+            frames.append((kind, number, bytes(self._rest[start + _HEADER.size : end])))
+            start = end
+        del self._rest[:start]
+        return frames

@@ -1,0 +1,164 @@
+"""The container's end of the socket: one connection, made when it is first needed and again whenever it breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import socket
+import time
+from collections.abc import Mapping
+from typing import Callable
+
+from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, FrameTooLong, Splitter, frame
+
+_GREETING = 10.0  # seconds for the engine to answer a connection
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between tries to connect again
+
+
+class Unusable(Exception):
+    """Closed for this request, or for all: the stock way must do."""
+
+
+class Link:
+    """Requests by kind and bytes. `held` says what the container has in hand, for the engine to compare after a break."""
+
+    def __init__(self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]]) -> None:
+        self._path = path
+        self._identity = {"task": task_id, "token": token}
+        self._held = held
+        self._wire: _Wire | None = None
+        self._connecting: asyncio.Lock | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._has_worked = False
+        self._is_over = False
+        self._pid = os.getpid()
+        os.register_at_fork(after_in_child=self._leave_to_parent)
+
+    async def ask(self, kind: int, payload: bytes, *, patience: float) -> bytes:
+        """The answer, through as many connections as it takes; Unusable if there is none for `patience` seconds, or never was.
+
+        A request may reach the engine more than once.
+        """
+        if len(payload) > LONGEST:
+            raise Unusable
+        pause = _FIRST_PAUSE
+        gives_up = time.monotonic() + patience
+        while True:
+            try:
+                wire = await self._connected()
+                return await wire.ask(kind, payload)
+            except OSError as error:
+                self._is_over = self._is_over or not self._has_worked
+                if self._is_over or time.monotonic() > gives_up:
+                    raise Unusable from error
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 — spreads containers, keeps no secret
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _connected(self) -> _Wire:
+        wire = self._wire
+        if wire is not None and wire.is_open and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
+            return wire
+        return await self._connect()
+
+    async def _connect(self) -> _Wire:
+        loop = asyncio.get_running_loop()
+        if self._connecting is None:
+            self._loop, self._connecting = loop, asyncio.Lock()
+        if self._is_over or self._loop is not loop or self._pid != os.getpid():
+            raise Unusable
+        async with self._connecting:
+            if self._wire is None or not self._wire.is_open:
+                self._wire = await self._open(loop)
+            return self._wire
+
+    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Wire:
+        wire = _Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        try:
+            await asyncio.wait_for(self._greet(wire, loop), _GREETING)
+        except asyncio.TimeoutError as error:
+            wire.close()
+            raise ConnectionError from error
+        except BaseException:
+            wire.close()
+            raise
+        self._has_worked = True
+        return wire
+
+    async def _greet(self, wire: _Wire, loop: asyncio.AbstractEventLoop) -> None:
+        wire.sock.setblocking(False)
+        await loop.sock_connect(wire.sock, self._path)
+        await loop.create_unix_connection(lambda: wire, sock=wire.sock)
+        try:
+            await wire.ask(HELLO, json.dumps({**self._identity, "held": dict(self._held())}).encode())
+        except Unusable:
+            self._is_over = True
+            raise
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: the connection is its parent's. Only this process's descriptor is closed."""
+        if self._wire is not None:
+            self._wire.sock.close()
+            self._wire = None
+
+
+class _Wire(asyncio.Protocol):
+    """One connection, and who waits for what on it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.is_open = False
+        self._transport: asyncio.Transport | None = None
+        self._frames = Splitter()
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
+        self._number = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self.is_open = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.is_open = False
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(ConnectionResetError("the engine has hung up"))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            frames = self._frames.feed(data)
+        except FrameTooLong:
+            self.close()
+            return
+        for kind, number, payload in frames:
+            future = self._waiting.get(number)
+            if future is None or future.done():
+                continue
+            if kind == ANSWER:
+                future.set_result(payload)
+            elif kind == REFUSED:
+                future.set_exception(Unusable(payload.decode(errors="replace")))
+
+    async def ask(self, kind: int, payload: bytes) -> bytes:
+        if self._transport is None or not self.is_open:
+            raise ConnectionResetError
+        self._number = number = self._number + 1
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        self._transport.write(frame(kind, number, payload))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self.is_open:
+                self._transport.write(frame(CANCEL, number))
+            raise
+        finally:
+            del self._waiting[number]
+
+    def close(self) -> None:
+        self.is_open = False
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            self.sock.close()

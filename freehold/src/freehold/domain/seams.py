@@ -1,0 +1,33 @@
+"""Which parts of modal's container runtime are replaced by ours, for which version of the client.
+
+A seam is a place in the stock runtime where `freehold.container` puts something of its own. It relies on how that version looks
+inside, so each pair of version and seam is listed only once the conformance suite has passed through it. All else runs stock.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+
+class Seam(StrEnum):
+    """Named as the module of `freehold.container` that installs it."""
+
+    INPUTS = "inputs"  # inputs and results over the engine's own socket
+
+
+class Transport(StrEnum):
+    """How a container gets its inputs, and how its owner may wish that it does (`AUTO`)."""
+
+    AUTO = "auto"
+    OWN = "own"
+    STOCK = "stock"
+
+
+_PROVED: Mapping[str, frozenset[Seam]] = {
+    "1.6.4": frozenset({Seam.INPUTS}),
+}
+
+
+def seams_for(client_version: str, wished: Transport) -> tuple[Seam, ...]:
+    """The seams that a container of this client gets, in order."""
+    proved = _PROVED.get(client_version, frozenset())
+    return tuple(sorted(seam for seam in proved if seam is not Seam.INPUTS or wished is not Transport.STOCK))
