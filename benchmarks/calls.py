@@ -1,15 +1,17 @@
-"""Warm calls through the stock client: one after the other, many at once, and mapped."""
+"""Warm calls through the stock client: one after the other, many at once, mapped, and spawned."""
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import modal
 
 _ONE_BY_ONE = 400
 _TOGETHER = 1500
-_IN_FLIGHT = 32
+IN_FLIGHT = 32
 _MAPPED = 3000
+_CONTAINERS = 4
+_SPAWNED = 1000
 
 
 def one_by_one() -> list[float]:
@@ -27,22 +29,50 @@ def _timed(function: modal.Function, number: int) -> float:
 
 
 def per_second_together() -> float:
-    """Calls per second with a fixed number in flight."""
-    return asyncio.run(_together(_warm("add_together")))
+    """Calls per second with a fixed number in flight, over four containers."""
+    return asyncio.run(_together(modal.Function.from_name("bench-spread", "add")))
 
 
 async def _together(function: modal.Function) -> float:
-    numbers = iter(range(_TOGETHER))
+    answering: set[str] = set()
+    while len(answering) < _CONTAINERS:
+        await _in_flight(IN_FLIGHT, [_call(function, answering)] * 2 * IN_FLIGHT)
+    return await _in_flight(IN_FLIGHT, [_call(function, answering)] * _TOGETHER)
+
+
+def _call(function: modal.Function, answering: set[str]) -> "Work":
+    async def work() -> None:
+        total, task_id = await function.remote.aio(1)
+        if total != 1 + 1:
+            msg = f"1 + 1 is not {total}."
+            raise RuntimeError(msg)
+        answering.add(task_id)
+
+    return work
+
+
+def spawned_per_second(in_flight: int) -> float:
+    """`.spawn()`s per second, each on disk when it returns."""
+    function = _warm("add_together")
+    return asyncio.run(_in_flight(in_flight, [lambda: function.spawn.aio(1)] * _SPAWNED))
+
+
+Work = Callable[[], Awaitable[object]]
+
+
+async def _in_flight(number: int, work: Sequence[Work]) -> float:
+    """Do all of it, so many at a time; how many per second."""
+    waiting = iter(work)
     started = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        for _ in range(_IN_FLIGHT):
-            group.create_task(_call_all(function, numbers))
-    return _TOGETHER / (time.perf_counter() - started)
+        for _ in range(number):
+            group.create_task(_do_all(waiting))
+    return len(work) / (time.perf_counter() - started)
 
 
-async def _call_all(function: modal.Function, numbers: Iterator[int]) -> None:
-    for number in numbers:
-        await function.remote.aio(number)
+async def _do_all(waiting: Iterator[Work]) -> None:
+    for work in waiting:
+        await work()
 
 
 def mapped_per_second() -> float:

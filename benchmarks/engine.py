@@ -62,9 +62,10 @@ class Engine:
                 sys.exit(f"Containers still run {within} s after their work ended.")
             time.sleep(0.05)
 
-    def stop_apps(self) -> None:
+    def stop_apps(self, name: str = "") -> None:
+        """The app of this name, or all."""
         for app in self.call("AppList", api_pb2.AppListRequest()).apps:
-            if app.state != api_pb2.APP_STATE_STOPPED:
+            if app.state != api_pb2.APP_STATE_STOPPED and name in ("", app.name):
                 self.call("AppStop", api_pb2.AppStopRequest(app_id=app.app_id))
 
     def resident_mb(self) -> float:

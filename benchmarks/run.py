@@ -26,7 +26,8 @@ def main() -> None:
         phases = {"trivial function": cold.trivial(engine), "iris endpoint": cold.iris(engine)}
         measured["cold_start_trivial_ms"] = Figure(phases["trivial function"]["all"], "ms", 1000, _GOAL)
         measured["cold_start_iris_ms"] = Figure(phases["iris endpoint"]["all"], "ms", 1000, _GOAL)
-        measured |= warm_calls()
+        measured |= warm_calls(engine)
+        engine.stop_apps("bench-spread")
         measured |= http(engine)
         measured["idle_rss_mb"] = Figure(idle, "MB", 150, _GOAL)
         engine.stop_apps()
@@ -45,14 +46,19 @@ def deploys(engine: Engine) -> dict[str, Figure]:
     return {"deploy_cached_s": Figure(statistics.median(engine.deploy("iris.py") for _ in range(_DEPLOYS)), "s", 3, _GOAL)}
 
 
-def warm_calls() -> dict[str, Figure]:
+def warm_calls(engine: Engine) -> dict[str, Figure]:
     say("Calling")
     milliseconds = calls.one_by_one()
+    mapped = calls.mapped_per_second()
+    spawned, spawned_one_by_one = calls.spawned_per_second(calls.IN_FLIGHT), calls.spawned_per_second(1)
+    engine.deploy("spread.py")
     return {
-        "remote_p50_ms": Figure(percentile(milliseconds, 0.5), "ms", 6, _GOAL),
+        "remote_p50_ms": Figure(percentile(milliseconds, 0.5), "ms", 4.5, _GOAL),
         "remote_p99_ms": Figure(percentile(milliseconds, 0.99), "ms"),
-        "calls_per_s_32": Figure(calls.per_second_together(), "calls/s"),
-        "map_inputs_per_s": Figure(calls.mapped_per_second(), "inputs/s"),
+        "map_inputs_per_s": Figure(mapped, "inputs/s", 700, _GOAL),
+        "spawn_per_s": Figure(spawned, "calls/s"),
+        "spawn_sequential_per_s": Figure(spawned_one_by_one, "calls/s"),
+        "calls_per_s_32": Figure(calls.per_second_together(), "calls/s", 400, _GOAL),
     }
 
 
