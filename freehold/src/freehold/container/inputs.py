@@ -80,13 +80,11 @@ class _GetInputs(_Call):
     async def _ask(self, request: Any) -> Any:
         from modal_proto.api_pb2 import FunctionGetInputsResponse
 
-        response = FunctionGetInputsResponse.FromString(
-            await self._link.ask(GET_INPUTS, request.SerializeToString(), patience=_PATIENCE)
-        )
+        response = FunctionGetInputsResponse.FromString(await self._link.ask(GET_INPUTS, request.SerializeToString(), patience=_PATIENCE))
         self._note(request, response)
         return response
 
-    def _note(self, request: Any, response: Any) -> None:
+    def _note(self, _request: Any, response: Any) -> None:
         self._held.update((item.input_id, item.retry_count) for item in response.inputs if item.input_id)
 
 
@@ -98,7 +96,7 @@ class _PutOutputs(_Call):
         self._note(request, None)
         return Empty()
 
-    def _note(self, request: Any, response: Any) -> None:
+    def _note(self, request: Any, _response: Any) -> None:
         for item in request.outputs:
             if self._held.get(item.input_id) == item.retry_count:
                 del self._held[item.input_id]
