@@ -90,16 +90,19 @@ def _default(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _command_section(name: str, command: Any) -> str:
+def _command_section(name: str, command: Any, level: int = 2) -> str:
+    """A command, and those below it where it is a group."""
     options = [_option_row(option) for option in command.params if option.param_type_name == "option" and not option.hidden]
     table = f"\n| option | default | what |\n|---|---|---|\n{_lines(options)}\n" if options else ""
-    return f"## freehold {name}\n\n{command.help}\n{table}"
+    words = [name, *(option.metavar for option in command.params if option.param_type_name == "argument")]
+    below = [_command_section(f"{name} {part}", item, level + 1) for part, item in getattr(command, "commands", {}).items()]
+    return "\n".join([f"{'#' * level} freehold {' '.join(words)}\n\n{command.help}\n{table}", *below])
 
 
 def _option_row(option: Any) -> str:
     names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     shown = option.show_default if isinstance(option.show_default, str) else option.default
-    default = "" if shown is None or shown is False else f"`{str(shown).lower() if shown is True else shown}`"
+    default = "" if shown in (None, "") or shown is False else f"`{str(shown).lower() if shown is True else shown}`"
     return f"| {names} | {default} | {option.help or ''} |"
 
 

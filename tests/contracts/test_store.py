@@ -28,6 +28,7 @@ from freehold.domain.ids import (
 )
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.observability.events import Event
@@ -110,6 +111,10 @@ def a_task(**changes):
         enqueued_at=NOW,
     )
     return replace(task, **changes)
+
+
+def a_schedule(rule=None, **changes):
+    return replace(begin(new_function_id(), new_app_id(), rule or Period(hours=1), NOW), **changes)
 
 
 class TestTransactions:
@@ -606,6 +611,65 @@ class TestSecrets:
             await tx.secrets.delete(secret.id)
             with pytest.raises(NotFound, match="modal secret list"):
                 await tx.secrets.get(secret.id)
+
+
+class TestSchedules:
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            Cron(text="0 9 * * 1-5", timezone="Europe/Berlin"),
+            Cron(text="* * * * *"),
+            Period(years=1, months=2, weeks=3, days=4, hours=5, minutes=6, seconds=7.5),
+        ],
+    )
+    async def test_a_schedule_comes_back_as_it_was_put(self, store, rule):
+        schedule = a_schedule(rule, last_at=NOW, last_call_id=new_call_id(), missed=3)
+        async with store.transaction() as tx:
+            await tx.schedules.put(schedule)
+            await tx.schedules.put(pause(a_schedule()))
+        async with store.transaction() as tx:
+            assert await tx.schedules.find(schedule.function_id) == schedule
+            assert await tx.schedules.find(new_function_id()) is None
+
+    async def test_schedules_are_listed_by_app(self, store):
+        one, two, other = a_schedule(app_id="ap-1"), a_schedule(app_id="ap-1"), a_schedule(app_id="ap-2")
+        async with store.transaction() as tx:
+            for schedule in (other, two, one):
+                await tx.schedules.put(schedule)
+            of_app = sorted([one, two], key=lambda schedule: schedule.function_id)
+            assert list(await tx.schedules.of_app("ap-1")) == of_app
+            assert list(await tx.schedules.list()) == [*of_app, other]
+
+    async def test_what_is_due_comes_earliest_first_and_what_is_paused_never(self, store):
+        first, second, third = (a_schedule(next_at=NOW + n * MINUTE) for n in range(3))
+        async with store.transaction() as tx:
+            assert await tx.schedules.next_at() is None
+            for schedule in (third, second, first, pause(a_schedule())):
+                await tx.schedules.put(schedule)
+            assert await tx.schedules.due(NOW - MINUTE) == []
+            assert await tx.schedules.due(NOW + MINUTE) == [first, second]
+            assert await tx.schedules.next_at() == NOW
+
+    async def test_a_turn_is_taken_once(self, store):
+        schedule = a_schedule(next_at=NOW)
+        later = replace(schedule, next_at=NOW + MINUTE, last_call_id=new_call_id())
+        async with store.transaction() as tx:
+            await tx.schedules.put(schedule)
+            assert await tx.schedules.advance(later, NOW)
+            assert not await tx.schedules.advance(replace(later, missed=9), NOW)
+            assert await tx.schedules.find(schedule.function_id) == later
+
+    async def test_a_turn_of_what_was_paused_or_deleted_is_not_taken(self, store):
+        paused, deleted = a_schedule(next_at=NOW), a_schedule(next_at=NOW)
+        async with store.transaction() as tx:
+            await tx.schedules.put(paused)
+            await tx.schedules.put(pause(paused))
+            await tx.schedules.put(deleted)
+            await tx.schedules.delete(deleted.function_id)
+            await tx.schedules.delete(deleted.function_id)
+            assert not await tx.schedules.advance(paused, NOW)
+            assert not await tx.schedules.advance(deleted, NOW)
+            assert await tx.schedules.list() == [pause(paused)]
 
 
 class TestTasks:

@@ -13,6 +13,7 @@ from freehold.control.controllers.autoscaler import Autoscaler
 from freehold.control.controllers.builds import Builds
 from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.scheduler import Scheduler
+from freehold.control.controllers.schedules import Clockwork
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
@@ -29,6 +30,7 @@ from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts, WantedMount
 from freehold.control.services.scaling import Scaling
+from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_calls import WebCalls
@@ -106,11 +108,21 @@ class ControlPlane:
         self.functions = Functions(
             store=store, routes=self.routes, tasks=self.tasks, clock=clock, demand=self.demand, max_inline_bytes=1024
         )
+        self.schedules_changed = Wakeup()
+        self.schedules = Schedules(
+            store=store,
+            functions=self.functions,
+            calls=self.calls,
+            clock=clock,
+            changed=self.schedules_changed,
+            grace=settings.schedule_grace,
+        )
         self.apps = Apps(
             store=store,
             environments=self.environments,
             functions=self.functions,
             calls=self.calls,
+            schedules=self.schedules,
             tasks=self.tasks,
             journal=self.journal,
             clock=clock,
@@ -144,6 +156,7 @@ class ControlPlane:
             clock=clock,
             default_maximum=16,
         )
+        self.clockwork = Clockwork(schedules=self.schedules, clock=clock)
         self.scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
         self.builds = Builds(
             images=self.images,

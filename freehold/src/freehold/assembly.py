@@ -26,6 +26,7 @@ from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
 from freehold.control.controllers.retention import Retention
 from freehold.control.controllers.scheduler import Scheduler
+from freehold.control.controllers.schedules import Clockwork
 from freehold.control.rpc import inputs_socket, server
 from freehold.control.rpc.apps import AppRpcs
 from freehold.control.rpc.auth import Authenticator
@@ -38,6 +39,7 @@ from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
 from freehold.control.rpc.mounts import MountRpcs
+from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.tokens import TokenRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
@@ -58,6 +60,7 @@ from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.scaling import Scaling
+from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
@@ -147,11 +150,21 @@ class Engine:
             demand=self.demand,
             max_inline_bytes=settings.max_inline_bytes,
         )
+        self.schedules_changed = Wakeup()
+        self.schedules = Schedules(
+            store=self.store,
+            functions=self.functions,
+            calls=self.calls,
+            clock=self.clock,
+            changed=self.schedules_changed,
+            grace=settings.schedule_grace,
+        )
         self.apps = Apps(
             store=self.store,
             environments=self.environments,
             functions=self.functions,
             calls=self.calls,
+            schedules=self.schedules,
             tasks=self.tasks,
             journal=self.journal,
             clock=self.clock,
@@ -243,12 +256,15 @@ class Engine:
             logs=self.logs,
             clock=self.clock,
         )
+        clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
         retention = Retention(store=self.store, blobs=self.blobs, settings=settings)
         self.controllers = [
             Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5),
             Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
             Controller("builds", builds.step, changed=self.images_wanted, every=30.0),
             Controller("liveness", liveness.step, changed=self.tasks_changed, every=1.0),
+            # How long a machine may have slept, or a clock been set ahead, before that is noticed.
+            Controller("schedules", clockwork.step, changed=self.schedules_changed, every=30.0),
             Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
         ]
 
@@ -273,7 +289,7 @@ class Engine:
 
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
-        return {}
+        return {**ScheduleOperations(self.schedules).table()}
 
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     cpu_overcommit: float = Field(default=4, ge=1, description="How often the same CPU time may be booked by requests (cpu=…).")
     max_queued_inputs: int = Field(default=1_000_000, ge=1, description="Inputs waiting over all functions; more are refused.")
     result_ttl: timedelta = Field(default=timedelta(days=7), description="How long results of asynchronous calls are kept.")
+    schedule_grace: timedelta = Field(
+        default=timedelta(hours=1),
+        ge=timedelta(minutes=1),
+        description="How late a schedule may still run when the engine was down at its time.",
+    )
     blob_cache_bytes: int = Field(default=20 * 1024 * _MIB, ge=_MIB, description="Size of the blob folder above which unused blobs go.")
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")

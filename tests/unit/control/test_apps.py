@@ -78,11 +78,6 @@ class TestPublication:
         await plane.apps.stop(app.id, "test")
         assert [(item.version, item.tag) for item in await plane.apps.history(app.id)] == [(2, "v2"), (1, "")]
 
-    async def test_a_schedule_is_pointed_out_to_who_deploys_it(self, plane):
-        app, _ = await plane.deploy("nightly", schedule={"cron": {"cron_string": "0 1 * * *"}})
-        (caution,) = await plane.apps.cautions(app.id)
-        assert "nightly has a schedule" in caution
-
 
 class TestLookUp:
     async def test_a_name_that_is_not_deployed_says_how_to_deploy(self, plane):

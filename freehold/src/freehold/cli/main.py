@@ -10,6 +10,7 @@ from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
 from freehold.cli.modal import COMMANDS, modal
+from freehold.cli.schedules import schedules
 from freehold.cli.status import status
 from freehold.cli.up import up
 from freehold.cli.version import version
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 for own in (up, down, status, doctor, login, config, version):
     app.command()(own)
+app.add_typer(schedules, name="schedules")
 for name, line in COMMANDS.items():
     app.command(
         name,

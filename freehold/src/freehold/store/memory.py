@@ -20,6 +20,7 @@ from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -323,6 +324,40 @@ class _Secrets:
         self._rows.drop(secret_id)
 
 
+class _Schedules:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Schedule] = _Rows(undo)
+
+    async def put(self, schedule: Schedule) -> None:
+        self._rows.put(schedule.function_id, schedule)
+
+    async def find(self, function_id: FunctionId) -> Schedule | None:
+        return self._rows.get(function_id)
+
+    async def list(self) -> Sequence[Schedule]:
+        return sorted(self._rows, key=lambda row: (row.app_id, row.function_id))
+
+    async def of_app(self, app_id: AppId) -> Sequence[Schedule]:
+        return [row for row in await self.list() if row.app_id == app_id]
+
+    async def due(self, now: datetime) -> Sequence[Schedule]:
+        waiting = [(row.next_at, row.function_id, row) for row in self._rows if row.next_at is not None]
+        return [row for next_at, _, row in sorted(waiting) if next_at <= now]
+
+    async def next_at(self) -> datetime | None:
+        return min((row.next_at for row in self._rows if row.next_at is not None), default=None)
+
+    async def advance(self, schedule: Schedule, due_at: datetime) -> bool:
+        found = self._rows.get(schedule.function_id)
+        if found is None or found.next_at != due_at:
+            return False
+        self._rows.put(schedule.function_id, schedule)
+        return True
+
+    async def delete(self, function_id: FunctionId) -> None:
+        self._rows.drop(function_id)
+
+
 class _Tasks:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Task] = _Rows(undo)
@@ -403,6 +438,7 @@ class MemoryTransaction:
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)
         self.secrets: ports.Secrets = _Secrets(undo)
+        self.schedules: ports.Schedules = _Schedules(undo)
         self.tasks: ports.Tasks = _Tasks(undo)
         self.blobs: ports.Blobs = _Blobs(undo)
         self.events: ports.Events = _Events(undo)

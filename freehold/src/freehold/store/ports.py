@@ -24,6 +24,7 @@ from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -180,6 +181,28 @@ class Secrets(Protocol):
     async def delete(self, secret_id: SecretId) -> None: ...
 
 
+class Schedules(Protocol):
+    """One for each deployed function that has a rule, by the function's id."""
+
+    async def put(self, schedule: Schedule) -> None: ...
+    async def find(self, function_id: FunctionId) -> Schedule | None: ...
+    async def list(self) -> Sequence[Schedule]: ...
+    async def of_app(self, app_id: AppId) -> Sequence[Schedule]: ...
+    async def due(self, now: datetime) -> Sequence[Schedule]:
+        """Those whose time has come, earliest first."""
+        ...
+
+    async def next_at(self) -> datetime | None:
+        """The earliest time of all."""
+        ...
+
+    async def advance(self, schedule: Schedule, due_at: datetime) -> bool:
+        """Replace the schedule if it is still the one that was due at this time. False: someone else has taken that turn."""
+        ...
+
+    async def delete(self, function_id: FunctionId) -> None: ...
+
+
 class Tasks(Protocol):
     async def put(self, task: Task) -> None: ...
     async def get(self, task_id: TaskId) -> Task: ...
@@ -260,6 +283,7 @@ class Transaction(Protocol):
     images: Images
     mounts: Mounts
     secrets: Secrets
+    schedules: Schedules
     tasks: Tasks
     blobs: Blobs
     events: Events

@@ -1,5 +1,6 @@
 """Modal's `Function` message, read into what the engine decides with, and written into the handles that clients get."""
 
+import pickle
 from datetime import timedelta
 
 from modal_proto import api_pb2
@@ -16,7 +17,9 @@ from freehold.domain.functions import (
 )
 from freehold.domain.ids import ImageId, MountId, SecretId
 from freehold.domain.retries import RetryPolicy
+from freehold.domain.schedules import Cron, Period, Rule
 
+_PICKLE_PROTOCOL = 4  # what the client itself writes, readable by every Python it supports
 _DEFAULT_TIMEOUT = timedelta(seconds=300)
 _DEFAULT_LONGEST_PAUSE = timedelta(seconds=60)
 _STEEPEST_BACKOFF = 10.0
@@ -78,6 +81,26 @@ def retry_policy_of(message: api_pb2.FunctionRetryPolicy) -> RetryPolicy:
         backoff=backoff if 1.0 <= backoff <= _STEEPEST_BACKOFF else 1.0,
         longest_pause=timedelta(milliseconds=message.max_delay_ms) or max(first, _DEFAULT_LONGEST_PAUSE),
     )
+
+
+def rule_of(message: api_pb2.Function) -> Rule | None:
+    """By what rule the function is called by itself. A Period's seconds travel as a float of 32 bits."""
+    match message.schedule.WhichOneof("schedule_oneof"):
+        case "cron":
+            return Cron(text=message.schedule.cron.cron_string, timezone=message.schedule.cron.timezone)
+        case "period":
+            return Period(**{field.name: value for field, value in message.schedule.period.ListFields()})
+    return None
+
+
+def is_web(message: api_pb2.Function) -> bool:
+    """Whether its inputs are requests: without one there is nothing to call it with."""
+    return web_kind(message.webhook_config) is not WebKind.NONE
+
+
+def no_arguments() -> api_pb2.FunctionInput:
+    """The input of `f.remote()`."""
+    return api_pb2.FunctionInput(args=pickle.dumps(((), {}), protocol=_PICKLE_PROTOCOL), data_format=api_pb2.DATA_FORMAT_PICKLE)
 
 
 def _resources(message: api_pb2.Resources) -> ResourceRequest:
@@ -189,3 +212,9 @@ def function_data(message: api_pb2.Function) -> api_pb2.FunctionData:
             getattr(data, field.name).MergeFrom(value)
     data.ranked_functions.add(rank=0, function=message)
     return data
+
+
+def summary(message: api_pb2.Function) -> api_pb2.AppGetInfoResponse.FunctionInfoSummary:
+    return api_pb2.AppGetInfoResponse.FunctionInfoSummary(
+        schedule=message.schedule if message.HasField("schedule") else None, web_function=is_web(message)
+    )

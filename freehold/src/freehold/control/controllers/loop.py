@@ -18,10 +18,10 @@ _LEAST = 0.002  # seconds between steps: a burst of hints becomes one look
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """A step, what wakes it, and after how many seconds it looks without a hint."""
+    """A step, what wakes it, and after how many seconds it looks without a hint; sooner, where the step says when."""
 
     name: str
-    step: Callable[[], Awaitable[None]]
+    step: Callable[[], Awaitable[float | None]]
     changed: Wakeup
     every: float
 
@@ -30,11 +30,13 @@ async def run(controller: Controller) -> None:
     """Until cancelled. A step that fails is logged and tried again at the next turn; it never ends the loop."""
     while True:
         generation = controller.changed.generation
+        wait = controller.every
         try:
-            await controller.step()
+            asked = await controller.step()
+            wait = wait if asked is None else min(asked, wait)
         except Exception:
             log.exception("controller_failed", controller=controller.name)
-        await controller.changed.wait(generation, controller.every)
+        await controller.changed.wait(generation, wait)
         await asyncio.sleep(_LEAST)
 
 

@@ -113,7 +113,9 @@ class AppRpcs:
     async def AppGetInfo(self, request: api_pb2.AppGetInfoRequest, _caller: Caller) -> api_pb2.AppGetInfoResponse:
         app = await self._apps.get(AppId(request.app_id))
         layout = await self._apps.layout(app.id)
-        return api_pb2.AppGetInfoResponse(info=mapping.app_handle(app, layout.function_ids))
+        return api_pb2.AppGetInfoResponse(
+            info=mapping.app_handle(app, layout.function_ids), function_info_summaries=await self._apps.summaries(app)
+        )
 
     async def AppSetTags(self, request: api_pb2.AppSetTagsRequest, _caller: Caller) -> Empty:
         await self._apps.set_tags(AppId(request.app_id), dict(request.tags))

@@ -5,10 +5,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from modal_proto import api_pb2
+
 from freehold.control.services.calls import Calls
 from freehold.control.services.environments import Environments
 from freehold.control.services.functions import Functions
 from freehold.control.services.journal import Journal
+from freehold.control.services.schedules import Schedules
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import App, AppState, Deployment, Layout, move
@@ -17,6 +20,7 @@ from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, ClassId, FunctionId, new_app_id
 from freehold.store.ports import Store, Transaction
+from freehold.wire.functions import is_web, summary
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _HEARTBEAT_LIMIT = 60.0  # seconds without one before an ephemeral app is taken for abandoned; the client sends one every 15 s
@@ -43,6 +47,7 @@ class Apps:
         environments: Environments,
         functions: Functions,
         calls: Calls,
+        schedules: Schedules,
         tasks: Tasks,
         journal: Journal,
         clock: Clock,
@@ -52,6 +57,7 @@ class Apps:
         self._environments = environments
         self._functions = functions
         self._calls = calls
+        self._schedules = schedules
         self._tasks = tasks
         self._journal = journal
         self._clock = clock
@@ -150,13 +156,18 @@ class Apps:
         return app, deployment
 
     async def cautions(self, app_id: AppId) -> Sequence[str]:
-        """What the live version asks for and does not get (yet), in words for the person who deploys it."""
+        """What the live version asks for and does not get, in words for the person who deploys it."""
         live = [await self._functions.live(FunctionId(fid)) for fid in (await self.layout(app_id)).function_ids.values()]
         return [
-            f"{item.function.tag} has a schedule, and this version of Freehold does not run schedules yet: call it yourself."
+            f"{item.function.tag} answers web requests, so its schedule is not run: there is no request to call it with."
             for item in live
-            if item.message.HasField("schedule")
+            if item.message.HasField("schedule") and is_web(item.message)
         ]
+
+    async def summaries(self, app: App) -> Mapping[str, api_pb2.AppGetInfoResponse.FunctionInfoSummary]:
+        """What `modal app info` says of each function; nothing of an app that has stopped."""
+        ids = (await self.layout(app.id)).function_ids.values() if app.is_live else ()
+        return {function_id: summary((await self._functions.live(function_id)).message) for function_id in ids}
 
     async def _switch(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
         app = _checked_live(await tx.apps.get(app_id))
@@ -187,6 +198,7 @@ class Apps:
             commit_info=publication.commit_info,
         )
         await tx.apps.put_deployment(deployment)
+        await self._schedules.follow(tx, app, publication.layout)
         return app, deployment, history[0].layout if history else Layout()
 
     async def _take_name(self, tx: Transaction, app: App, name: str) -> None:
@@ -202,6 +214,7 @@ class Apps:
             if app.is_live:
                 app = move(app, AppState.STOPPED, self._clock.now())
                 await tx.apps.put(app)
+                await self._schedules.follow(tx, app, Layout())
                 self._journal.event(app_id, "app_stopped", cause=reason)
             function_ids = frozenset(function.id for function in await tx.functions.of_app(app_id))
         self._heard.pop(app_id, None)
@@ -264,13 +277,16 @@ class Apps:
             await self.stop(app_id, "its work is done")
 
     async def restore(self) -> None:
-        """After a start of the engine: routes of what is deployed; ephemeral apps get a while to be heard from."""
+        """After a start of the engine: routes and schedules of what is deployed; ephemeral apps get a while to be heard from."""
         async with self._store.transaction() as tx:
             apps = await tx.apps.list_live()
         for app in apps:
             if app.state is not AppState.DEPLOYED:
                 self._heard[app.id] = self._clock.monotonic()
-            for function_id in (await self.layout(app.id)).function_ids.values():
+            layout = await self.layout(app.id)
+            async with self._store.transaction() as tx:
+                await self._schedules.follow(tx, app, layout)
+            for function_id in layout.function_ids.values():
                 await self._functions.route(app, FunctionId(function_id))
         await self._functions.restore_overrides()
 

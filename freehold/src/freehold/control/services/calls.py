@@ -4,6 +4,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from modal_proto import api_pb2
 
@@ -21,6 +22,7 @@ from freehold.domain.errors import InvalidRequest, NotFound, ResourceExhausted
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId, new_call_id, new_input_id
 from freehold.domain.tasks import TaskExit
+from freehold.store.ports import Transaction
 from freehold.wire.functions import retry_policy_of
 from freehold.wire.tickets import InputTicket
 
@@ -29,6 +31,13 @@ _FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays i
 _RESUMPTION = 5.0  # seconds in which a client that still adds inputs to a call sends more of them
 _REPLAYED = 1000  # finished calls whose last answer is kept a while longer, for a reader that did not receive it
 _REPLAYED_BYTES = 32 * 1024 * 1024
+
+
+class Draft(NamedTuple):
+    """A call with its first inputs, before anybody knows of it."""
+
+    call: LiveCall
+    inputs: Sequence[LiveInput]
 
 
 class Calls:
@@ -69,13 +78,24 @@ class Calls:
             request_key=request_key,
             retry_policy=retry_policy,
         )
-        fresh = [self._live_input(call, item) for item in {item.idx: item for item in items}.values()]
-        self._check_room(len(fresh))
+        draft = self._with_inputs(call, items)
         if call.is_durable:
-            await self._durable.put(call.record, fresh)
-        self._calls[call.id] = call
-        self.inputs.admit_all(fresh)
-        return call
+            await self._durable.put(call.record, draft.inputs)
+        return self.admit(draft)
+
+    def draft(self, function: Function, payload: api_pb2.FunctionInput, retry_policy: api_pb2.FunctionRetryPolicy) -> Draft:
+        """An asynchronous call with one input, of which nobody knows yet. It is written, then admitted: then it runs."""
+        call = self._new(function, new_call_id(), kind=CallKind.UNARY, invocation=Invocation.ASYNC, retry_policy=retry_policy)
+        return self._with_inputs(call, [api_pb2.FunctionPutInputsItem(idx=0, input=payload)])
+
+    async def write(self, tx: Transaction, draft: Draft) -> None:
+        """On disk together with what else this transaction writes."""
+        await self._durable.put_in(tx, draft.call.record, draft.inputs)
+
+    def admit(self, draft: Draft) -> LiveCall:
+        self._calls[draft.call.id] = draft.call
+        self.inputs.admit_all(draft.inputs)
+        return draft.call
 
     async def recall_request(self, request_key: str) -> LiveCall | None:
         """The asynchronous call that this request made, before the engine was restarted."""
@@ -296,7 +316,7 @@ class Calls:
         *,
         kind: CallKind,
         invocation: Invocation,
-        parent_input_id: str,
+        parent_input_id: str = "",
         request_key: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None,
     ) -> LiveCall:
@@ -320,6 +340,11 @@ class Calls:
         if call is None:
             raise _unknown(call_id)
         return call
+
+    def _with_inputs(self, call: LiveCall, items: Sequence[api_pb2.FunctionPutInputsItem]) -> Draft:
+        fresh = [self._live_input(call, item) for item in {item.idx: item for item in items}.values()]
+        self._check_room(len(fresh))
+        return Draft(call, fresh)
 
     def _check_room(self, more: int) -> None:
         if len(self.inputs) + more > self._max_queued:

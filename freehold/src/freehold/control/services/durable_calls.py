@@ -23,13 +23,12 @@ class DurableCalls:
 
     async def put(self, record: FunctionCall, inputs: Sequence[LiveInput] = ()) -> None:
         """A call, and the inputs that came with it."""
-        stored = self._stored(inputs)
+        await self._group.write(lambda tx: self.put_in(tx, record, inputs))
 
-        async def write(tx: Transaction) -> None:
-            await tx.calls.put(record)
-            await tx.calls.add_inputs(stored)
-
-        await self._group.write(write)
+    async def put_in(self, tx: Transaction, record: FunctionCall, inputs: Sequence[LiveInput] = ()) -> None:
+        """The same within a transaction of the caller's."""
+        await tx.calls.put(record)
+        await tx.calls.add_inputs(self._stored(inputs))
 
     async def add_inputs(self, inputs: Sequence[LiveInput]) -> None:
         stored = self._stored(inputs)

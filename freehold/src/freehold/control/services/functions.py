@@ -17,7 +17,7 @@ from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.functions import AutoscalerSettings, Definition, Function, FunctionSpec, UserClass
 from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId, new_class_id, new_definition_id, new_function_id
 from freehold.domain.overrides import AutoscalerOverride
-from freehold.domain.schedules import check_cron
+from freehold.domain.schedules import check as check_schedule
 from freehold.store.ports import Store, Transaction
 from freehold.wire import functions as wire
 
@@ -275,8 +275,8 @@ def _tag(function_name: str) -> str:
 
 def _check(message: api_pb2.Function) -> None:
     """What this engine cannot give is refused at deploy, not found missing at the first call."""
-    if message.schedule.HasField("cron"):
-        check_cron(message.schedule.cron.cron_string, message.schedule.cron.timezone)
+    if (rule := wire.rule_of(message)) is not None:
+        check_schedule(rule)
     if message.volume_mounts or message.cloud_bucket_mounts or message.shared_volume_mounts:
         msg = f"Function {message.function_name!r} mounts a volume. Volumes are not built yet: see the list of what works in the README."
         raise InvalidRequest(msg)

@@ -20,6 +20,7 @@ from freehold.store.sql.functions import SqlFunctions
 from freehold.store.sql.images import SqlImages
 from freehold.store.sql.mounts import SqlMounts
 from freehold.store.sql.overrides import SqlOverrides
+from freehold.store.sql.schedules import SqlSchedules
 from freehold.store.sql.secrets import SqlSecrets
 from freehold.store.sql.tasks import SqlTasks
 
@@ -38,6 +39,7 @@ class SqlTransaction:
         self.images: ports.Images = SqlImages(connection)
         self.mounts: ports.Mounts = SqlMounts(connection)
         self.secrets: ports.Secrets = SqlSecrets(connection)
+        self.schedules: ports.Schedules = SqlSchedules(connection)
         self.tasks: ports.Tasks = SqlTasks(connection)
         self.blobs: ports.Blobs = SqlBlobs(connection)
         self.events: ports.Events = SqlEvents(connection)
