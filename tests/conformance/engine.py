@@ -1,6 +1,8 @@
 """A live engine for the tests: `freehold up` in a process of its own, and the ways to talk to it that its users have."""
 
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -104,8 +107,18 @@ class Engine:
             return False
         return True
 
+    @property
+    def pid(self) -> int:
+        """Of the engine itself, which its supervisor starts anew each time it dies."""
+        with urlopen(f"{self.gateway_url}/healthz", timeout=10) as answer:
+            return int(json.load(answer)["pid"])
+
+    def kill_engine(self) -> None:
+        """The engine dies, and its supervisor lives."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def kill(self) -> None:
-        """What a power cut does to the process."""
+        """What a power cut does to the processes."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(10)

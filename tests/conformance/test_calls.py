@@ -142,16 +142,17 @@ class TestBatches:
 
 
 class TestRestart:
-    """A client that waits while the engine is killed and started again."""
+    """A client that waits while the engine is killed, and started again by its supervisor."""
 
     def during_restart(self, app: Deployment, wait: Callable[[], object]) -> object:
         found: list[object] = []
         waiting = threading.Thread(target=lambda: found.append(wait()))
         waiting.start()
         time.sleep(3)
-        app.engine.kill()
-        app.engine.start()
+        before = app.engine.pid
+        app.engine.kill_engine()
         waiting.join(120)
+        assert app.engine.pid != before
         assert found, "the client was left without an answer"
         return found[0]
 

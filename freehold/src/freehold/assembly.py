@@ -79,6 +79,7 @@ from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.sql.store import SqlStore
+from freehold.supervision import Supervision
 from freehold.worker.builds.parts import make_builder
 from freehold.worker.bundles import Bundles
 from freehold.worker.network.veth import VethNetworks
@@ -96,8 +97,9 @@ _INPUTS_SOCKET = "run/control/inputs.sock"
 class Engine:
     """All parts of one engine, joined and not yet started."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, supervision: Supervision | None = None) -> None:
         self.settings = settings
+        self._supervision = supervision or Supervision()
         self._started_at = time.monotonic()
         self._keep(settings)
         self._serve_calls(settings)
@@ -323,11 +325,19 @@ class Engine:
                     authenticator=Authenticator(credentials=self.keyring, tasks=self.tasks),
                     address=f"{self.settings.host}:{self.settings.control_port}",
                     socket_path=self.settings.root / _CONTROL_SOCKET,
+                    before_bind=self._supervision.free_port,
                 )
             )
             await stack.enter_async_context(inputs_socket.serve(self.claims, self.tasks, self.settings.root / _INPUTS_SOCKET))
             await stack.enter_async_context(
-                Gateway(settings=self.settings, web_calls=self.web_calls, blobs=self.blobs, status=self.status, stories=self.stories)
+                Gateway(
+                    settings=self.settings,
+                    web_calls=self.web_calls,
+                    blobs=self.blobs,
+                    status=self.status,
+                    stories=self.stories,
+                    listener=self._supervision.gateway,
+                )
             )
             await stack.enter_async_context(self.worker)
             stack.push_async_callback(self.farewell.say)
@@ -363,13 +373,13 @@ async def _background() -> AsyncIterator[TaskGroup]:
             group.cancel_scope.cancel()
 
 
-async def serve(settings: Settings, *, on_ready: Callable[[], None]) -> None:
+async def serve(settings: Settings, *, supervision: Supervision, on_ready: Callable[[], None]) -> None:
     """Run one engine until SIGTERM or SIGINT; `on_ready` is called once when it answers."""
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     try:
-        async with Engine(settings).running():
+        async with Engine(settings, supervision).running():
             log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
             on_ready()
             await stopped.wait()

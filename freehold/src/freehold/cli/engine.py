@@ -59,11 +59,11 @@ def find(home: Path) -> Engine | None:
 
 
 @contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Be the only engine of this home, and say where it answers. Raises Conflict if one runs already."""
+def alone(settings: Settings, pid: int | None = None) -> Iterator[None]:
+    """Be the only engine of this home, and say where it answers and whom to ask for its end. Raises Conflict if one runs already."""
     record = _record(settings.root)
     _make_folder(settings.root, record.parent)
-    engine = Engine(pid=os.getpid(), control_url=settings.control_url, gateway_url=settings.gateway_url)
+    engine = Engine(pid=pid or os.getpid(), control_url=settings.control_url, gateway_url=settings.gateway_url)
     with record.open("a+b") as file:
         _lock(file.fileno(), settings.root)
         file.truncate(0)
@@ -71,6 +71,12 @@ def alone(settings: Settings) -> Iterator[None]:
         file.flush()
         yield
         file.truncate(0)
+
+
+def check_alone(settings: Settings) -> None:
+    """Raises Conflict if an engine runs on this home."""
+    with alone(settings):
+        pass
 
 
 def start(settings: Settings, flags: list[str]) -> Engine:

@@ -2,8 +2,8 @@
 
 import ipaddress
 import os
-import socket
 
+from freehold.cli import supervisor
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, InvalidRequest, PermissionDenied
 
@@ -41,11 +41,8 @@ def _is_loopback(host: str) -> bool:
 
 
 def _check_port(host: str, port: int, variable: str) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            msg = f"The engine cannot listen on {host}:{port}: {error.strerror}. Choose another port with {variable}, or end what uses it."
-            raise Conflict(msg) from error
+    try:
+        supervisor.listen(host, port).close()
+    except OSError as error:
+        msg = f"The engine cannot listen on {host}:{port}: {os.strerror(error.errno or 0)}. Choose another port with {variable}, or end what uses it."
+        raise Conflict(msg) from error

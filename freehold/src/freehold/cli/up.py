@@ -1,8 +1,10 @@
 """`freehold up`: run the engine, here or in the background."""
 
 import os
+import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -16,6 +18,7 @@ LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or erro
 AllowRemote = Annotated[bool | None, typer.Option("--unsafe-allow-remote", help="Allow an address that other machines reach.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when the engine answers; its log goes to a file.")]
 ReadyFd = Annotated[int | None, typer.Option(hidden=True)]  # where a detaching parent waits for a byte
+Supervised = Annotated[str | None, typer.Option(hidden=True)]  # descriptors by which the supervisor reaches the engine
 
 
 def up(
@@ -27,8 +30,12 @@ def up(
     log_level: LogLevel = None,
     unsafe_allow_remote: AllowRemote = None,
     ready_fd: ReadyFd = None,
+    supervised: Supervised = None,
 ) -> None:
-    """Run the engine; Ctrl-C ends it and its containers."""
+    """Run the engine; Ctrl-C ends it and its containers.
+
+    An engine that dies is started again.
+    """
     from freehold.config import Settings
 
     flags = {
@@ -41,8 +48,10 @@ def up(
     settings = Settings.load(**flags)
     if detach:
         _up_detached(settings, _as_arguments(flags))
+    elif supervised is None:
+        _supervise(settings, _as_arguments(flags), ready_fd)
     else:
-        _up_here(settings, ready_fd)
+        _run_engine(settings, supervised, ready_fd)
 
 
 def _up_detached(settings: "Settings", flags: list[str]) -> None:
@@ -58,28 +67,45 @@ def _up_detached(settings: "Settings", flags: list[str]) -> None:
     typer.echo(f"Its log: {engine.log_file(settings.root)}. `freehold down` ends it.")
 
 
-def _up_here(settings: "Settings", ready_fd: int | None) -> None:
+def _supervise(settings: "Settings", flags: list[str], ready_fd: int | None) -> NoReturn:
+    """Replaces this process by one that is small and lives as long as the engine is wanted."""
+    from freehold.cli import engine, preflight, supervisor
+
+    engine.check_alone(settings)
+    preflight.check(settings)
+    if ready_fd is not None:
+        os.set_inheritable(ready_fd, True)
+    where = [settings.host, str(settings.control_port), str(settings.gateway_port), "-" if ready_fd is None else str(ready_fd)]
+    command = [str(Path(sys.executable).with_name("freehold")), "up", *flags]
+    python = [sys.executable, "-I", "-S", str(Path(supervisor.__file__))]
+    os.execv(sys.executable, [*python, *where, *command])  # noqa: S606 — no shell is wanted
+
+
+def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> None:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers only warn that they cannot run here
     import uvloop
 
     from freehold.assembly import serve
-    from freehold.cli import engine, preflight
+    from freehold.cli import engine
     from freehold.observability import logging
+    from freehold.supervision import Supervision
     from freehold.worker.mountns import enter_private_mount_namespace
 
+    supervision = Supervision.read(supervised)
+
     def on_ready() -> None:
+        supervision.say_ready()
         if ready_fd is None:
             typer.echo(f"The engine is up: control plane {settings.control_url}, gateway {settings.gateway_url}. Ctrl-C ends it.")
         else:
             os.write(ready_fd, b"\n")
             os.close(ready_fd)
 
-    with engine.alone(settings):
-        preflight.check(settings)
+    with engine.alone(settings, pid=os.getppid()):
         enter_private_mount_namespace()
         logging.configure(settings.log_level, settings.log_format)
         with suppress(KeyboardInterrupt):
-            uvloop.run(serve(settings, on_ready=on_ready))
+            uvloop.run(serve(settings, supervision=supervision, on_ready=on_ready))
 
 
 def _as_arguments(flags: dict[str, Any]) -> list[str]:

@@ -29,8 +29,19 @@ _FAREWELL_SECONDS = 5  # for telling the containers of those that did not make i
 class Gateway:
     """`async with Gateway(…):` — on entering it accepts connections; on leaving, responses under way get a few seconds."""
 
-    def __init__(self, *, settings: Settings, web_calls: WebCalls, blobs: Blobs, status: Status, stories: Stories) -> None:
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        web_calls: WebCalls,
+        blobs: Blobs,
+        status: Status,
+        stories: Stories,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """`listener` is a socket that listens already; without one the gateway binds its own."""
         self._settings = settings
+        self._listener = listener
         self._app = GatewayApp(
             domain=settings.domain,
             start_timeout=settings.http_request_timeout,
@@ -49,7 +60,7 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _serve(self) -> AsyncIterator[None]:
         failure: Exception | None = None
-        with contextlib.closing(_bound(self._settings.host, self._settings.gateway_port)) as listener:
+        with contextlib.closing(self._listener or _bound(self._settings.host, self._settings.gateway_port)) as listener:
             server = _Server(_uvicorn_config(self._app))
             async with anyio.create_task_group() as group:
                 await group.start(server.serve_on, listener)

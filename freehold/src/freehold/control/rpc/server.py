@@ -95,11 +95,13 @@ async def serve(
     authenticator: Authenticator,
     address: str,
     socket_path: Path,
+    before_bind: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
     """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
     logging.getLogger("grpc").setLevel(logging.ERROR)
     served = served_by(resources)
     server = grpc.aio.server(options=_OPTIONS)
+    before_bind()
     _bind_port(server, address)
     async with asyncio.TaskGroup() as handling:  # left when the last call that changes something has ended
         edge = Edge(authenticator, handling)
