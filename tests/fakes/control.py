@@ -17,11 +17,13 @@ from freehold.control.controllers.schedules import Clockwork
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
+from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import ImageRequest, Images
 from freehold.control.services.journal import Journal
@@ -32,6 +34,7 @@ from freehold.control.services.mounts import Mounts, WantedMount
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
+from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
@@ -131,6 +134,21 @@ class ControlPlane:
         self.images_wanted = Wakeup()
         self.images = Images(store=store, logs=self.logs, clock=clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=clock)
+        self.records = CallRecords(store=store, calls=self.calls, journal=self.journal)
+        self.explanations = Explanations(
+            store=store,
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            records=self.records,
+            tasks=self.tasks,
+            history=TaskHistory(tasks=self.tasks, journal=self.journal, store=store),
+            images=self.images,
+            decisions=self.decisions,
+            journal=self.journal,
+            clock=clock,
+            default_maximum=16,
+        )
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=store,

@@ -52,6 +52,7 @@ from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
+from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import Images
 from freehold.control.services.journal import Journal
@@ -174,7 +175,25 @@ class Engine:
         )
         self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=self.clock)
-        self.stories = Stories(store=self.store, apps=self.apps, functions=self.functions, journal=self.journal)
+        self.records = CallRecords(store=self.store, calls=self.calls, journal=self.journal)
+        self.history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
+        self.explanations = Explanations(
+            store=self.store,
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            records=self.records,
+            tasks=self.tasks,
+            history=self.history,
+            images=self.images,
+            decisions=self.decisions,
+            journal=self.journal,
+            clock=self.clock,
+            default_maximum=settings.default_max_containers,
+        )
+        self.stories = Stories(
+            store=self.store, apps=self.apps, functions=self.functions, explanations=self.explanations, journal=self.journal
+        )
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=self.store,
@@ -272,17 +291,16 @@ class Engine:
 
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
-        history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
         return [
             AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, scaling=self.scaling, gateway_url=self.settings.gateway_url),
             BlobRpcs(self.blobs),
-            CallRecordRpcs(records=CallRecords(store=self.store, calls=self.calls, journal=self.journal), functions=self.functions),
+            CallRecordRpcs(records=self.records, functions=self.functions),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
-            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=history),
+            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=self.history),
             EnvironmentRpcs(self.environments),
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
             ImageRpcs(images=self.images, logs=self.logs),
-            LogRpcs(logs=self.logs, apps=self.apps, history=history),
+            LogRpcs(logs=self.logs, apps=self.apps, history=self.history),
             MountRpcs(self.mounts),
             SecretRpcs(self.secrets),
             TokenRpcs(self.workspaces),
@@ -291,7 +309,7 @@ class Engine:
 
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
-        return {**ScheduleOperations(self.schedules).table()}
+        return {"Why": self.explanations.why, **ScheduleOperations(self.schedules).table()}
 
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""

@@ -14,6 +14,7 @@ from freehold.cli.schedules import schedules
 from freehold.cli.status import status
 from freehold.cli.up import up
 from freehold.cli.version import version
+from freehold.cli.why import why
 from freehold.domain.errors import FreeholdError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, doctor, login, config, version):
+for own in (up, down, status, doctor, why, login, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 for name, line in COMMANDS.items():

@@ -39,7 +39,8 @@ def story(story: Story) -> HTMLResponse:
         f"<tr><td>{event.at:%Y-%m-%d %H:%M:%S}</td><td>{escape(event.kind)}</td><td>{escape(_said_of(event))}</td></tr>"
         for event in story.events
     )
-    return page(story.title, _facts(story.facts), f"<dl>{addresses}</dl>", f"<h2>What happened</h2><table>{rows}</table>")
+    why = [paragraph(sentence) for sentence in story.sentences]
+    return page(story.title, *why, _facts(story.facts), f"<dl>{addresses}</dl>", f"<h2>What happened</h2><table>{rows}</table>")
 
 
 def _said_of(event: Event) -> str:

@@ -24,3 +24,4 @@ class Story:
     facts: Mapping[str, str]
     links: Mapping[str, str]
     events: Sequence[Event]
+    sentences: Sequence[str] = ()  # why it is as it is

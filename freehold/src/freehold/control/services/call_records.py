@@ -58,14 +58,15 @@ class CallRecords:
     async def _root(self, call: PastCall) -> PastCall:
         seen = {call.record.id}  # what clients send as a parent may be anything, a circle too
         while call.record.parent_input_id:
-            parent = await self._call_of(InputId(call.record.parent_input_id))
+            parent = await self.call_of(InputId(call.record.parent_input_id))
             if parent is None or parent.record.id in seen:
                 break
             seen.add(parent.record.id)
             call = parent
         return call
 
-    async def _call_of(self, input_id: InputId) -> PastCall | None:
+    async def call_of(self, input_id: InputId) -> PastCall | None:
+        """The call that this input belongs to; None if it is not known any more."""
         live = self._calls.find_input(input_id)
         if live is not None:
             return await self.find(live.call.id)

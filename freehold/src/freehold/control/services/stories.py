@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from freehold.control.services.apps import Apps
+from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.journal import Journal
 from freehold.domain.errors import NotFound
@@ -10,12 +11,15 @@ from freehold.domain.ids import AppId, FunctionId, is_id
 from freehold.observability.events import Event, Story
 from freehold.store.ports import Store
 
+_EXPLAINED = ("fu", "fc", "in", "ta")
+
 
 class Stories:
-    def __init__(self, *, store: Store, apps: Apps, functions: Functions, journal: Journal) -> None:
+    def __init__(self, *, store: Store, apps: Apps, functions: Functions, explanations: Explanations, journal: Journal) -> None:
         self._store = store
         self._apps = apps
         self._functions = functions
+        self._explanations = explanations
         self._journal = journal
 
     async def of(self, subject: str) -> Story:
@@ -25,6 +29,10 @@ class Stories:
             events = await tx.events.of(subject)
         if is_id(subject, "ap"):
             return await self._of_app(AppId(subject), events)
+        if any(is_id(subject, prefix) for prefix in _EXPLAINED):
+            explanation = await self._explanations.of(subject)
+            facts = {name: str(value) for name, value in explanation.numbers.items()}
+            return Story(title=subject, facts=facts, links={}, events=events, sentences=explanation.sentences)
         if not events:
             msg = f"Nothing is known here of {subject!r}."
             raise NotFound(msg)

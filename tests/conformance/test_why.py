@@ -1,0 +1,79 @@
+"""`freehold why`: why a call waits, what containers are for, why they ended."""
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import modal
+import pytest
+
+from conformance.deployment import Deployment, deployed
+from conformance.engine import Engine
+from conformance.waiting import eventually
+
+
+@pytest.fixture(scope="module")
+def app(engine: Engine) -> Iterator[Deployment]:
+    with deployed(engine, "why.py") as app:
+        yield app
+
+
+def ask(engine: Engine, subject: str) -> dict[str, Any]:
+    return dict(json.loads(engine.freehold("why", subject, "--json").succeeded().output))
+
+
+def test_a_function_that_nobody_calls_says_so(engine: Engine, app: Deployment) -> None:
+    told = engine.freehold("why", "why.one_by_one").succeeded().output
+
+    assert "why.one_by_one has nothing to do and no container" in told
+
+
+def test_a_call_says_what_it_waits_for(engine: Engine, app: Deployment) -> None:
+    first = app.function("one_by_one").spawn(8)
+    second = app.function("one_by_one").spawn(0)
+
+    def lines() -> list[str]:
+        return engine.freehold("why", second.object_id).succeeded().output.splitlines()
+
+    told = eventually(lambda: "Its container is busy." in (found := lines()) and found, within=20, what="A container that is busy")
+
+    assert "It may have no more: max_containers=1." in told
+    assert any("as number 1 of 1 in the queue of why.one_by_one" in line for line in told)
+    assert " runs on ta-" in engine.freehold("why", first.object_id).succeeded().output
+    assert first.get(timeout=60) == second.get(timeout=60) == "done"
+    assert "it succeeded" in engine.freehold("why", second.object_id).succeeded().output
+
+
+def test_a_container_says_why_it_was_started_and_why_it_went(engine: Engine, app: Deployment) -> None:
+    app.function("one_by_one").remote(0)
+    [task] = [task.task_id for task in app.containers()]
+
+    assert "1 wanted for 1 queued and 0 running" in " ".join(ask(engine, task)["sentences"])
+
+    eventually(lambda: "ended_after_s" in ask(engine, task)["numbers"], within=20, what="The end after its window of 2 s")
+    assert "idle for its scaledown_window of 2 s" in " ".join(ask(engine, task)["sentences"])
+
+
+def test_a_container_that_crashed_says_how(engine: Engine, app: Deployment) -> None:
+    call = app.cls("NeverReady")().run.spawn()
+    [task] = eventually(app.containers, within=20, what="A container that will crash")
+    with pytest.raises(modal.exception.Error):
+        call.get(timeout=60)
+
+    eventually(lambda: "It crashed with code 3" in " ".join(ask(engine, task.task_id)["sentences"]), within=20, what="The end")
+
+
+def test_the_page_of_an_id_tells_the_same(engine: Engine, app: Deployment) -> None:
+    call = app.function("one_by_one").spawn(0)
+    call.get(timeout=60)
+
+    with urllib.request.urlopen(f"{engine.gateway_url}/id/{call.object_id}", timeout=10) as page:
+        assert "it succeeded" in page.read().decode()
+
+
+def test_an_id_that_is_unknown_is_said_with_what_to_do(engine: Engine, app: Deployment) -> None:
+    refused = engine.freehold("why", "nobody.knows")
+
+    assert refused.code == 1
+    assert "`modal app list` shows what is deployed" in refused.output
