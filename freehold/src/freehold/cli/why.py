@@ -10,7 +10,7 @@ _OWN = ("at", "kind", "cause")
 
 
 def why(
-    subject: Annotated[str, typer.Argument(help="fu-…, fc-…, in-…, ta-…, or app.function.")],
+    subject: Annotated[str, typer.Argument(metavar="SUBJECT", help="fu-…, fc-…, in-…, ta-…, or app.function.")],
     *,
     environment: Annotated[str, typer.Option("--env", help="Environment of the app; the default one if not given.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
