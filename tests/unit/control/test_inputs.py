@@ -145,6 +145,22 @@ class TestNeighbours:
         assert again.function_call_id == neighbour.id
         assert (await result_of(world, cancelled)).status == R.GENERIC_STATUS_TERMINATED
 
+    async def test_what_a_stopped_container_interrupts_runs_again(self, world):
+        task = world.a_task()
+        call = await world.call()
+        (item,) = await world.claim(task)
+        world.tasks.stop(task, "test")
+        await world.answer(task, item, status=R.GENERIC_STATUS_TERMINATED)
+        assert call.unfinished == 1
+        (again,) = await world.claim(world.a_task())
+        assert again.input_id == item.input_id
+
+    async def test_a_function_that_cancels_itself_has_its_end_by_that(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        await world.answer(task, item, status=R.GENERIC_STATUS_TERMINATED)
+        assert (await result_of(world, call)).status == R.GENERIC_STATUS_TERMINATED
+
     async def test_what_a_cancelled_input_waits_for_is_cancelled_and_what_it_spawned_is_not(self, world):
         task = world.a_task()
         parent = await world.call()

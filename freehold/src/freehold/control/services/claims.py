@@ -106,7 +106,11 @@ class Claims:
         results = []
         for item in items:
             live = self._calls.find_input(InputId(item.input_id))
-            if live is not None and _is_expected(task, live, item.retry_count):
+            if live is None or not _is_expected(task, live, item.retry_count):
+                continue
+            if _was_interrupted(task, live, item):
+                self._calls.inputs.lose(live, "interrupted with its container")
+            else:
                 results.append((live, _output(task_id, item)))
         await self._calls.inputs.settle_all(results)
 
@@ -150,6 +154,13 @@ def _idle_since(task: LiveTask) -> float:
 def _is_expected(task: LiveTask, live: LiveInput, attempt: int) -> bool:
     """Also from a task that an earlier engine had given the input to, while it waits for a second try."""
     return live.call.function_id == task.task.function_id and live.attempt == attempt
+
+
+def _was_interrupted(task: LiveTask, live: LiveInput, item: api_pb2.FunctionPutOutputsItem) -> bool:
+    """A container that is told to stop cancels all that it runs. Only what was cancelled itself has its end by that."""
+    is_cut = item.result.status == api_pb2.GenericResult.GENERIC_STATUS_TERMINATED
+    is_leaving = task.is_stopping or any(other.is_cancelled for other in task.running.values())
+    return is_cut and is_leaving and live.is_running and not live.is_cancelled
 
 
 def _output(task_id: TaskId, item: api_pb2.FunctionPutOutputsItem) -> api_pb2.FunctionGetOutputsItem:

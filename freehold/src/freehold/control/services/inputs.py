@@ -109,13 +109,18 @@ class Inputs:
         """The result of an input whose container has ended; None if it was queued again."""
         if live.is_cancelled:
             return cancelled()
-        live.losses += 1
-        verdict = retries.after_loss(live.losses) if is_innocent else retries.after_exit(end, live.losses)
+        losses = live.losses + 1
+        verdict = retries.after_loss(losses) if is_innocent else retries.after_exit(end, losses)
         if verdict.fate is not retries.Fate.QUEUE_AGAIN:
             return failed(_FATES[verdict.fate], verdict.text)
-        self._end_try(live, f"lost with its container ({end.kind})")
-        self.queue_again(live)
+        self.lose(live, f"lost with its container ({end.kind})")
         return None
+
+    def lose(self, live: LiveInput, outcome: str) -> None:
+        """Its try came to nothing, by no doing of its own: it is made again."""
+        live.losses += 1
+        self._end_try(live, outcome)
+        self.queue_again(live)
 
     # To its end.
 
