@@ -1,13 +1,13 @@
 """Function calls: what clients put in and get out. Synchronous calls live in memory; asynchronous ones are on disk before we say so."""
 
 import secrets
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from modal_proto import api_pb2
 
+from freehold.control.services.call_book import CallBook
 from freehold.control.services.call_history import CallHistory
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.inputs import Inputs
@@ -27,10 +27,7 @@ from freehold.wire.functions import retry_policy_of
 from freehold.wire.tickets import InputTicket
 
 _GENERIC = api_pb2.GenericResult
-_FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays in memory
 _RESUMPTION = 5.0  # seconds in which a client that still adds inputs to a call sends more of them
-_REPLAYED = 1000  # finished calls whose last answer is kept a while longer, for a reader that did not receive it
-_REPLAYED_BYTES = 32 * 1024 * 1024
 
 
 class Draft(NamedTuple):
@@ -47,13 +44,9 @@ class Calls:
         self._clock = clock
         self._max_queued = max_queued_inputs
         self._pools = Pools()
-        self._calls: dict[CallId, LiveCall] = {}
-        self._finished: OrderedDict[CallId, float] = OrderedDict()  # of `_calls`, those with nothing open; when to look whether to forget
-        self._answered: OrderedDict[CallId, LiveCall] = OrderedDict()  # read and forgotten a moment ago
-        self._answered_bytes = 0
         self._resumed = Wakeup()
         self.inputs = Inputs(durable=durable, pools=self._pools, tasks=tasks, clock=clock, demand=demand, done=self._call_done)
-        self.history = CallHistory()
+        self._book = CallBook(clock=clock, forgotten=self.inputs.forget)
 
     # What clients ask for.
 
@@ -93,14 +86,14 @@ class Calls:
         await self._durable.put_in(tx, draft.call.record, draft.inputs)
 
     def admit(self, draft: Draft) -> LiveCall:
-        self._calls[draft.call.id] = draft.call
+        self._book.add(draft.call)
         self.inputs.admit_all(draft.inputs)
         return draft.call
 
     async def recall_request(self, request_key: str) -> LiveCall | None:
         """The asynchronous call that this request made, before the engine was restarted."""
         found = await self._durable.recall_request(request_key)
-        return self._calls.get(found.id, found) if found else None
+        return (self._book.find(found.id) or found) if found else None
 
     def resume(
         self,
@@ -112,13 +105,13 @@ class Calls:
         retry_policy: api_pb2.FunctionRetryPolicy | None = None,
     ) -> LiveCall:
         """A synchronous call whose client waits for it still, and which went with an earlier engine: known again, without inputs."""
-        call = self._calls.get(call_id)
+        call = self._book.find(call_id)
         if call is None:
             call = self._new(
                 function, call_id, kind=kind, invocation=Invocation.SYNC, parent_input_id=parent_input_id, retry_policy=retry_policy
             )
             call.epoch = secrets.randbelow(2**31) + 1
-            self._calls[call_id] = call
+            self._book.add(call)
             self._resumed.notify()
         return call
 
@@ -132,7 +125,7 @@ class Calls:
             if call.is_durable and fresh:
                 await self._durable.add_inputs(fresh)
             self.inputs.admit_all(fresh)
-        self._finished.pop(call_id, None)
+        self._book.note_open(call)
         return [call.inputs[idx] for idx in by_idx]
 
     def retry(self, call: LiveCall, ticket: InputTicket, payload: api_pb2.FunctionInput, attempt: int) -> LiveInput:
@@ -149,13 +142,13 @@ class Calls:
             live.payload, live.attempt = payload, attempt or live.attempt + 1
             call.latest.pop(live.idx, None)
             self.inputs.queue_again(live)
-        self._finished.pop(call.id, None)
+        self._book.note_open(call)
         return live
 
     async def outputs(self, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
         """Outputs that the reader has not had, waiting up to its timeout for the first."""
         call_id = CallId(request.function_call_id)
-        call = self._calls.get(call_id) or self._answered.get(call_id) or await self._durable.recall(call_id)
+        call = self._book.find_answered(call_id) or await self._durable.recall(call_id)
         if call is None and not request.HasField("start_idx") and not request.input_jwts:
             call = await self._await_resumption(call_id)
         if call is None:
@@ -171,15 +164,14 @@ class Calls:
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
-        if request.clear_on_success and response.outputs and not call.unfinished and not _is_still_read(call):
-            self._keep_answer(call)
-            self._forget(call)
+        if request.clear_on_success and response.outputs:
+            self._book.note_answered(call)
         return response
 
     async def _await_resumption(self, call_id: CallId) -> LiveCall | None:
         """A map's reader may come before the map's writer, by whom an earlier engine's call is known again."""
         deadline = self._clock.monotonic() + _RESUMPTION
-        while (call := self._calls.get(call_id)) is None:
+        while (call := self._book.find(call_id)) is None:
             generation = self._resumed.generation
             if not await self._resumed.wait(generation, deadline - self._clock.monotonic()):
                 break
@@ -196,18 +188,18 @@ class Calls:
     def _acknowledge(self, call: LiveCall) -> api_pb2.FunctionGetOutputsResponse:
         """A map's reader has all it wants."""
         if not call.unfinished:
-            self._forget(call)
+            self._book.forget(call)
         return api_pb2.FunctionGetOutputsResponse(last_entry_id=entry_id(call, len(call.outputs)), num_unfinished_inputs=call.unfinished)
 
     def unwatch(self, call: LiveCall) -> None:
         """Nobody will ask for this call's result."""
         call.is_unwatched = True
         if not call.unfinished:
-            self._forget(call)
+            self._book.forget(call)
 
     async def cancel(self, call_id: CallId) -> list[LiveInput]:
         """Queued inputs never start, running ones are told. Returns those that were running, of the calls too that they wait for."""
-        call = self._calls.get(call_id)
+        call = self._book.find(call_id)
         if call is None:
             return []
         async with call.changing:
@@ -227,29 +219,33 @@ class Calls:
     def _waited_for_by(self, running: Iterable[LiveInput]) -> list[LiveCall]:
         """What these inputs wait for. What they have spawned goes on without them."""
         parents = {live.id for live in running}
-        calls = self._calls.values() if parents else ()
+        calls = self._book.all() if parents else ()
         return [call for call in calls if call.record.parent_input_id in parents and not call.is_durable and call.unfinished]
 
     async def find_record(self, call_id: CallId) -> LiveCall:
         """The call, in memory or from disk. Raises NotFound."""
-        call = self._calls.get(call_id) or self._answered.get(call_id) or await self._durable.recall(call_id)
+        call = self._book.find_answered(call_id) or await self._durable.recall(call_id)
         if call is None:
             raise _unknown(call_id)
         return call
 
     async def reopen(self, call_id: CallId) -> LiveCall | None:
         """The call, to add inputs to it: an asynchronous one comes back from disk. None if it is not known."""
-        call = self._calls.get(call_id) or await self._durable.recall(call_id)
-        return self._calls.setdefault(call_id, call) if call else None
+        call = self._book.find(call_id) or await self._durable.recall(call_id)
+        return self._book.add(call) if call else None
 
     def get_live(self, call_id: CallId) -> LiveCall:
         return self._get(call_id)
 
     def find_live(self, call_id: CallId) -> LiveCall | None:
-        return self._calls.get(call_id)
+        return self._book.find(call_id)
 
     def live(self) -> Iterable[LiveCall]:
-        return self._calls.values()
+        return self._book.all()
+
+    @property
+    def history(self) -> CallHistory:
+        return self._book.history
 
     # What tasks, controllers and ends of tasks ask for.
 
@@ -285,29 +281,19 @@ class Calls:
         last_tries = await self._durable.last_attempts()
         count = 0
         for call in await self._durable.unfinished():
-            call.last_seen = self._clock.monotonic()
-            self._calls[call.id] = call
+            self._book.add(call)
             count += await self.inputs.restore(call, last_tries)
         return count
 
     def forget_silent(self) -> None:
-        """Drop finished calls whose caller has not asked for a while (results of asynchronous ones stay on disk), and idle pools."""
-        now = self._clock.monotonic()
-        while self._finished and next(iter(self._finished.values())) <= now:
-            call_id, _ = self._finished.popitem(last=False)
-            if self._calls[call_id].last_seen > now - _FORGET_AFTER:
-                self._finished[call_id] = now + _FORGET_AFTER
-            else:
-                self._forget(self._calls[call_id])
+        """Drop finished calls that nobody asks for any more, and idle pools."""
+        self._book.forget_silent()
         for pool in self._pools.all():
             if pool.is_idle and not self._tasks.of_function(pool.function_id):
                 self._pools.drop(pool.function_id)
 
     def _call_done(self, call: LiveCall) -> None:
-        """Its last open input has got its result."""
-        self._finished[call.id] = self._clock.monotonic() + _FORGET_AFTER
-        if call.is_unwatched:
-            self._forget(call)
+        self._book.note_done(call)
 
     def _new(
         self,
@@ -336,7 +322,7 @@ class Calls:
         return LiveCall(record, retry_policy_of(policy), last_seen=self._clock.monotonic())
 
     def _get(self, call_id: CallId) -> LiveCall:
-        call = self._calls.get(call_id)
+        call = self._book.find(call_id)
         if call is None:
             raise _unknown(call_id)
         return call
@@ -357,19 +343,6 @@ class Calls:
             raise InvalidRequest(msg)
         return LiveInput(new_input_id(), call, item.idx, item.input)
 
-    def _keep_answer(self, call: LiveCall) -> None:
-        """The answer may be lost on its way: a reader that asks again gets it again, for as long as it is among the last."""
-        self._answered[call.id] = call
-        self._answered_bytes += _size(call)
-        while len(self._answered) > _REPLAYED or self._answered_bytes > _REPLAYED_BYTES:
-            self._answered_bytes -= _size(self._answered.popitem(last=False)[1])
-
-    def _forget(self, call: LiveCall) -> None:
-        if self._calls.pop(call.id, None) is not None and not call.is_durable:
-            self.history.add(call)
-        self._finished.pop(call.id, None)
-        self.inputs.forget(call)
-
 
 def _unknown(call_id: CallId) -> NotFound:
     return NotFound(
@@ -377,21 +350,6 @@ def _unknown(call_id: CallId) -> NotFound:
     )
 
 
-def _size(call: LiveCall) -> int:
-    return sum(item.ByteSize() for item in call.latest.values())
-
-
 def _is_over(call: LiveCall) -> bool:
     """Whether no further output can come. The inputs of a map are added bit by bit, so that none is left says nothing yet."""
     return not call.unfinished and (call.record.kind is CallKind.UNARY or call.record.is_cancelled)
-
-
-def _is_still_read(call: LiveCall) -> bool:
-    """Its reader may come back: to try again, or for the rest of what a generator yielded."""
-    return call.has_streamed or any(_may_be_retried(call, item.result.status) for item in call.latest.values())
-
-
-def _may_be_retried(call: LiveCall, status: int) -> bool:
-    if status in (_GENERIC.GENERIC_STATUS_SUCCESS, _GENERIC.GENERIC_STATUS_TERMINATED):
-        return False
-    return bool(call.retry_policy.retries) or status == _GENERIC.GENERIC_STATUS_TIMEOUT

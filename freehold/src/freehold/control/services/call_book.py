@@ -1,0 +1,95 @@
+"""Which calls memory holds: those under way, those done whose reader may still come, and answers that were given a moment ago."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from modal_proto import api_pb2
+
+from freehold.control.services.call_history import CallHistory
+from freehold.control.services.live import LiveCall
+from freehold.domain.clock import Clock
+from freehold.domain.ids import CallId
+
+_FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays
+_ANSWERS = 1000  # finished calls whose last answer is kept a while longer, for a reader that did not receive it
+_ANSWER_BYTES = 32 * 1024 * 1024
+_GENERIC = api_pb2.GenericResult
+
+
+class CallBook:
+    """`forgotten` is called with a call that memory lets go."""
+
+    def __init__(self, *, clock: Clock, forgotten: Callable[[LiveCall], None]) -> None:
+        self._clock = clock
+        self._forgotten = forgotten
+        self._calls: dict[CallId, LiveCall] = {}
+        self._finished: OrderedDict[CallId, float] = OrderedDict()  # those with nothing open; when to look whether to forget them
+        self._answered: OrderedDict[CallId, LiveCall] = OrderedDict()
+        self._answer_bytes = 0
+        self.history = CallHistory()
+
+    def add(self, call: LiveCall) -> LiveCall:
+        """The call, or the one that is here already under its id."""
+        call.last_seen = self._clock.monotonic()
+        return self._calls.setdefault(call.id, call)
+
+    def find(self, call_id: CallId) -> LiveCall | None:
+        return self._calls.get(call_id)
+
+    def find_answered(self, call_id: CallId) -> LiveCall | None:
+        """Also one that was read and forgotten a moment ago."""
+        return self._calls.get(call_id) or self._answered.get(call_id)
+
+    def all(self) -> Iterable[LiveCall]:
+        return self._calls.values()
+
+    def note_done(self, call: LiveCall) -> None:
+        """Its last open input has got its result."""
+        self._finished[call.id] = self._clock.monotonic() + _FORGET_AFTER
+        if call.is_unwatched:
+            self.forget(call)
+
+    def note_open(self, call: LiveCall) -> None:
+        """It has got another input, or one that is tried again."""
+        self._finished.pop(call.id, None)
+
+    def note_answered(self, call: LiveCall) -> None:
+        """Its reader was given all there is. An answer may be lost on its way: who asks again is given it again, for a while."""
+        if call.unfinished or _is_still_read(call):
+            return
+        self._answered[call.id] = call
+        self._answer_bytes += _size(call)
+        while len(self._answered) > _ANSWERS or self._answer_bytes > _ANSWER_BYTES:
+            self._answer_bytes -= _size(self._answered.popitem(last=False)[1])
+        self.forget(call)
+
+    def forget(self, call: LiveCall) -> None:
+        if self._calls.pop(call.id, None) is not None and not call.is_durable:
+            self.history.add(call)
+        self._finished.pop(call.id, None)
+        self._forgotten(call)
+
+    def forget_silent(self) -> None:
+        """Drop finished calls whose caller has not asked for a while; results of asynchronous ones stay on disk."""
+        now = self._clock.monotonic()
+        while self._finished and next(iter(self._finished.values())) <= now:
+            call_id, _ = self._finished.popitem(last=False)
+            if self._calls[call_id].last_seen > now - _FORGET_AFTER:
+                self._finished[call_id] = now + _FORGET_AFTER
+            else:
+                self.forget(self._calls[call_id])
+
+
+def _size(call: LiveCall) -> int:
+    return sum(item.ByteSize() for item in call.latest.values())
+
+
+def _is_still_read(call: LiveCall) -> bool:
+    """Its reader may come back: to try again, or for the rest of what a generator yielded."""
+    return call.has_streamed or any(_may_be_retried(call, item.result.status) for item in call.latest.values())
+
+
+def _may_be_retried(call: LiveCall, status: int) -> bool:
+    if status in (_GENERIC.GENERIC_STATUS_SUCCESS, _GENERIC.GENERIC_STATUS_TERMINATED):
+        return False
+    return bool(call.retry_policy.retries) or status == _GENERIC.GENERIC_STATUS_TIMEOUT
