@@ -94,7 +94,7 @@ def _command_section(name: str, command: Any, level: int = 2) -> str:
     """A command, and those below it where it is a group."""
     options = [_option_row(option) for option in command.params if option.param_type_name == "option" and not option.hidden]
     table = f"\n| option | default | what |\n|---|---|---|\n{_lines(options)}\n" if options else ""
-    words = [name, *(option.metavar for option in command.params if option.param_type_name == "argument")]
+    words = [name, *(option.metavar or option.name.upper() for option in command.params if option.param_type_name == "argument")]
     below = [_command_section(f"{name} {part}", item, level + 1) for part, item in getattr(command, "commands", {}).items()]
     return "\n".join([f"{'#' * level} freehold {' '.join(words)}\n\n{command.help}\n{table}", *below])
 

@@ -13,12 +13,14 @@ from freehold.control.controllers import loop
 from freehold.control.controllers.loop import Controller
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.services.apps import Publication
+from freehold.control.services.stories import Stories
 from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import AppState
 from freehold.domain.creation import Creation
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.functions import Definition
 from freehold.domain.ids import CallId, new_definition_id
+from freehold.observability.events import Event
 
 MINUTELY = {"period": {"minutes": 1}}
 HOURLY = {"cron": {"cron_string": "0 * * * *", "timezone": "Europe/Berlin"}}
@@ -137,6 +139,17 @@ class TestFiring:
         assert told["schedule_fired"].fields["call_id"] == record.id
         assert "due at 2026-01-02T00:02:00" in told["schedule_fired"].cause
         assert live.id in of_call[0].cause
+
+    async def test_a_long_story_is_told_to_its_end(self, plane):
+        _, live = await plane.deploy(schedule=MINUTELY)
+        async with plane.store.transaction() as tx:
+            await tx.events.add([Event(subject=live.id, at=plane.clock.now(), kind="task_wanted") for _ in range(1000)])
+        await pass_time(plane, 60)
+        stories = Stories(
+            store=plane.store, apps=plane.apps, functions=plane.functions, explanations=plane.explanations, journal=plane.journal
+        )
+        told = (await stories.of(live.id)).events
+        assert (len(told), told[-1].kind) == (1000, "schedule_fired")
 
 
 class TestDeployments:

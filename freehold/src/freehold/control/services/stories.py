@@ -11,6 +11,7 @@ from freehold.domain.ids import AppId, FunctionId, is_id
 from freehold.observability.events import Event, Story
 from freehold.store.ports import Store
 
+_EVENTS = 1000  # of an id that has more, the last ones: a schedule may add one every second
 _EXPLAINED = ("fu", "fc", "in", "ta")
 
 
@@ -26,7 +27,7 @@ class Stories:
         """Raises NotFound when nothing is known of this id."""
         await self._journal.flush()
         async with self._store.transaction() as tx:
-            events = await tx.events.of(subject)
+            events = await tx.events.latest(subject, _EVENTS)
         if is_id(subject, "ap"):
             return await self._of_app(AppId(subject), events)
         if any(is_id(subject, prefix) for prefix in _EXPLAINED):
