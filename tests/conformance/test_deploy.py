@@ -1,7 +1,11 @@
 """`modal deploy` and the life of deployments: versions, lists, logs, history, stop."""
 
 import json
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import modal
 import pytest
@@ -103,7 +107,10 @@ def test_a_stopped_app_is_gone_with_its_containers(app: Deployment) -> None:
 
     with pytest.raises(modal.exception.NotFoundError, match="deploy"):
         app.function("version").remote()
-    assert app.engine.modal("app", "stop", "--yes", app_id).code != 0, "it cannot be stopped twice"
+    for identifier in (app_id, "deploy"):
+        again = app.engine.modal("app", "stop", "--yes", identifier)
+        assert again.code != 0, "it cannot be stopped twice"
+        assert "already stopped" in again.output
 
 
 def test_a_name_can_be_deployed_again_after_a_stop(app: Deployment) -> None:
@@ -159,3 +166,156 @@ def test_an_app_is_deployed_from_python_too(engine: Engine, tmp_path) -> None:
     assert "deployed as ap-" in ran.output
     assert modal.Function.from_name("from-python", "version").remote() == 1
     engine.modal("app", "stop", "--yes", "from-python").succeeded()
+
+
+class TestRollback:
+    @pytest.fixture
+    def twice(self, app: Deployment, tmp_path: Path) -> Deployment:
+        deploy(app.engine, versioned("deploy.py", tmp_path, VERSION=2))
+        assert answer(app) == 2
+        return app
+
+    def test_the_version_before_comes_back(self, twice: Deployment) -> None:
+        said = twice.engine.modal("app", "rollback", "deploy").succeeded().output
+
+        assert "rollback successful" in said
+        assert answer(twice) == 1
+        assert versions(twice) == ["v3", "v2", "v1"]
+
+    def test_a_rollback_is_taken_back_by_another(self, twice: Deployment) -> None:
+        answers = []
+        for _ in range(3):
+            twice.engine.modal("app", "rollback", "deploy").succeeded()
+            answers.append(answer(twice))
+
+        assert answers == [1, 2, 1]
+
+    def test_a_version_may_be_named_and_so_may_the_app_by_its_id(self, twice: Deployment, tmp_path: Path) -> None:
+        deploy(twice.engine, versioned("deploy.py", tmp_path, VERSION=3))
+
+        twice.engine.modal("app", "rollback", twice.app_id, "v1").succeeded()
+
+        assert answer(twice) == 1
+
+    @pytest.mark.parametrize(
+        ("version", "words"), [("v9", "no version v9"), ("v2", "is live"), ("two", "Invalid version"), ("v0", "no version")]
+    )
+    def test_a_version_that_cannot_come_back_changes_nothing(self, twice: Deployment, version: str, words: str) -> None:
+        refused = twice.engine.modal("app", "rollback", "deploy", version)
+
+        assert refused.code != 0
+        assert words in refused.output
+        assert versions(twice) == ["v2", "v1"]
+
+    def test_a_first_version_has_nothing_before_it(self, app: Deployment) -> None:
+        refused = app.engine.modal("app", "rollback", "deploy")
+
+        assert refused.code != 0
+        assert "no earlier version" in refused.output
+
+    def test_an_app_that_is_not_deployed_has_no_versions(self, engine: Engine, app: Deployment) -> None:
+        assert "No App with name 'no-such-app'" in engine.modal("app", "rollback", "no-such-app").output
+        engine.modal("app", "stop", "--yes", "deploy").succeeded()
+
+        assert "is not deployed" in engine.modal("app", "rollback", "deploy").output
+
+    def test_functions_classes_and_addresses_come_back(self, engine: Engine, tmp_path: Path) -> None:
+        with deployed(engine, "before.py", name="seasons") as app:
+            url = app.function("page").get_web_url()
+            deploy(engine, "after.py", name="seasons")
+            assert app.function("kept").remote() == "after"
+            with pytest.raises(modal.exception.NotFoundError):
+                app.function("gone").remote()
+            assert fetch(engine, url)[0] == 404
+
+            engine.modal("app", "rollback", "seasons").succeeded()
+
+            assert app.function("kept").remote() == "before"
+            assert app.function("gone").remote() == "here again"
+            assert app.cls("Basket")(fruit="pear").content.remote() == "pear"
+            assert fetch(engine, url) == (200, b'"before"')
+            with pytest.raises(modal.exception.NotFoundError):
+                app.function("new").remote()
+
+    def test_what_an_old_version_lacks_is_told_before_anything_changes(self, engine: Engine, tmp_path: Path) -> None:
+        engine.modal("secret", "create", "--force", "passing", "WORD=1").succeeded()
+        with deployed(engine, "with_secret.py", name="lacking") as app:
+            assert app.function("word").remote() == "1"
+            engine.modal("secret", "create", "--force", "lasting", "WORD=2").succeeded()
+            deploy(engine, versioned("with_secret.py", tmp_path, SECRET="lasting"), name="lacking")
+            engine.modal("secret", "delete", "--yes", "passing").succeeded()
+
+            refused = engine.modal("app", "rollback", "lacking")
+
+            assert refused.code != 0
+            assert "v1 cannot run any more: word needs the secret" in refused.output
+            assert app.function("word").remote() == "2"
+            assert [item["version"] for item in history(app)] == ["v2", "v1"]
+
+
+class TestRollover:
+    def test_the_same_code_runs_in_new_containers(self, app: Deployment) -> None:
+        assert answer(app) == 1
+        old = {task.task_id for task in app.containers()}
+
+        app.engine.modal("app", "rollover", "deploy").succeeded()
+
+        eventually(lambda: not old & {task.task_id for task in app.containers()}, within=30, what="Only new containers")
+        assert answer(app) == 1
+        assert versions(app) == ["v2", "v1"]
+
+    def test_an_app_that_is_not_deployed_cannot_be_rolled_over(self, app: Deployment) -> None:
+        app.engine.modal("app", "stop", "--yes", "deploy").succeeded()
+
+        assert "is not deployed" in app.engine.modal("app", "rollover", "deploy").output
+
+
+class TestStaged:
+    def test_a_staged_version_waits_until_it_is_promoted(self, app: Deployment, tmp_path: Path) -> None:
+        assert answer(app) == 1
+        app.engine.modal("deploy", "--staged", "--name", "deploy", versioned("deploy.py", tmp_path, VERSION=2)).succeeded()
+        assert answer(app) == 1
+        assert versions(app) == ["v2", "v1"]
+
+        app.engine.modal("app", "promote", "deploy", "v2").succeeded()
+
+        assert answer(app) == 2
+        assert versions(app) == ["v3", "v2", "v1"]
+
+    def test_a_first_deployment_may_be_staged_too(self, engine: Engine) -> None:
+        engine.modal("deploy", "--staged", "--name", "first-staged", APPS / "deploy.py").succeeded()
+        with pytest.raises(modal.exception.NotFoundError):
+            modal.Function.from_name("first-staged", "version").remote()
+
+        engine.modal("app", "promote", "first-staged", "1").succeeded()
+
+        assert modal.Function.from_name("first-staged", "version").remote() == 1
+        engine.modal("app", "stop", "--yes", "first-staged").succeeded()
+
+    def test_only_a_staged_version_is_promoted(self, app: Deployment) -> None:
+        refused = app.engine.modal("app", "promote", "deploy", "v1")
+
+        assert refused.code != 0
+        assert "was not staged" in refused.output
+
+
+def answer(app: Deployment) -> int:
+    return app.function("version").remote()
+
+
+def history(app: Deployment) -> list[dict[str, str]]:
+    return json.loads(app.engine.modal("app", "history", app.app_id, "--json").succeeded().output)
+
+
+def versions(app: Deployment) -> list[str]:
+    return [item["version"] for item in history(app)]
+
+
+def fetch(engine: Engine, url: str) -> tuple[int, bytes]:
+    """The answer to a GET, by the Host that the address names."""
+    request = urllib.request.Request(engine.gateway_url, headers={"Host": urllib.parse.urlsplit(url).netloc})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()

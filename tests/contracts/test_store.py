@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import anyio
 import pytest
 
-from freehold.domain.apps import App, AppState, Deployment, Layout, move
+from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout, move
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound
@@ -277,13 +277,24 @@ class TestApps:
         app, function = an_app(), a_function(an_app())
         layout = Layout(function_ids={"f": function.id}, class_ids={"K": "cs-1"}, definition_ids={function.id: new_definition_id()})
         first = Deployment(app_id=app.id, version=1, deployed_at=NOW, client_version="1.6.4", layout=layout, commit_info=b"\x01")
-        second = replace(first, version=2, deployed_at=NOW + MINUTE, tag="v2", rollback_of=1)
+        second = replace(first, version=2, deployed_at=NOW + MINUTE, tag="v2", kind=DeploymentKind.ROLLBACK, rollback_of=1)
         async with store.transaction() as tx:
             await tx.apps.put(app)
             await tx.apps.put_deployment(first)
             await tx.apps.put_deployment(second)
         async with store.transaction() as tx:
             assert await tx.apps.deployments(app.id) == [second, first]
+            assert await tx.apps.find_deployment(app.id, 1) == first
+            assert await tx.apps.find_deployment(app.id, 3) is None
+
+    async def test_the_app_that_stopped_last_under_a_name_is_found(self, store):
+        first, last = (an_app(name="old", state=AppState.STOPPED, stopped_at=NOW + minutes * MINUTE) for minutes in (1, 2))
+        async with store.transaction() as tx:
+            for app in (last, first, an_app(name="old", state=AppState.DEPLOYED)):
+                await tx.apps.put(app)
+        async with store.transaction() as tx:
+            assert await tx.apps.find_stopped(first.environment, "old") == last
+            assert await tx.apps.find_stopped(first.environment, "never") is None
 
 
 class TestFunctions:

@@ -21,6 +21,7 @@ from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
+from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
 from freehold.control.services.explanations import Explanations
@@ -131,6 +132,15 @@ class ControlPlane:
             clock=clock,
             changed=self.changed,
         )
+        self.deployments = Deployments(
+            store=store,
+            content=self.content,
+            apps=self.apps,
+            functions=self.functions,
+            tasks=self.tasks,
+            clock=clock,
+            changed=self.changed,
+        )
         self.images_wanted = Wakeup()
         self.images = Images(store=store, logs=self.logs, clock=clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=clock)
@@ -185,7 +195,14 @@ class ControlPlane:
             pids_limit=100,
         )
         self.liveness = Liveness(
-            apps=self.apps, functions=self.functions, calls=self.calls, claims=self.claims, tasks=self.tasks, logs=self.logs, clock=clock
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            claims=self.claims,
+            tasks=self.tasks,
+            logs=self.logs,
+            clock=clock,
+            heartbeat_timeout=settings.heartbeat_timeout,
         )
 
     # What clients do.

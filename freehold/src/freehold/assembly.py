@@ -50,6 +50,7 @@ from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
+from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.environments import Environments
 from freehold.control.services.explanations import Explanations
@@ -173,6 +174,15 @@ class Engine:
             clock=self.clock,
             changed=self.tasks_changed,
         )
+        self.deployments = Deployments(
+            store=self.store,
+            content=self.content,
+            apps=self.apps,
+            functions=self.functions,
+            tasks=self.tasks,
+            clock=self.clock,
+            changed=self.tasks_changed,
+        )
         self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=self.clock)
         self.records = CallRecords(store=self.store, calls=self.calls, journal=self.journal)
@@ -276,6 +286,7 @@ class Engine:
             tasks=self.tasks,
             logs=self.logs,
             clock=self.clock,
+            heartbeat_timeout=settings.heartbeat_timeout,
         )
         clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
         retention = Retention(store=self.store, blobs=self.blobs, settings=settings)
@@ -292,7 +303,14 @@ class Engine:
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
         return [
-            AppRpcs(apps=self.apps, launches=self.launches, tasks=self.tasks, scaling=self.scaling, gateway_url=self.settings.gateway_url),
+            AppRpcs(
+                apps=self.apps,
+                deployments=self.deployments,
+                launches=self.launches,
+                tasks=self.tasks,
+                scaling=self.scaling,
+                gateway_url=self.settings.gateway_url,
+            ),
             BlobRpcs(self.blobs),
             CallRecordRpcs(records=self.records, functions=self.functions),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),

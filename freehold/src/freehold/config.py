@@ -61,6 +61,11 @@ class Settings(BaseSettings):
         default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
     )
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
+    heartbeat_timeout: timedelta = Field(
+        default=timedelta(seconds=300),
+        ge=timedelta(seconds=30),
+        description="Silence after which a container is taken for hung and killed.",
+    )
     http_request_timeout: timedelta = Field(
         default=timedelta(seconds=150), description="How long a web request may wait for its first byte."
     )

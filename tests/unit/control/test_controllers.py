@@ -51,12 +51,47 @@ class TestAutoscaler:
         await plane.autoscaler.step()
         assert task.state is TaskState.DRAINING
 
-    async def test_tasks_of_the_old_definition_leave_after_a_redeploy(self, plane):
+    async def test_tasks_of_the_old_definition_leave_once_a_new_one_is_ready(self, plane):
         app, live = await plane.deploy()
         task = await plane.a_ready_task(live)
         await plane.publish(app, await plane.define(app, existing=live.id))
         await plane.autoscaler.step()
-        assert task.state is TaskState.DRAINING
+        assert task.state is TaskState.READY
+        (successor,) = [other for other in plane.tasks_of(live) if other is not task]
+        plane.tasks.record_ready(successor)
+        await plane.autoscaler.step()
+        assert (task.state, successor.state) == (TaskState.DRAINING, TaskState.READY)
+
+    async def test_tasks_of_bound_functions_are_replaced_in_the_same_way(self, plane):
+        app, base = await plane.deploy()
+        live = await plane.functions.bind(base.id, api_pb2.FunctionBindParamsRequest(serialized_params=b"pear"))
+        task = await plane.a_ready_task(live)
+        await plane.publish(app, await plane.define(app, existing=base.id))
+        await plane.autoscaler.step()
+        assert (task.state, len(plane.tasks_of(live))) == (TaskState.READY, 2)
+
+    async def test_a_new_version_that_cannot_start_costs_no_input(self, plane):
+        app, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        await plane.publish(app, await plane.define(app, existing=live.id))
+        await plane.autoscaler.step()
+        (successor,) = [other for other in plane.tasks_of(live) if other is not task]
+        call = await plane.call(live)
+        await plane.tasks.record_exit(successor.id, TaskExit(kind=ExitKind.CRASHED, code=1))
+        await plane.autoscaler.step()
+        assert (task.state, call.unfinished) == (TaskState.READY, 1)
+        [item] = await plane.claim(task)
+        await plane.answer(task, item)
+        assert call.outputs[0].result.data == b"result"
+
+    async def test_a_task_that_is_used_once_takes_no_second_input(self, plane):
+        _, live = await plane.deploy(single_use_containers=True)
+        await plane.call(live, kind=CallKind.MAP, inputs=2)
+        await plane.autoscaler.step()
+        first, second = plane.tasks_of(live)
+        await plane.claim(first)
+        assert (first.state, second.state) == (TaskState.DRAINING, TaskState.PENDING)
+        assert (await plane.claim(first))[0].kill_switch
 
     async def test_inputs_that_waited_over_a_redeploy_run_the_new_definition(self, plane):
         app, live = await plane.deploy()
@@ -459,3 +494,52 @@ async def test_a_task_that_was_asked_to_leave_while_starting_is_no_failed_start(
     plane.tasks.stop(task, "test")
     await plane.tasks.record_exit(task.id, TaskExit(kind=kind))
     assert plane.tasks.may_start(live.id)
+
+
+class TestVoice:
+    async def test_a_task_that_falls_silent_is_killed_without_grace(self, plane):
+        _, live = await plane.deploy(timeout_secs=1000)
+        task = await plane.a_ready_task(live)
+        await plane.call(live)
+        [item] = await plane.claim(task)
+        plane.tasks.hear(task)
+        plane.clock.move(299)
+        await plane.liveness.step()
+        assert not task.is_stopping
+        plane.clock.move(2)
+        await plane.liveness.step()
+        await plane.scheduler.step()
+        assert plane.worker.killed == [task.id]
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        other = await plane.a_ready_task(live)
+        assert [again.input_id for again in await plane.claim(other)] == [item.input_id]
+
+    async def test_a_task_that_never_spoke_has_its_startup_timeout(self, plane):
+        _, live = await plane.deploy(startup_timeout_secs=1000)
+        task = plane.tasks.create(live.function, live.definition_id, "test")
+        plane.clock.move(900)
+        await plane.liveness.step()
+        assert not task.is_stopping
+
+
+class TestInterruption:
+    async def interrupted(self, plane, status):
+        """What a container says of its input after it was told to stop."""
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        call = await plane.call(live)
+        [item] = await plane.claim(task)
+        plane.tasks.stop(task, "test")
+        output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, result=R(status=status))
+        await plane.claims.put_outputs(task.id, [output])
+        return call, task
+
+    async def test_an_input_that_was_given_up_for_a_stop_runs_again(self, plane):
+        call, task = await self.interrupted(plane, R.GENERIC_STATUS_TERMINATED)
+        assert call.unfinished == 1
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        assert len(plane.calls.find_pool(call.function_id)) == 1
+
+    async def test_one_that_finished_in_its_grace_is_finished(self, plane):
+        call, _ = await self.interrupted(plane, R.GENERIC_STATUS_SUCCESS)
+        assert call.unfinished == 0

@@ -224,5 +224,5 @@ class TestMapping:
         commit = api_pb2.CommitInfo(commit_hash="abc")
         app = await plane.an_app()
         _, deployment = await plane.publish(app, tag="v1", commit_info=commit.SerializeToString())
-        message = mapping.deployment(deployment)
+        message = mapping.deployment(deployment, live=1)
         assert (message.version, message.tag, message.commit_info.commit_hash) == (1, "v1", "abc")

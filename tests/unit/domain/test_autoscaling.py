@@ -129,12 +129,11 @@ class TestDown:
         sample = a_sample(queued=5, running=1, tasks=tasks)
         assert released(decide(AutoscalerSettings(max_containers=1), ONE, sample, CEILING)) == ["ta-new", "ta-idle"]
 
-    def test_replaces_outdated_tasks_while_their_inputs_finish(self):
-        old = a_task("ta-old", is_current=False, running_inputs=1)
-        decision = decide(AutoscalerSettings(), ONE, a_sample(queued=1, tasks=[old]), CEILING)
-        assert released(decision) == ["ta-old"]
+    def test_starts_successors_for_outdated_tasks_and_lets_those_go_that_have_one(self):
+        old = [a_task(f"ta-old-{i}", is_current=False, running_inputs=1) for i in range(2)]
+        decision = decide(AutoscalerSettings(), ONE, a_sample(running=2, tasks=[*old, a_task("ta-new")]), CEILING)
+        assert (decision.start, released(decision)) == (1, ["ta-old-0"])
         assert decision.release[0].reason == "replaced by a newer version"
-        assert decision.start == 1
 
 
 @st.composite

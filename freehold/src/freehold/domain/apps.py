@@ -1,7 +1,7 @@
 """Apps and their deployments.
 
 An ephemeral app lives while its client sends heartbeats (`modal run`, `modal serve`); a deployed app has a name that is unique in its
-environment and a history of numbered deployments, the last of which is live.
+environment and a history of numbered deployments, one of which is live.
 """
 
 from collections.abc import Mapping
@@ -57,6 +57,14 @@ class Layout:
     definition_ids: Mapping[FunctionId, DefinitionId] = field(default_factory=dict)
 
 
+class DeploymentKind(StrEnum):
+    STANDARD = "standard"  # `modal deploy`
+    STAGED = "staged"  # in the history, not live: `modal app promote` makes it so
+    PROMOTION = "promotion"
+    ROLLBACK = "rollback"
+    ROLLOVER = "rollover"  # the same code in new containers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """One numbered version in an app's history."""
@@ -67,7 +75,8 @@ class Deployment:
     client_version: str
     layout: Layout
     tag: str = ""
-    rollback_of: int = 0  # the version that this one brought back; 0 otherwise
+    kind: DeploymentKind = DeploymentKind.STANDARD
+    rollback_of: int = 0  # the version whose code this one brought back, rolled over or promoted; 0 otherwise
     commit_info: bytes = b""  # serialized CommitInfo, as the client sent it
 
 

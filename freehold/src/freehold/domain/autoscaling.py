@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
+from freehold.domain import rollouts
 from freehold.domain.functions import AutoscalerSettings, Concurrency
 from freehold.domain.ids import TaskId
 
@@ -35,7 +36,7 @@ class PoolSample:
     """One function at one moment."""
 
     queued: int
-    running: int
+    running: int  # on these tasks
     tasks: Sequence[TaskSample]
     may_start: bool = True  # False while crash back-off holds
     short_for: timedelta = _LONG_AGO  # since when it has needed more tasks than it has
@@ -93,26 +94,30 @@ def pace_of(settings: AutoscalerSettings) -> timedelta:
 
 
 def decide(settings: AutoscalerSettings, concurrency: Concurrency, sample: PoolSample, ceiling: int) -> Decision:
-    """Start what is missing; let go what is outdated, above the maximum, or idle for too long and not needed."""
-    desired = desired_tasks(settings, concurrency, sample, ceiling)
+    """Start what is missing; let go what is outdated and replaced, above the maximum, or idle for too long and not needed."""
     current, outdated = _by_definition(sample.tasks)
+    desired = max(desired_tasks(settings, concurrency, sample, ceiling), rollouts.successors(outdated))
+    replaced = _replaced(outdated, current, desired)
     numbers = _numbers(settings, sample, desired, current)
     missing = desired - len(current)
     if missing > 0:
         verdict, reason = _start(settings, sample, desired, current)
         start = missing if verdict is Verdict.START else 0
-        return Decision(verdict=verdict, wanted=desired, start=start, release=outdated, reason=reason, numbers=numbers)
-    release = (*outdated, *_release(settings, sample, current, desired, maximum_tasks(settings, ceiling)))
+        return Decision(verdict=verdict, wanted=desired, start=start, release=replaced, reason=reason, numbers=numbers)
+    release = (*replaced, *_release(settings, sample, current, desired, maximum_tasks(settings, ceiling)))
     verdict = Verdict.RELEASE if release else Verdict.ENOUGH
     reason = release[0].reason if release else _why_enough(sample, desired, len(current))
     return Decision(verdict=verdict, wanted=desired, release=release, reason=reason, numbers=numbers)
 
 
-def _by_definition(tasks: Sequence[TaskSample]) -> tuple[list[TaskSample], tuple[Release, ...]]:
-    """Tasks of the live definition, and what becomes of the others."""
-    current = [task for task in tasks if task.is_current]
-    outdated = [Release(task_id=task.id, reason="replaced by a newer version") for task in tasks if not task.is_current]
-    return current, tuple(outdated)
+def _by_definition(tasks: Sequence[TaskSample]) -> tuple[list[TaskSample], list[TaskSample]]:
+    """Tasks of the live definition, and the others."""
+    return [task for task in tasks if task.is_current], [task for task in tasks if not task.is_current]
+
+
+def _replaced(outdated: Sequence[TaskSample], current: Sequence[TaskSample], desired: int) -> tuple[Release, ...]:
+    leaving = rollouts.to_drain(outdated, current, desired=desired)
+    return tuple(Release(task_id=task_id, reason="replaced by a newer version") for task_id in leaving)
 
 
 def _start(settings: AutoscalerSettings, sample: PoolSample, desired: int, current: Sequence[TaskSample]) -> tuple[Verdict, str]:
@@ -162,7 +167,7 @@ def _numbers(settings: AutoscalerSettings, sample: PoolSample, desired: int, cur
 
 def _why_start(settings: AutoscalerSettings, sample: PoolSample, desired: int) -> str:
     if not sample.queued + sample.running:
-        return f"min_containers={settings.min_containers}"
+        return f"min_containers={settings.min_containers}" if settings.min_containers else "in the place of an older version"
     return f"{desired} wanted for {sample.queued} queued and {sample.running} running"
 
 

@@ -62,6 +62,7 @@ class FunctionSpec:
     web: WebKind = WebKind.NONE
     needs_client_dependencies: bool = False
     untrusted: bool = False
+    single_use: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

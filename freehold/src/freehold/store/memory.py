@@ -119,6 +119,13 @@ class _Apps:
         found = [row for row in self._deployments if row.app_id == app_id]
         return sorted(found, key=lambda row: row.version, reverse=True)
 
+    async def find_deployment(self, app_id: AppId, version: int) -> Deployment | None:
+        return self._deployments.get((app_id, version))
+
+    async def find_stopped(self, environment: str, name: str) -> App | None:
+        stopped = [app for app in self._rows if (app.environment, app.name, app.state) == (environment, name, AppState.STOPPED)]
+        return max(stopped, key=lambda app: (app.stopped_at, app.id), default=None)
+
 
 class _Functions:
     def __init__(self, undo: _Undo) -> None:

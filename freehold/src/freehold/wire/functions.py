@@ -69,6 +69,7 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
         web=kinds[0] if kinds else WebKind.NONE,
         needs_client_dependencies=message.mount_client_dependencies,
         untrusted=message.untrusted,
+        single_use=message.single_use_containers or message.max_inputs == 1,
     )
 
 

@@ -2,6 +2,7 @@
 drained, each with its reason.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from freehold.control.services.decisions import Decisions
 from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.machines import Machines
 from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.domain import rollouts
 from freehold.domain.autoscaling import Decision, PoolSample, Release, TaskSample, Verdict, decide
 from freehold.domain.clock import Clock
 from freehold.domain.errors import NotFound
@@ -33,6 +35,7 @@ class _Outlook:
     live: LiveFunction
     settings: AutoscalerSettings
     tasks: int
+    outdated: Sequence[TaskSample]
     decision: Decision
 
 
@@ -103,7 +106,7 @@ class Autoscaler:
         now = self._clock.monotonic()
         sample = PoolSample(
             queued=len(pool) if pool else 0,
-            running=sum(len(task.running) for task in tasks if _is_current(task, live)),
+            running=sum(len(task.running) for task in tasks),
             tasks=[self._sample(task, live) for task in tasks],
             may_start=self._tasks.may_start(live.id),
             short_for=timedelta(seconds=now - self._short_since.get(live.id, now)),
@@ -112,8 +115,8 @@ class Autoscaler:
         settings = self._functions.autoscaler_of(live)
         decision = decide(settings, live.spec.concurrency, sample, self._default_maximum)
         self._remember(live.id, decision, now)
-        current = sum(1 for task in tasks if _is_current(task, live))
-        return _Outlook(live=live, settings=settings, tasks=current, decision=decision)
+        outdated = [item for item in sample.tasks if not item.is_current]
+        return _Outlook(live=live, settings=settings, tasks=len(tasks), outdated=outdated, decision=decision)
 
     def _sample(self, task: LiveTask, live: LiveFunction) -> TaskSample:
         is_idle = task.state is TaskState.READY and not task.running
@@ -153,6 +156,7 @@ class Autoscaler:
             outlook.live.definition_id,
             outlook.decision.reason,
             is_restricted=outlook.live.spec.untrusted,
+            is_single_use=outlook.live.spec.single_use,
             booked=self._machines.booking(outlook.live.spec.resources).amounts,
             machine_id=grant.placement.machine_id,
         )
@@ -168,6 +172,15 @@ class Autoscaler:
         for function_id, release in make_room(shortages, holders, owners, fleet):
             log.info("task_makes_room", task_id=release.task_id, for_function_id=function_id)
             self._release(release)
+        for shortage in shortages:
+            self._make_own_room(self._outlooks[shortage.wish.function_id])
+
+    def _make_own_room(self, outlook: _Outlook) -> None:
+        """Where a new version finds no place beside the old one, it takes the place of one."""
+        of_function = self._tasks.of_function(outlook.live.id).values()
+        is_one_leaving = not all(_counts(task) for task in of_function)
+        if (task_id := rollouts.gives_way(outlook.outdated, others=outlook.tasks - len(outlook.outdated))) and not is_one_leaving:
+            self._release(Release(task_id=task_id, reason="made room for the version that replaces it"))
 
     def _holder(self, task: LiveTask) -> Holder:
         is_idle = task.state is TaskState.READY and not task.running

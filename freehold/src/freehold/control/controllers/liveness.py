@@ -1,5 +1,8 @@
 """What takes too long: starts, inputs, drains, clients that went away. Each gets its end."""
 
+from datetime import timedelta
+
+import structlog
 from modal_proto import api_pb2
 
 from freehold.control.controllers.loop import for_each
@@ -13,13 +16,26 @@ from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.clock import Clock
 from freehold.domain.tasks import TaskState
 
+log = structlog.get_logger()
+
 _STUCK = "an input ran into its timeout"
 _HEED_LIMIT = 30.0  # seconds in which an input that is cancelled should end
 _DRAIN_LIMIT = 30.0  # seconds for exit hooks once its last input is done; the same grace that modal gives
 
 
 class Liveness:
-    def __init__(self, *, apps: Apps, functions: Functions, calls: Calls, claims: Claims, tasks: Tasks, logs: Logs, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        apps: Apps,
+        functions: Functions,
+        calls: Calls,
+        claims: Claims,
+        tasks: Tasks,
+        logs: Logs,
+        clock: Clock,
+        heartbeat_timeout: timedelta,
+    ) -> None:
         self._apps = apps
         self._functions = functions
         self._calls = calls
@@ -27,6 +43,7 @@ class Liveness:
         self._tasks = tasks
         self._logs = logs
         self._clock = clock
+        self._heartbeat_timeout = heartbeat_timeout.total_seconds()
 
     async def step(self) -> None:
         await for_each("liveness", self._tasks.all(), self._check)
@@ -38,6 +55,7 @@ class Liveness:
 
     async def _check(self, task: LiveTask) -> None:
         now = self._clock.monotonic()
+        self._check_voice(task, now)
         await self._check_inputs(task, now)
         match task.state:
             case TaskState.PENDING | TaskState.STARTING:
@@ -53,6 +71,12 @@ class Liveness:
             self._tasks.stop(task, _STUCK)
         elif now - max(task.since, task.idle_since) > _DRAIN_LIMIT:
             self._tasks.stop(task, "did not end by itself after draining")
+
+    def _check_voice(self, task: LiveTask, now: float) -> None:
+        if task.heard is not None and not task.is_mute and now - task.heard > self._heartbeat_timeout:
+            text = f"no heartbeat for {self._heartbeat_timeout:g} s"
+            log.warning("task_hung", task_id=task.id, function_id=task.task.function_id, silent_s=round(now - task.heard, 1))
+            self._tasks.end_mute(task, text)
 
     async def _check_start(self, task: LiveTask, now: float) -> None:
         live = self._functions.known(task.task.function_id)

@@ -27,8 +27,8 @@ class Scheduler:
         for task in stopping_unstarted:
             await self._tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
         for task in tasks:
-            if task.is_stopping and task.task.ready_at is None:
-                await self._worker.kill(task.id)  # it has run nothing: no exit hook of the user's could miss it
+            if task.is_stopping and (task.task.ready_at is None or task.is_mute):
+                await self._worker.kill(task.id)  # it has run nothing, or hears nothing: no exit hook could miss it
         await for_each("launch", [task for task_id, task in wanted.items() if task_id not in self._specs], self._prepare)
         known = {task.id for task in self._tasks.all()}
         self._specs = {task_id: spec for task_id, spec in self._specs.items() if task_id in known}

@@ -6,19 +6,24 @@ from modal_proto import api_pb2
 from freehold.control.caller import Caller
 from freehold.control.rpc import mapping
 from freehold.control.services.apps import Apps, Publication
+from freehold.control.services.deployments import Deployments
 from freehold.control.services.launches import Launches
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.tasks import Tasks
-from freehold.domain.apps import AppState
+from freehold.domain.apps import App, AppState, DeploymentKind
 from freehold.domain.environments import DEFAULT_ENVIRONMENT
 from freehold.domain.ids import AppId, FunctionId
 
 _CREATABLE = api_pb2.OBJECT_CREATION_TYPE_CREATE_IF_MISSING
+_PREVIOUS = -1  # `modal app rollback` without a version
 
 
 class AppRpcs:
-    def __init__(self, *, apps: Apps, launches: Launches, tasks: Tasks, scaling: Scaling, gateway_url: str) -> None:
+    def __init__(
+        self, *, apps: Apps, deployments: Deployments, launches: Launches, tasks: Tasks, scaling: Scaling, gateway_url: str
+    ) -> None:
         self._apps = apps
+        self._deployments = deployments
         self._launches = launches
         self._tasks = tasks
         self._scaling = scaling
@@ -47,9 +52,14 @@ class AppRpcs:
         self, request: api_pb2.AppGetByDeploymentNameRequest, _caller: Caller
     ) -> api_pb2.AppGetByDeploymentNameResponse:
         app = await self._apps.find_deployed(request.environment_name, request.name)
-        if app is None:
-            return api_pb2.AppGetByDeploymentNameResponse(environment_name=request.environment_name or DEFAULT_ENVIRONMENT)
-        return api_pb2.AppGetByDeploymentNameResponse(app_id=app.id, environment_name=app.environment, lifecycle=mapping.lifecycle(app))
+        previous = None if app else await self._apps.find_stopped(request.environment_name, request.name)
+        found = app or previous
+        return api_pb2.AppGetByDeploymentNameResponse(
+            app_id=app.id if app else "",
+            previous_app_id=previous.id if previous else "",
+            environment_name=found.environment if found else request.environment_name or DEFAULT_ENVIRONMENT,
+            lifecycle=await self._lifecycle(found) if found else None,
+        )
 
     async def AppLookup(self, request: api_pb2.AppLookupRequest, _caller: Caller) -> api_pb2.AppLookupResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)
@@ -60,7 +70,8 @@ class AppRpcs:
         return api_pb2.AppGetLayoutResponse(app_layout=await self._launches.layout(app))
 
     async def AppGetLifecycle(self, request: api_pb2.AppGetLifecycleRequest, _caller: Caller) -> api_pb2.AppGetLifecycleResponse:
-        return api_pb2.AppGetLifecycleResponse(lifecycle=mapping.lifecycle(await self._apps.get(AppId(request.app_id))))
+        app = await self._apps.get(AppId(request.app_id))
+        return api_pb2.AppGetLifecycleResponse(lifecycle=await self._lifecycle(app))
 
     async def AppPublish(self, request: api_pb2.AppPublishRequest, caller: Caller) -> api_pb2.AppPublishResponse:
         publication = Publication(
@@ -71,8 +82,9 @@ class AppRpcs:
             client_version=caller.client_version,
             commit_info=request.commit_info.SerializeToString(),
             tags=dict(request.tags),
+            kind=DeploymentKind.STAGED if request.staged else DeploymentKind.STANDARD,
         )
-        app, deployment = await self._apps.publish(AppId(request.app_id), publication)
+        app, deployment = await self._deployments.publish(AppId(request.app_id), publication)
         functions = publication.layout.function_ids.values()
         return api_pb2.AppPublishResponse(
             url=self._page(app.id),
@@ -82,6 +94,19 @@ class AppRpcs:
                 for text in (*await self._apps.cautions(app.id), *await self._scaling.cautions(map(FunctionId, functions)))
             ],
         )
+
+    async def AppRollback(self, request: api_pb2.AppRollbackRequest, _caller: Caller) -> api_pb2.AppRollbackResponse:
+        version = None if request.version == _PREVIOUS else request.version
+        app, deployment = await self._deployments.roll_back(AppId(request.app_id), version)
+        return api_pb2.AppRollbackResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
+
+    async def AppRollover(self, request: api_pb2.AppRolloverRequest, _caller: Caller) -> api_pb2.AppRolloverResponse:
+        app, deployment = await self._deployments.roll_over(AppId(request.app_id))
+        return api_pb2.AppRolloverResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
+
+    async def AppPromote(self, request: api_pb2.AppPromoteRequest, _caller: Caller) -> api_pb2.AppPromoteResponse:
+        app, deployment = await self._deployments.promote(AppId(request.app_id), request.version)
+        return api_pb2.AppPromoteResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
 
     async def AppHeartbeat(self, request: api_pb2.AppHeartbeatRequest, _caller: Caller) -> Empty:
         await self._apps.get_live(AppId(request.app_id))
@@ -107,15 +132,15 @@ class AppRpcs:
         app = await self._apps.get(AppId(request.app_id))
         history = await self._apps.history(app.id)
         return api_pb2.AppDeploymentHistoryResponse(
-            app_deployment_histories=[mapping.deployment(item) for item in history], production_app_version=app.version
+            app_deployment_histories=[mapping.deployment(item, app.version) for item in history], production_app_version=app.version
         )
 
     async def AppGetInfo(self, request: api_pb2.AppGetInfoRequest, _caller: Caller) -> api_pb2.AppGetInfoResponse:
         app = await self._apps.get(AppId(request.app_id))
         layout = await self._apps.layout(app.id)
-        return api_pb2.AppGetInfoResponse(
-            info=mapping.app_handle(app, layout.function_ids), function_info_summaries=await self._apps.summaries(app)
-        )
+        info = mapping.app_handle(app, layout.function_ids)
+        info.lifecycle.CopyFrom(await self._lifecycle(app))
+        return api_pb2.AppGetInfoResponse(info=info, function_info_summaries=await self._apps.summaries(app))
 
     async def AppSetTags(self, request: api_pb2.AppSetTagsRequest, _caller: Caller) -> Empty:
         await self._apps.set_tags(AppId(request.app_id), dict(request.tags))
@@ -123,6 +148,9 @@ class AppRpcs:
 
     async def AppGetTags(self, request: api_pb2.AppGetTagsRequest, _caller: Caller) -> api_pb2.AppGetTagsResponse:
         return api_pb2.AppGetTagsResponse(tags=(await self._apps.get(AppId(request.app_id))).tags)
+
+    async def _lifecycle(self, app: App) -> api_pb2.AppLifecycle:
+        return mapping.lifecycle(app, await self._apps.live_deployment(app.id))
 
     def _page(self, app_id: str) -> str:
         return f"{self._gateway_url}/id/{app_id}"

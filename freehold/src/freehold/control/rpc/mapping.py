@@ -9,7 +9,8 @@ from typing import Any
 from modal_proto import api_pb2
 
 from freehold.control.services.tasks import LiveTask
-from freehold.domain.apps import App, AppState, Deployment, Layout
+from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout
+from freehold.domain.deployments import may_come_back
 from freehold.domain.ids import AppId, DefinitionId, FunctionId
 from freehold.domain.tasks import Task
 
@@ -19,6 +20,13 @@ _APP_STATES = {
     AppState.DETACHED: api_pb2.APP_STATE_DETACHED,
     AppState.DEPLOYED: api_pb2.APP_STATE_DEPLOYED,
     AppState.STOPPED: api_pb2.APP_STATE_STOPPED,
+}
+_KINDS = {
+    DeploymentKind.STANDARD: api_pb2.DEPLOYMENT_TYPE_STANDARD,
+    DeploymentKind.STAGED: api_pb2.DEPLOYMENT_TYPE_STAGED,
+    DeploymentKind.PROMOTION: api_pb2.DEPLOYMENT_TYPE_PROMOTION,
+    DeploymentKind.ROLLBACK: api_pb2.DEPLOYMENT_TYPE_ROLLBACK,
+    DeploymentKind.ROLLOVER: api_pb2.DEPLOYMENT_TYPE_ROLLOVER,
 }
 _ENTRY = re.compile(r"[0-9]{1,18}")
 _FROM_WIRE = {number: state for state, number in _APP_STATES.items()}
@@ -43,10 +51,12 @@ def app_state(number: int) -> AppState | None:
     return _FROM_WIRE.get(number)  # type: ignore[call-overload,no-any-return]
 
 
-def lifecycle(app: App) -> api_pb2.AppLifecycle:
+def lifecycle(app: App, live: Deployment | None = None) -> api_pb2.AppLifecycle:
+    is_deployed = live is not None and app.name is not None
     return api_pb2.AppLifecycle(
         app_state=_APP_STATES[app.state],
         created_at=seconds(app.created_at),
+        deployed_at=seconds(live.deployed_at) if live and is_deployed else 0.0,
         version=app.version,
         stopped_at=seconds(app.stopped_at),
     )
@@ -83,14 +93,16 @@ def layout_of(request: api_pb2.AppPublishRequest) -> Layout:
     )
 
 
-def deployment(item: Deployment) -> api_pb2.AppDeploymentHistory:
+def deployment(item: Deployment, live: int) -> api_pb2.AppDeploymentHistory:
     message = api_pb2.AppDeploymentHistory(
         app_id=item.app_id,
         version=item.version,
         client_version=item.client_version,
         deployed_at=seconds(item.deployed_at),
         tag=item.tag,
-        rollback_version=item.rollback_of,
+        rollback_version=item.rollback_of if item.kind is DeploymentKind.ROLLBACK else 0,
+        rollback_allowed=may_come_back(item, live),
+        deployment_type=_KINDS[item.kind],
     )
     if item.commit_info:
         message.commit_info.ParseFromString(item.commit_info)

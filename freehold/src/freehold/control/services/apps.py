@@ -14,8 +14,9 @@ from freehold.control.services.journal import Journal
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
-from freehold.domain.apps import App, AppState, Deployment, Layout, move
+from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout, move
 from freehold.domain.clock import Clock
+from freehold.domain.deployments import next_version
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, ClassId, FunctionId, new_app_id
@@ -37,6 +38,13 @@ class Publication:
     client_version: str = ""
     commit_info: bytes = b""
     tags: Mapping[str, str] | None = None
+    kind: DeploymentKind = DeploymentKind.STANDARD
+    rollback_of: int = 0  # the version whose layout this is
+    replaces: int | None = None  # the version that must be live; None: whichever is
+
+    @property
+    def is_staged(self) -> bool:
+        return self.kind is DeploymentKind.STAGED
 
 
 class Apps:
@@ -118,6 +126,12 @@ class Apps:
         publication = Publication(state=AppState.DEPLOYED, layout=Layout(), name=name, client_version=client_version)
         return (await self.publish(made.id, publication))[0]
 
+    async def find_stopped(self, environment: str, name: str) -> App | None:
+        """The app that stopped last under this name."""
+        space = await self._environments.get(environment)
+        async with self._store.transaction() as tx:
+            return await tx.apps.find_stopped(space.name, name)
+
     async def list(self, environment: str) -> Sequence[App]:
         space = await self._environments.get(environment)
         async with self._store.transaction() as tx:
@@ -129,10 +143,13 @@ class Apps:
             return await tx.apps.deployments(app_id)
 
     async def layout(self, app_id: AppId) -> Layout:
-        """Of the newest version; empty before the first publication."""
+        """Of the live version; empty before the first publication."""
+        live = await self.live_deployment(app_id)
+        return live.layout if live else Layout()
+
+    async def live_deployment(self, app_id: AppId) -> Deployment | None:
         async with self._store.transaction() as tx:
-            deployments = await tx.apps.deployments(app_id)
-        return deployments[0].layout if deployments else Layout()
+            return await tx.apps.find_deployment(app_id, (await tx.apps.get(app_id)).version)
 
     async def function_id(self, app: App, tag: str) -> FunctionId:
         """Of the live version. Raises NotFound with what there is instead."""
@@ -142,16 +159,18 @@ class Apps:
         return ClassId(_one_of((await self.layout(app.id)).class_ids, tag, app, "class"))
 
     async def publish(self, app_id: AppId, publication: Publication) -> tuple[App, Deployment]:
-        """Switch the live version in one transaction: all functions of it or none."""
+        """Switch the live version in one transaction: all functions of it or none. A staged version only joins the history."""
         if publication.state is AppState.DEPLOYED:
             _check_name(publication.name)
         async with self._publishing:
             async with self._store.transaction() as tx:
-                app, deployment, previous = await self._switch(tx, app_id, publication)
-            await self._functions.publish(app, publication.layout.definition_ids)
-            gone = frozenset(previous.function_ids.values()) - frozenset(publication.layout.function_ids.values())
-            await self._retire(gone, "Its function is no longer part of the app.")
-        self._journal.event(app.id, "app_published", cause=app.state, fields={"version": str(app.version)})
+                app, deployment, previous = await self._record(tx, app_id, publication)
+            if not publication.is_staged:
+                await self._functions.publish(app, publication.layout.definition_ids)
+                gone = frozenset(previous.function_ids.values()) - frozenset(publication.layout.function_ids.values())
+                await self._retire(gone, "Its function is no longer part of the app.")
+        fields = {"version": str(deployment.version), "kind": deployment.kind}
+        self._journal.event(app.id, "app_published", cause=app.state, fields=fields)
         self._changed.notify()
         return app, deployment
 
@@ -169,37 +188,52 @@ class Apps:
         ids = (await self.layout(app.id)).function_ids.values() if app.is_live else ()
         return {function_id: summary((await self._functions.live(function_id)).message) for function_id in ids}
 
-    async def _switch(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
+    async def _record(self, tx: Transaction, app_id: AppId, publication: Publication) -> tuple[App, Deployment, Layout]:
+        """The app and its new deployment, with the layout that was live before."""
         app = _checked_live(await tx.apps.get(app_id))
+        _check_replaced(app, publication)
         history = await tx.apps.deployments(app_id)
+        previous = next((item.layout for item in history if item.version == app.version), Layout())
         state = publication.state or app.state
         if state is AppState.DEPLOYED:
             await self._take_name(tx, app, publication.name)
-        functions = await _owned(tx, app, publication.layout)
-        for function_id, definition_id in publication.layout.definition_ids.items():
-            await tx.functions.put(replace(functions[function_id], live_definition_id=definition_id))
-        await self._functions.end_overrides(tx, app.id)
-        for tag, class_id in publication.layout.class_ids.items():
-            await self._functions.name_class(tx, ClassId(class_id), tag)
-        app = replace(
-            move(app, state, self._clock.now()),
-            name=publication.name or app.name,
-            version=app.version + 1,
-            tags=publication.tags if publication.tags is not None else app.tags,
-        )
-        await tx.apps.put(app)
+        app = replace(move(app, state, self._clock.now()), name=publication.name or app.name)
         deployment = Deployment(
             app_id=app.id,
-            version=app.version,
+            version=next_version(history),
             deployed_at=self._clock.now(),
             client_version=publication.client_version,
             layout=publication.layout,
             tag=publication.tag,
+            kind=publication.kind,
+            rollback_of=publication.rollback_of,
             commit_info=publication.commit_info,
         )
+        functions = await _owned(tx, app, publication.layout)
+        if not publication.is_staged:
+            app = await self._switch(tx, app, functions, deployment, publication.tags)
+        await tx.apps.put(app)
         await tx.apps.put_deployment(deployment)
-        await self._schedules.follow(tx, app, publication.layout)
-        return app, deployment, history[0].layout if history else Layout()
+        if not publication.is_staged:
+            await self._schedules.follow(tx, app, publication.layout)
+        return app, deployment, previous
+
+    async def _switch(
+        self, tx: Transaction, app: App, functions: Mapping[FunctionId, Function], deployment: Deployment, tags: Mapping[str, str] | None
+    ) -> App:
+        """The app with this deployment live."""
+        for function_id, definition_id in deployment.layout.definition_ids.items():
+            await tx.functions.put(replace(functions[function_id], live_definition_id=definition_id))
+        if deployment.kind is not DeploymentKind.ROLLOVER:
+            await self._functions.end_overrides(tx, app.id)
+        for tag, class_id in deployment.layout.class_ids.items():
+            await self._functions.name_class(tx, ClassId(class_id), tag)
+        return replace(
+            app,
+            version=deployment.version,
+            tags=tags if tags is not None else app.tags,
+            client_version=deployment.client_version or app.client_version,
+        )
 
     async def _take_name(self, tx: Transaction, app: App, name: str) -> None:
         holder = await tx.apps.find_deployed(app.environment, name)
@@ -300,6 +334,14 @@ def _checked_live(app: App) -> App:
         msg = f"App {app.name or app.description!r} ({app.id}) has stopped. Deploy or run it again."
         raise Conflict(msg)
     return app
+
+
+def _check_replaced(app: App, publication: Publication) -> None:
+    if publication.replaces is not None and app.version != publication.replaces:
+        msg = (
+            f"Another deployment of {app.name!r} finished meanwhile: v{app.version} is live now. Look at `modal app history` and try again."
+        )
+        raise Conflict(msg)
 
 
 def _check_name(name: str) -> None:

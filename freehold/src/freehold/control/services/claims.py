@@ -68,6 +68,8 @@ class Claims:
         while len(items) < max(batch, 1) and (live := pool.take()) is not None:
             self._calls.inputs.lease(task, pool, live)
             items.append(live)
+        if items and task.is_single_use:
+            self._tasks.drain(task, "it is used once")
         return items
 
     def recover(self, task_id: TaskId, held: Mapping[InputId, int]) -> None:
@@ -120,6 +122,7 @@ class Claims:
         One is passed on until its input has ended: the container ignores it while it is still taking the input in.
         """
         task = self._tasks.get(task_id)
+        self._tasks.hear(task)
         if not task.cancelled_inputs():
             await task.cancellations.wait(task.cancellations.generation, _HEARTBEAT)
         if not (input_ids := task.cancelled_inputs()):

@@ -178,13 +178,22 @@ class Functions:
 
     async def publish(self, app: App, definition_ids: Mapping[FunctionId, DefinitionId]) -> None:
         """Make these definitions live. Called inside the publication of an app, after its transaction has committed."""
-        for function_id in [*self._live]:
-            function = self._live[function_id].function
-            if function.app_id == app.id and (function.base_id or function.id) in definition_ids:
-                self._forget(function_id)
+        bound = [live.id for live in self._live.values() if live.function.base_id in definition_ids]
+        for function_id in (*definition_ids, *bound):
+            await self._renew(function_id)
         for function_id in definition_ids:
             await self.route(app, function_id)
         self._demand.notify()
+
+    async def _renew(self, function_id: FunctionId) -> None:
+        """Known before and after: a function that nobody knows would lose its tasks."""
+        loaded, override = await self._load(function_id)
+        if function_id in self._live:
+            self._forget(function_id)
+        self._live[function_id] = loaded
+        if override is not None:
+            self._overrides[function_id] = override
+        self._note_minimum(loaded)
 
     async def route(self, app: App, function_id: FunctionId) -> None:
         live = await self.live(function_id)

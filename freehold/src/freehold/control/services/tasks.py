@@ -44,7 +44,10 @@ class LiveTask:
     machine_id: str = "local"
     is_stuck: bool = False  # an input of it timed out, and may still run: it ends when its other inputs have
     transport: Transport = Transport.STOCK  # how it last asked for inputs
+    is_single_use: bool = False  # leaves after the inputs that it is given first
     is_stopping: bool = False  # no longer desired: its worker ends it
+    is_mute: bool = False  # it cannot hear that it should leave, so it gets no grace
+    heard: float | None = None  # when it last showed that it lives; None before the first time
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
     @property
@@ -104,6 +107,7 @@ class Tasks:
         is_restricted: bool = False,
         booked: Amounts = _ONE_TASK,
         machine_id: str = "local",
+        is_single_use: bool = False,
     ) -> LiveTask:
         task = Task(
             id=new_task_id(),
@@ -115,7 +119,14 @@ class Tasks:
         )
         token, since = secrets.token_urlsafe(32), self._clock.monotonic()
         live = LiveTask(
-            task, token=token, since=since, is_build=is_build, is_restricted=is_restricted, booked=booked, machine_id=machine_id
+            task,
+            token=token,
+            since=since,
+            is_build=is_build,
+            is_restricted=is_restricted,
+            is_single_use=is_single_use,
+            booked=booked,
+            machine_id=machine_id,
         )
         self._alive[task.id] = live
         self._by_function.setdefault(function.id, {})[task.id] = live
@@ -196,6 +207,14 @@ class Tasks:
             self._journal.event(live.id, "task_stop_wanted", cause=reason)
             self._changed.notify()
 
+    def end_mute(self, live: LiveTask, reason: str) -> None:
+        """Its process is there and says nothing any more: its worker kills it."""
+        live.is_mute = True
+        self.stop(live, reason)
+
+    def hear(self, live: LiveTask) -> None:
+        live.heard = self._clock.monotonic()
+
     def stop_holders(self, inputs: Iterable[LiveInput], reason: str) -> None:
         """End the tasks that run these inputs."""
         for task_id in {live.task_id for live in inputs}:
@@ -227,8 +246,13 @@ class Tasks:
         pause = retries.pause_after(health.failures)
         health.not_before = self._clock.monotonic() + pause.total_seconds()
         log.warning("start_failed", task_id=live.id, function_id=function_id, kind=end.kind, code=end.code, failures=health.failures)
+        if self._has_ready(function_id):
+            return  # its inputs have a task to go to, if only one of the version before
         if self._ends is not None and (live.failure or retries.is_hopeless(end, health.failures)):
             await self._ends.starts_failed(function_id, retries.start_failure(end), live.failure)
+
+    def _has_ready(self, function_id: FunctionId) -> bool:
+        return any(live.state is TaskState.READY and not live.is_stopping for live in self.of_function(function_id).values())
 
     def _advance(
         self, live: LiveTask, state: TaskState, *, cause: str = "", end: TaskExit | None = None, fields: Mapping[str, str] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.domain.apps import App, AppState, Deployment, Layout
+from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout
 from freehold.domain.ids import AppId
 from freehold.store import missing
 from freehold.store.sql import statements
@@ -45,6 +45,16 @@ class SqlApps:
     async def deployments(self, app_id: AppId) -> Sequence[Deployment]:
         query = select(deployments).where(deployments.c.app_id == app_id).order_by(deployments.c.version.desc())
         return [_deployment(row) for row in await self._connection.execute(query)]
+
+    async def find_deployment(self, app_id: AppId, version: int) -> Deployment | None:
+        query = select(deployments).where(deployments.c.app_id == app_id, deployments.c.version == version)
+        row = await statements.one(self._connection, query)
+        return _deployment(row) if row else None
+
+    async def find_stopped(self, environment: str, name: str) -> App | None:
+        stopped = (apps.c.environment == environment) & (apps.c.name == name) & (apps.c.state == AppState.STOPPED.value)
+        row = await statements.one(self._connection, select(apps).where(stopped).order_by(apps.c.stopped_at.desc(), apps.c.id.desc()))
+        return _app(row) if row else None
 
 
 def _app_row(app: App) -> dict[str, Any]:
@@ -92,6 +102,7 @@ def _deployment_row(deployment: Deployment) -> dict[str, Any]:
         "tag": deployment.tag,
         "rollback_of": deployment.rollback_of,
         "commit_info": deployment.commit_info,
+        "kind": deployment.kind.value,
     }
 
 
@@ -105,4 +116,5 @@ def _deployment(row: Row[Any]) -> Deployment:
         tag=row.tag,
         rollback_of=row.rollback_of,
         commit_info=row.commit_info,
+        kind=DeploymentKind(row.kind),
     )

@@ -84,6 +84,7 @@ deployments = Table(
     Column("tag", String, nullable=False),
     Column("rollback_of", Integer, nullable=False),
     Column("commit_info", LargeBinary, nullable=False),
+    Column("kind", String, nullable=False, server_default="standard"),
 )
 
 functions = Table(

@@ -12,6 +12,7 @@ def upgrade() -> None:
     op.add_column("inputs", sa.Column("attempt", sa.Integer(), server_default="0", nullable=False))
     op.add_column("inputs", sa.Column("status", sa.Integer(), nullable=True))
     op.add_column("inputs", sa.Column("method_name", sa.String(), server_default="", nullable=False))
+    op.add_column("deployments", sa.Column("kind", sa.String(), server_default="standard", nullable=False))
     op.add_column("tasks", sa.Column("token_hash", sa.String(), server_default="", nullable=False))
     op.create_table(
         "attempts",
