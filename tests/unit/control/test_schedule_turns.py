@@ -15,7 +15,7 @@ from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.services.apps import Publication
 from freehold.control.services.stories import Stories
 from freehold.control.wakeups import Wakeup
-from freehold.domain.apps import AppState
+from freehold.domain.apps import AppState, DeploymentKind
 from freehold.domain.creation import Creation
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.functions import Definition
@@ -192,6 +192,20 @@ class TestDeployments:
         with pytest.raises(NotFound):
             await plane.apps.publish(app.id, Publication(state=AppState.DEPLOYED, layout=layout, name="shop"))
         assert await the_schedule(plane) == before
+
+    async def test_a_version_that_is_only_staged_changes_no_schedule(self, plane):
+        app, live = await plane.deploy(schedule=MINUTELY)
+        await plane.publish(app, await plane.define(app, existing=live.id), kind=DeploymentKind.STAGED)
+        assert len(await plane.schedules.list()) == 1
+        assert await pass_time(plane, 60) == pytest.approx(60)
+
+    async def test_a_rollback_brings_the_rule_back(self, plane):
+        app, live = await plane.deploy(schedule=MINUTELY)
+        await plane.publish(app, await plane.define(app, existing=live.id, image_id=live.message.image_id))
+        assert await plane.schedules.list() == []
+        await plane.deployments.roll_back(app.id, None)
+        assert await pass_time(plane, 60) == pytest.approx(60)
+        assert len(await calls_of(plane, live)) == 1
 
     async def test_a_function_that_answers_requests_is_not_called_without_one_and_the_deploy_says_so(self, plane):
         app, _ = await plane.deploy("page", schedule=MINUTELY, webhook_config={"type": api_pb2.WEBHOOK_TYPE_ASGI_APP})
