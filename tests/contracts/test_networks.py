@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import threading
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -207,6 +208,73 @@ async def test_a_new_engine_of_the_same_home_takes_over_what_a_dead_one_left(net
     assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
     assert len(interfaces_of(tmp_path)) == 2
     await successor.stop()
+
+
+class TestAdoption:
+    @pytest.fixture
+    async def container(self, networks):
+        """A process in a network that outlives who made it."""
+        namespace = await networks.create("a", outbound=True)
+        process = await run_inside(namespace, lambda: subprocess.Popen(["sleep", "100"]))
+        yield process.pid
+        process.kill()
+        process.wait()
+
+    @pytest.fixture
+    async def successor(self, tmp_path):
+        successor = VethNetworks(home=tmp_path)
+        yield successor
+        await successor.stop()
+
+    async def test_what_is_adopted_keeps_its_way_out_and_its_address(self, networks, container, successor, tmp_path, outside):
+        await networks.create("b", outbound=True)
+        address = networks.address_of("a")
+
+        namespace = await successor.adopt("a", pid=container, address=address)
+        await successor.start()
+        fresh = await successor.create("c", outbound=True)
+
+        assert successor.address_of("a") == address == await run_inside(namespace, address_of_eth0)
+        assert successor.address_of("c") == await run_inside(fresh, address_of_eth0) != address
+        assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
+        assert await run_inside(fresh, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
+        assert len(interfaces_of(tmp_path)) == 3, "the bridge, and one interface each for a and c: nobody has adopted b"
+
+    async def test_it_stays_as_closed_as_any_other(self, networks, container, successor):
+        namespace = await successor.adopt("a", pid=container, address=networks.address_of("a"))
+        await successor.start()
+        other = await successor.create("b", outbound=True)
+        server = await run_inside(other, lambda: socket.create_server((successor.address_of("b"), 80)))
+
+        with server:
+            assert await run_inside(namespace, lambda: ask(successor.address_of("b"), 80, BRIEFLY)) in {"TimeoutError", "OSError"}
+
+    async def test_removing_takes_it_away(self, networks, container, successor, tmp_path):
+        await successor.adopt("a", pid=container, address=networks.address_of("a"))
+        await successor.start()
+
+        await successor.remove("a")
+
+        assert interfaces_of(tmp_path) == [f"fh-{home_key(tmp_path)}"]
+
+    async def test_a_way_out_that_is_gone_is_refused(self, networks, container, successor, tmp_path):
+        address = networks.address_of("a")
+        await networks.remove("a")
+
+        with pytest.raises(Unavailable, match="is gone"):
+            await successor.adopt("a", pid=container, address=address)
+        await networks.stop()
+        with pytest.raises(Unavailable):
+            await successor.adopt("a", pid=container, address=address)
+        await successor.start()
+        assert interfaces_of(tmp_path) == [f"fh-{home_key(tmp_path)}"]
+
+    async def test_without_a_way_out_there_is_little_to_adopt(self, container, successor):
+        namespace = await successor.adopt("a", pid=container, address="")
+        await successor.start()
+
+        assert successor.address_of("a") == ""
+        assert "lo" in [link["ifname"] for link in await run_inside(namespace, lambda: ip_json("link", "show"))]
 
 
 async def test_removing_takes_the_interface_away_and_can_be_repeated(networks, tmp_path):

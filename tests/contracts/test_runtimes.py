@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from freehold.wire.worker import Limits
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
 from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.runtimes.runc import RuncRuntime
 
 PATH = {"PATH": "/bin"}
@@ -149,6 +151,98 @@ class TestEveryRuntime:
         assert await runtime.sweep() == ["ta-1"]
         assert await runtime.sweep() == []
         assert (await container.wait()).code == 128 + signal.SIGKILL
+
+    async def test_sweep_leaves_alone_what_is_kept(self, runtime, spec):
+        kept = await runtime.start(spec)
+        await runtime.start(replace(spec, id="ta-2"))
+
+        assert await runtime.sweep(keep={"ta-1"}) == ["ta-2"]
+        await kept.signal(signal.SIGKILL)
+
+        assert (await kept.wait()).code == 128 + signal.SIGKILL
+
+
+ENGINE = """
+import os, signal, sys
+from pathlib import Path
+
+import anyio
+
+from freehold.wire.worker import Limits
+from freehold.worker.ports import ContainerSpec
+from freehold.worker.processes import mark_of
+from freehold.worker.runtimes.runc import RuncRuntime
+
+async def main():
+    home, rootfs, script, result = sys.argv[1:]
+    null = os.open(os.devnull, os.O_WRONLY)
+    spec = ContainerSpec(
+        id="ta-1", rootfs=Path(rootfs), argv=("sh", "-c", script), stdout=null, stderr=null, env={"PATH": "/bin"}, limits=Limits(memory_mib=32)
+    )
+    mark = mark_of((await RuncRuntime(home=Path(home)).start(spec)).pid)
+    Path(result).write_text(f"{mark.pid} {mark.started} {mark.boot}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+anyio.run(main)
+"""
+
+
+class TestAdoption:
+    """By an instance in another process than the one that started the container, which was killed."""
+
+    @pytest.fixture
+    async def orphan(self, tmp_path, rootfs):
+        async def make(script=FOREVER):
+            result = tmp_path / "mark"
+            await anyio.run_process([sys.executable, "-c", ENGINE, str(tmp_path), str(rootfs), script, str(result)], check=False)
+            pid, started, boot = result.read_text().split()
+            return ProcessMark(pid=int(pid), started=int(started), boot=boot)
+
+        return make
+
+    async def test_it_is_waited_for_and_signalled_like_ones_own(self, orphan, runc):
+        container = await runc.adopt("ta-1", await orphan("trap 'exit 5' INT; touch /tmp/ready; sleep 1000 & wait"))
+
+        with anyio.fail_after(DEADLINE):
+            await container.signal(signal.SIGINT)
+            assert (await container.wait()).code in {5, 130}  # 130: it came before the trap
+        await container.destroy()
+
+    async def test_too_much_memory_is_told_from_a_crash(self, orphan, runc):
+        container = await runc.adopt("ta-1", await orphan(f"sleep 1; {EAT}"))
+
+        with anyio.fail_after(DEADLINE):
+            assert (await container.wait()).out_of_memory
+        await container.destroy()
+
+    async def test_it_is_destroyed_without_a_trace(self, orphan, runc):
+        mark = await orphan()
+        container = await runc.adopt("ta-1", mark)
+
+        await container.destroy()
+        await container.destroy()
+
+        assert (await container.wait()).code == 128 + signal.SIGKILL
+        assert await runc.adopt("ta-1", mark) is None
+
+    async def test_one_that_has_ended_meanwhile_is_left_to_the_sweep(self, orphan, runc):
+        mark = await orphan("sleep 0.3")
+        await _ended(mark)
+
+        assert await runc.adopt("ta-1", mark) is None
+        assert await runc.sweep() == ["ta-1"]
+
+    async def test_a_stranger_with_its_pid_is_not_taken_for_it(self, orphan, runc):
+        mark = await orphan()
+
+        assert await runc.adopt("ta-1", replace(mark, started=mark.started + 1)) is None
+        assert await runc.adopt("ta-2", mark) is None
+
+
+async def _ended(mark):
+    with anyio.fail_after(DEADLINE):
+        while mark_of(mark.pid) == mark:  # noqa: ASYNC110 — the kernel tells nobody about this
+            await anyio.sleep(0.01)
 
 
 class TestProcess:

@@ -1,6 +1,7 @@
 """What the snapshotter must do, as `worker/ports.py` says it."""
 
 import os
+import signal
 import stat
 import sys
 from pathlib import Path
@@ -207,6 +208,34 @@ async def test_mounts_of_an_engine_are_its_own_and_end_with_it(snapshots, tmp_pa
 
     assert seen_by_the_machine == []
     assert await snapshots.sweep() == ["r"]
+
+
+ENGINE_WITH_CONTAINER = """
+import anyio, os, pathlib, signal, subprocess, sys
+from freehold.worker.mountns import enter_private_mount_namespace
+from freehold.worker.snapshots.overlay import OverlaySnapshots
+enter_private_mount_namespace()
+root = anyio.run(OverlaySnapshots(home=pathlib.Path(sys.argv[1])).mount, "r", ("base",))
+print(subprocess.Popen(["sleep", "100"], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+async def test_a_root_that_is_kept_goes_on_in_its_container_and_can_be_removed_afterwards(snapshots, tmp_path):
+    """Its engine was killed, and the mount is in no namespace of the next one's."""
+    a_layer(snapshots, "base", below="image")
+    done = await anyio.run_process([sys.executable, "-c", ENGINE_WITH_CONTAINER, tmp_path], check=False)
+    pid = int(done.stdout)
+    inside = Path(f"/proc/{pid}/cwd")
+    await snapshots.mount("other", ("base",))
+
+    assert await OverlaySnapshots(home=tmp_path).sweep(keep={"r"}) == ["other"]
+
+    (inside / "file").write_text("written")
+    assert ((inside / "below").read_text(), (inside / "etc/hosts").read_text()) == ("image", "")
+    os.kill(pid, signal.SIGKILL)
+    await snapshots.remove("r")
+    assert list(tmp_path.glob("roots/*")) == []
 
 
 async def test_a_layer_holds_what_a_container_wrote_and_nothing_of_its_mounts(snapshots, tmp_path):

@@ -12,6 +12,7 @@ from freehold.control.caller import Caller
 from freehold.control.controllers.autoscaler import Autoscaler
 from freehold.control.controllers.builds import Builds
 from freehold.control.controllers.liveness import Liveness
+from freehold.control.controllers.restart import Restart
 from freehold.control.controllers.scheduler import Scheduler
 from freehold.control.controllers.schedules import Clockwork
 from freehold.control.services.apps import Apps, Publication
@@ -65,6 +66,10 @@ class ListeningWorker:
         self.desired = {}
         self.builds = []
         self.killed = []
+        self.left = set()  # what an earlier one left running
+
+    async def adopt(self, candidates):
+        return self.left & set(candidates)
 
     def set_desired(self, tasks):
         self.desired = dict(tasks)
@@ -193,6 +198,17 @@ class ControlPlane:
             functions=self.build_functions,
             worker=self.worker,
             pids_limit=100,
+        )
+        self.restart = Restart(
+            store=store,
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            machines=self.machines,
+            journal=self.journal,
+            worker=self.worker,
+            clock=clock,
         )
         self.liveness = Liveness(
             apps=self.apps,

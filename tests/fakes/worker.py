@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 from collections import defaultdict
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +17,7 @@ from freehold.domain.ids import LayerId
 from freehold.domain.images import ImageConfig
 from freehold.wire.worker import BuiltImage, ClientRuntime, TaskSpec
 from freehold.worker.ports import ContainerExit, ContainerSpec
+from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.worker import Worker
 
 DEADLINE = 10
@@ -25,14 +27,14 @@ BUSYBOX = Path("/bin/busybox")
 class FakeContainer:
     def __init__(self, spec: ContainerSpec, runtime: "FakeRuntime") -> None:
         self.spec = spec
-        self.pid = 4242
+        self.pid = os.getpid()
         self.signals: list[int] = []
         self.outputs = (os.dup(spec.stdout), os.dup(spec.stderr))
         self._runtime = runtime
         self._exit: ContainerExit | None = None
         self._ended = anyio.Event()
 
-    def end(self, code: int, *, out_of_memory: bool = False) -> None:
+    def end(self, code: int | None, *, out_of_memory: bool = False) -> None:
         if self._exit is None:
             self._exit = ContainerExit(code=code, out_of_memory=out_of_memory)
             self._ended.set()
@@ -78,10 +80,14 @@ class FakeRuntime:
         self._changed.set()
         return container
 
-    async def sweep(self) -> list[str]:
-        left = sorted(self.running)
-        for container in list(self.running.values()):
-            await container.destroy()
+    async def adopt(self, container_id: str, mark: ProcessMark) -> FakeContainer | None:
+        assert mark == mark_of(os.getpid())
+        return self.running.get(container_id)
+
+    async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        left = sorted(self.running.keys() - keep)
+        for container_id in left:
+            await self.running[container_id].destroy()
         return left
 
     async def container(self, container_id: str) -> FakeContainer:
@@ -121,8 +127,8 @@ class FakeSnapshots:
         shutil.rmtree(self._home / "roots" / key, ignore_errors=True)
         self.roots.pop(key, None)
 
-    async def sweep(self):
-        left = sorted(self.roots)
+    async def sweep(self, keep=frozenset()):
+        left = sorted(self.roots.keys() - keep)
         for key in left:
             await self.remove(key)
         return left
@@ -152,6 +158,13 @@ class FakeNetworks:
 
     async def stop(self):
         self.present.clear()
+
+    async def adopt(self, key, *, pid, address):
+        self.present[key] = bool(address)
+        return f"/fake/{key}"
+
+    def address_of(self, key):
+        return "10.0.0.2" if self.present[key] else ""
 
     async def create(self, key, *, outbound):
         self.present[key] = outbound

@@ -24,6 +24,7 @@ from freehold.control.controllers.builds import Builds
 from freehold.control.controllers.farewell import Farewell
 from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
+from freehold.control.controllers.restart import Restart
 from freehold.control.controllers.retention import Retention
 from freehold.control.controllers.scheduler import Scheduler
 from freehold.control.controllers.schedules import Clockwork
@@ -73,7 +74,6 @@ from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport
-from freehold.domain.tasks import end_lost
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
@@ -269,6 +269,17 @@ class Engine:
             default_maximum=settings.default_max_containers,
         )
         self.farewell = Farewell(tasks=self.tasks, claims=self.claims, worker=self.worker, changed=self.tasks_changed, clock=self.clock)
+        self.restart = Restart(
+            store=self.store,
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            tasks=self.tasks,
+            machines=self.machines,
+            journal=self.journal,
+            worker=self.worker,
+            clock=self.clock,
+        )
         scheduler = Scheduler(tasks=self.tasks, launches=self.launches, worker=self.worker)
         builds = Builds(
             images=self.images,
@@ -353,7 +364,7 @@ class Engine:
             await self.content.open()
             await self.store.open()
             stack.push_async_callback(self._close_store)
-            await self._restore()
+            await self.restart.restore()
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),
@@ -382,15 +393,6 @@ class Engine:
             for controller in self.controllers:
                 group.start_soon(loop.run, controller)
             yield
-
-    async def _restore(self) -> None:
-        """What the last engine left: its tasks are gone, its acknowledged inputs are queued again, its addresses answer."""
-        async with self.store.transaction() as tx:
-            for task in await tx.tasks.alive():
-                await tx.tasks.put(end_lost(task, self.clock.now()))
-        await self.apps.restore()
-        inputs = await self.calls.restore()
-        log.info("restored", inputs=inputs)
 
     async def _close_store(self) -> None:
         await self.journal.flush()

@@ -1,6 +1,7 @@
 import os
 
 import anyio
+import anyio.lowlevel
 from fakes.worker import DEADLINE, StillClock
 
 from freehold.domain.logs import LogSource
@@ -57,11 +58,12 @@ class TestTail:
 
 
 class TestContainerLog:
-    async def test_everything_that_was_written_is_read_when_the_pipes_are_drained(self):
+    async def test_everything_that_was_written_is_read_when_the_pipes_are_drained(self, tmp_path):
         entries = []
         log = ContainerLog(sink=entries.extend, clock=StillClock(), task_id="ta-1")
         async with anyio.create_task_group() as group:
-            pipes = OutputPipes(log, group)
+            pipes = OutputPipes(tmp_path)
+            pipes.read(log, group)
             os.write(pipes.stdout, b"out\n")
             os.write(pipes.stderr, b"err")
             pipes.close()
@@ -89,3 +91,38 @@ class TestContainerLog:
             os.close(writing)
 
         assert [entry.text for entry in entries] == ["name? "]
+
+    async def test_who_opens_the_pipes_anew_reads_what_was_written_meanwhile(self, tmp_path):
+        """An engine was killed; the next one comes while the container lives."""
+        entries = []
+        log = ContainerLog(sink=entries.extend, clock=StillClock())
+        async with anyio.create_task_group() as group:
+            dead = OutputPipes(tmp_path)
+            dead.read(log, group)
+            group.cancel_scope.cancel()
+        os.write(dead.stdout, b"nobody reads\n")
+
+        async with anyio.create_task_group() as group:
+            pipes = OutputPipes(tmp_path)
+            pipes.read(log, group)
+            pipes.close()
+            os.write(dead.stdout, b"somebody does\n")
+            dead.close()
+            await pipes.drain()
+
+        assert "".join(entry.text for entry in entries) == "nobody reads\nsomebody does\n"
+
+    async def test_a_container_that_reads_its_own_output_does_no_harm(self, tmp_path):
+        entries = []
+        async with anyio.create_task_group() as group:
+            pipes = OutputPipes(tmp_path)
+            pipes.read(ContainerLog(sink=entries.extend, clock=StillClock()), group)
+            for _ in range(200):
+                os.write(pipes.stdout, b"x\n")
+                assert os.read(pipes.stdout, 2) == b"x\n"
+                await anyio.lowlevel.checkpoint()
+            os.write(pipes.stdout, b"end\n")
+            pipes.close()
+            await pipes.drain()
+
+        assert entries[-1].text == "end\n"

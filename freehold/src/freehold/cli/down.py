@@ -30,6 +30,7 @@ def _sweep(home: Path) -> None:
     """An engine that ends by itself leaves nothing; one that was killed leaves containers, their roots and their network."""
     import anyio
 
+    from freehold.worker import launch
     from freehold.worker.network.veth import VethNetworks
     from freehold.worker.runtimes.runc import RuncRuntime
     from freehold.worker.snapshots.overlay import OverlaySnapshots
@@ -38,3 +39,4 @@ def _sweep(home: Path) -> None:
         typer.echo(f"Removed container {container}, which an engine had left.")
     anyio.run(OverlaySnapshots(home=home).sweep)
     anyio.run(VethNetworks(home=home).stop)
+    launch.sweep_files(home)

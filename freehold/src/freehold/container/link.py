@@ -14,7 +14,7 @@ from typing import Callable
 from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, FrameTooLong, Splitter, frame
 
 _GREETING = 10.0  # seconds for the engine to answer a connection
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0  # seconds between tries to connect again
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between tries to connect again: what is restored answers within seconds
 
 
 class Unusable(Exception):

@@ -12,6 +12,7 @@ class Seam(StrEnum):
     """Named as the module of `freehold.container` that installs it."""
 
     INPUTS = "inputs"  # inputs and results over the engine's own socket
+    PATIENCE = "patience"  # an engine that does not answer is waited for
 
 
 class Transport(StrEnum):
@@ -23,7 +24,7 @@ class Transport(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.INPUTS}),
+    "1.6.4": frozenset({Seam.INPUTS, Seam.PATIENCE}),
 }
 
 

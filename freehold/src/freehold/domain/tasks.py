@@ -52,6 +52,7 @@ class Task:
     definition_id: DefinitionId
     state: TaskState
     enqueued_at: datetime
+    token_hash: str = ""  # SHA-256, hex, of what its container proves its identity with
     started_at: datetime | None = None
     ready_at: datetime | None = None
     ended_at: datetime | None = None

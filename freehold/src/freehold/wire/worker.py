@@ -1,6 +1,7 @@
 """What control plane and worker say to each other: wishes (specs) go down, facts (reports) come up. Ours, not Modal's."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -112,6 +113,12 @@ class WorkerReports(Protocol):
 
 class WorkerControl(Protocol):
     """What a placement asks of a worker. Wishes are complete and may be repeated: the same set twice changes nothing."""
+
+    async def adopt(self, candidates: Collection[TaskId]) -> AbstractSet[TaskId]:
+        """Asked first of all: which of these tasks, wished for by an engine that has died, still run. They go on, as if this one had
+        wished for them; others are removed.
+        """
+        ...
 
     def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
         """The full set of tasks that should run. Others are stopped: SIGINT, a grace period, SIGKILL."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from freehold.domain.errors import NotFound
@@ -56,9 +57,14 @@ def find_python(rootfs: Path, search: str) -> str:
     raise NotFound(msg)
 
 
+def tasks_folder(home: Path) -> Path:
+    """Holds one folder for each container, named after its task."""
+    return home / _TASKS_FOLDER
+
+
 def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:
     """Write what one container sees of ours into a folder of its own; the binds that show it."""
-    folder = home / _TASKS_FOLDER / task_id
+    folder = tasks_folder(home) / task_id
     folder.mkdir(parents=True, mode=0o700)
     file = folder / "arguments.bin"
     file.touch(mode=0o600)
@@ -66,9 +72,15 @@ def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:
     return (Bind(source=file, target=_ARGUMENTS_TARGET), *write_etc(folder, _HOSTNAME))
 
 
-def remove_files(home: Path, task_id: str = "") -> None:
-    """Of one container, or of all."""
-    shutil.rmtree(home / _TASKS_FOLDER / task_id, ignore_errors=True)
+def remove_files(home: Path, task_id: str) -> None:
+    shutil.rmtree(tasks_folder(home) / task_id, ignore_errors=True)
+
+
+def sweep_files(home: Path, keep: AbstractSet[str] = frozenset()) -> None:
+    """Of all containers but those to keep."""
+    for folder in tasks_folder(home).glob("*"):
+        if folder.name not in keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def control_bind(home: Path) -> Bind:

@@ -1,9 +1,16 @@
-"""What a container prints: read from its pipes, cut at lines, handed on at once. Slow readers slow the container, not the engine."""
+"""What a container prints: read from its pipes, cut at lines, handed on at once. Slow readers slow the container, not the engine.
+
+The pipes have names, so that an engine that was started anew can open them again. The container holds them open for both directions:
+while no engine reads, what it prints waits in the pipe, and when that is full, the container waits.
+"""
 
 import codecs
+import fcntl
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import anyio
 from anyio.abc import TaskGroup
@@ -13,7 +20,8 @@ from freehold.domain.logs import LogEntry, LogSource
 
 Sink = Callable[[list[LogEntry]], None]
 
-_CHUNK = 64 * 1024  # a pipe holds no more
+_CHUNK = 64 * 1024
+_PIPE_BYTES = 1024 * 1024  # what any user may have: more can wait while no engine reads
 _PATIENCE = 0.1  # how long a line may stay unfinished before people want to see its beginning
 _DRAIN_DEADLINE = 5.0  # for what is in the pipes when the last process has gone
 _TAIL_LINES = 50
@@ -89,11 +97,9 @@ class ContainerLog:
         """The next bytes; what is unfinished is shown when they are late."""
         if cutter.has_unfinished:
             with anyio.move_on_after(_PATIENCE):
-                await anyio.wait_readable(pipe)
-                return os.read(pipe, _CHUNK)
+                return await _read(pipe)
             self._emit(cutter.flush(), source)
-        await anyio.wait_readable(pipe)
-        return os.read(pipe, _CHUNK)
+        return await _read(pipe)
 
     def _emit(self, pieces: Iterator[str], source: LogSource) -> None:
         for text in pieces:
@@ -101,15 +107,29 @@ class ContainerLog:
             self._sink([LogEntry(at=self._clock.now().timestamp(), source=source, text=text, task_id=self._task_id)])
 
 
-class OutputPipes:
-    """Pipes for one container's output, read by tasks of a group. `stdout` and `stderr` are the ends for the container."""
+async def _read(pipe: int) -> bytes:
+    while True:
+        await anyio.wait_readable(pipe)
+        with suppress(BlockingIOError):  # a container can read what it has printed itself
+            return os.read(pipe, _CHUNK)
 
-    def __init__(self, container_log: ContainerLog, group: TaskGroup) -> None:
-        self._unread = 0
+
+class OutputPipes:
+    """The pipes of one container's output: `stdout` and `stderr` in a folder, made if they are not there.
+
+    The attributes of these names are the ends for the container.
+    """
+
+    def __init__(self, folder: Path) -> None:
         self._all_read = anyio.Event()
-        self._log = container_log
-        self.stdout = self._open(LogSource.STDOUT, group)
-        self.stderr = self._open(LogSource.STDERR, group)
+        reading_out, self.stdout = _open(folder / "stdout")
+        reading_err, self.stderr = _open(folder / "stderr")
+        self._unread = {LogSource.STDOUT: reading_out, LogSource.STDERR: reading_err}
+
+    def read(self, container_log: ContainerLog, group: TaskGroup) -> None:
+        """Let tasks of a group read them to their end. Until then, nothing is lost while we have the container's ends open too."""
+        for source, pipe in self._unread.items():
+            group.start_soon(self._read, container_log, pipe, source)
 
     def close(self) -> None:
         """Close our copies of the container's ends, once it has its own: the end of the container is then the end of the pipes."""
@@ -121,14 +141,18 @@ class OutputPipes:
         with anyio.move_on_after(_DRAIN_DEADLINE):
             await self._all_read.wait()
 
-    def _open(self, source: LogSource, group: TaskGroup) -> int:
-        reading, writing = os.pipe()
-        self._unread += 1
-        group.start_soon(self._read, reading, source)
-        return writing
-
-    async def _read(self, pipe: int, source: LogSource) -> None:
-        await self._log.read(pipe, source)
-        self._unread -= 1
-        if self._unread == 0:
+    async def _read(self, container_log: ContainerLog, pipe: int, source: LogSource) -> None:
+        await container_log.read(pipe, source)
+        del self._unread[source]
+        if not self._unread:
             self._all_read.set()
+
+
+def _open(path: Path) -> tuple[int, int]:
+    """Our end and the container's."""
+    if not path.exists():
+        os.mkfifo(path, 0o600)
+    writing = os.open(path, os.O_RDWR)  # first: a reader that had never seen a writer would not see their end
+    with suppress(OSError):
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK), writing

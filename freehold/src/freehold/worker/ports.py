@@ -1,6 +1,7 @@
 """The seams inside a worker: root filesystems, networks and runtimes, each replaceable and proved by its contract suite."""
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from freehold.domain.files import FileTree
 from freehold.domain.ids import LayerId
 from freehold.domain.logs import LogEntry
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, Limits
+from freehold.worker.processes import ProcessMark
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +48,13 @@ class ContainerSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerExit:
-    """How the first process of a container ended: exit status, or 128 + signal.
+    """How the first process of a container ended: exit status, or 128 + signal; None if an earlier engine had started it and nobody
+    can tell.
 
     `out_of_memory`: it failed, and the kernel had killed processes of the container because its memory limit was reached.
     """
 
-    code: int
+    code: int | None
     out_of_memory: bool = False
 
 
@@ -79,8 +82,12 @@ class Runtime(Protocol):
         """Returns when the process runs. Raises Unavailable with the runtime's own words when it cannot."""
         ...
 
-    async def sweep(self) -> list[str]:
-        """Destroy every container that an earlier engine of this home left behind; their ids."""
+    async def adopt(self, container_id: str, mark: ProcessMark) -> Container | None:
+        """A container that an earlier engine of this home started, if its first process, which had this mark, still runs."""
+        ...
+
+    async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        """Destroy every container that an earlier engine of this home left behind, but those to keep; their ids."""
         ...
 
 
@@ -123,18 +130,32 @@ class Snapshotter(Protocol):
         """Make a staged folder a layer, atomically."""
         ...
 
-    async def sweep(self) -> list[str]:
-        """Remove every root and staged folder that an earlier engine of this home left behind; the keys of the roots."""
+    async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        """Remove every root and staged folder that an earlier engine of this home left behind, but the roots to keep; the keys of the
+        roots. A root that is kept may still be mounted in its container, though no longer here; `remove` works when that has ended.
+        """
         ...
 
 
 class Networks(Protocol):
     """Network namespaces. Each container gets one of its own; containers reach neither each other nor services of the machine."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Make what all containers share, and remove what an earlier engine left and nobody has adopted."""
+        ...
 
     async def stop(self) -> None:
         """Remove everything of this engine: namespaces, interfaces, filter rules."""
+        ...
+
+    async def adopt(self, key: str, *, pid: int, address: str) -> str:
+        """Take over, before `start`, the namespace of a process that an earlier engine of this home started; its path. `address` is what
+        that engine's `address_of` said. Raises Unavailable when the way out that belongs to the address is gone.
+        """
+        ...
+
+    def address_of(self, key: str) -> str:
+        """Of its interface; empty without a way out."""
         ...
 
     async def create(self, key: str, *, outbound: bool) -> str:

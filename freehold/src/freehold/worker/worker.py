@@ -1,6 +1,7 @@
 """What runs on each machine: makes the desired tasks the actual ones, builds images, reports facts. Knows no control plane."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from functools import partial
@@ -17,11 +18,13 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
-from freehold.worker import launch
+from freehold.worker import adoption, launch
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase, reconcile
-from freehold.worker.tasks import TaskLife, Workshop
+from freehold.worker.starting import Start
+from freehold.worker.tasks import TaskLife
+from freehold.worker.workshop import Beginning, Workshop
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +34,9 @@ _TIDYING = 10.0  # seconds that the last clean-ups may take after the grace peri
 
 
 class Worker:
-    """Implements `WorkerControl` between entering and leaving its context. Leaving stops every task and sweeps the machine."""
+    """Implements `WorkerControl` between entering and leaving its context. Entering sweeps from the machine what an earlier engine left and
+    was not adopted before; leaving stops every task and sweeps all.
+    """
 
     def __init__(
         self,
@@ -67,13 +72,24 @@ class Worker:
         self._build_slots = anyio.Semaphore(_BUILDS_AT_ONCE)
         self._building: set[ImageId] = set()
         self._lives: dict[TaskId, TaskLife] = {}
+        self._adopted: dict[TaskId, adoption.Adoption] = {}
         self._stack = AsyncExitStack()
         self._group: TaskGroup
 
+    async def adopt(self, candidates: Collection[TaskId]) -> AbstractSet[TaskId]:
+        """Take over, before this worker is entered, what still runs of an earlier engine's tasks: those that could be had.
+
+        Their output is read, and their ends are reported, once it is entered.
+        """
+        self._adopted = await adoption.adopt(candidates, self._shop)
+        return self._adopted.keys()
+
     async def __aenter__(self) -> Self:
-        await self._sweep()
+        await self._sweep(keep=self._adopted.keys())
         await self._shop.networks.start()
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        for task_id, adopted in self._adopted.items():
+            self._begin(task_id, adopted)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -85,6 +101,7 @@ class Worker:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._sweep()
+                await self._shop.networks.stop()
 
     def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
         """See `WorkerControl`. A task that has ended is forgotten once nobody desires it any more."""
@@ -93,7 +110,7 @@ class Worker:
         for task_id in to_stop:
             self._lives[task_id].stop()
         for task_id in to_start:
-            self._begin(tasks[task_id])
+            self._begin(task_id, Start(tasks[task_id], self._shop))
         for task_id, phase in actual.items():
             if phase is Phase.ENDED and task_id not in tasks:
                 del self._lives[task_id]
@@ -107,9 +124,9 @@ class Worker:
             self._building.add(spec.image_id)
             self._group.start_soon(self._build, spec)
 
-    def _begin(self, spec: TaskSpec) -> None:
-        life = TaskLife(spec, self._shop)
-        self._lives[spec.task_id] = life
+    def _begin(self, task_id: TaskId, beginning: Beginning) -> None:
+        life = TaskLife(task_id, beginning, self._shop)
+        self._lives[task_id] = life
         self._group.start_soon(life.run)
 
     async def _build(self, spec: BuildSpec) -> None:
@@ -155,11 +172,10 @@ class Worker:
             for life in self._lives.values():
                 life.abandon()
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, keep: AbstractSet[TaskId] = frozenset()) -> None:
         """Remove what is on the machine under this home's name: of this engine, or of one that was killed."""
-        containers = await self._shop.runtime.sweep()
-        await self._shop.networks.stop()
-        roots = await self._shop.snapshots.sweep()
-        await anyio.to_thread.run_sync(launch.remove_files, self._shop.home)
+        containers = await self._shop.runtime.sweep(keep)
+        roots = await self._shop.snapshots.sweep(keep)
+        await anyio.to_thread.run_sync(launch.sweep_files, self._shop.home, keep)
         if containers or roots:
             log.info("machine_swept", containers=len(containers), roots=len(roots))

@@ -27,6 +27,8 @@ from freehold.domain.tasks import TaskState
 
 log = structlog.get_logger()
 
+_ASKS_WITHIN = 3.0  # seconds: an idle container of an earlier engine tries again at least every half second
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Outlook:
@@ -106,7 +108,7 @@ class Autoscaler:
         now = self._clock.monotonic()
         sample = PoolSample(
             queued=len(pool) if pool else 0,
-            running=sum(len(task.running) for task in tasks),
+            running=sum(self._running(task) for task in tasks),
             tasks=[self._sample(task, live) for task in tasks],
             may_start=self._tasks.may_start(live.id),
             short_for=timedelta(seconds=now - self._short_since.get(live.id, now)),
@@ -118,14 +120,18 @@ class Autoscaler:
         outdated = [item for item in sample.tasks if not item.is_current]
         return _Outlook(live=live, settings=settings, tasks=len(tasks), outdated=outdated, decision=decision)
 
+    def _running(self, task: LiveTask) -> int:
+        """One that stays silent after an engine's death is at work on an input of a caller that went with it."""
+        is_at_work = task.is_silent and self._clock.monotonic() - task.since > _ASKS_WITHIN
+        return max(len(task.running), int(is_at_work))
+
     def _sample(self, task: LiveTask, live: LiveFunction) -> TaskSample:
-        is_idle = task.state is TaskState.READY and not task.running
         return TaskSample(
             id=task.id,
             is_current=_is_current(task, live),
             is_ready=task.state is TaskState.READY,
             running_inputs=len(task.running),
-            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if is_idle else timedelta(0),
+            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if task.is_idle else timedelta(0),
         )
 
     def _remember(self, function_id: FunctionId, decision: Decision, now: float) -> None:
@@ -183,13 +189,12 @@ class Autoscaler:
             self._release(Release(task_id=task_id, reason="made room for the version that replaces it"))
 
     def _holder(self, task: LiveTask) -> Holder:
-        is_idle = task.state is TaskState.READY and not task.running
         return Holder(
             task_id=task.id,
             function_id=task.task.function_id,
             machine_id=task.machine_id,
             amounts=task.booked,
-            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if is_idle else None,
+            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if task.is_idle else None,
             is_leaving=not _counts(task),
         )
 

@@ -62,6 +62,8 @@ class Liveness:
                 await self._check_start(task, now)
             case TaskState.DRAINING:
                 self._check_drain(task, now)
+            case TaskState.READY if task.is_silent:
+                self._check_silence(task, now)
 
     def _check_drain(self, task: LiveTask, now: float) -> None:
         self._claims.dismiss(task)
@@ -85,6 +87,12 @@ class Liveness:
         text = f"The container was not ready within its startup_timeout of {live.spec.startup_timeout.total_seconds():g} s."
         await self._claims.fail_start(task.id, failed(api_pb2.GenericResult.GENERIC_STATUS_INIT_FAILURE, text).result)
         self._tasks.stop(task, text)
+
+    def _check_silence(self, task: LiveTask, now: float) -> None:
+        """Whatever it began under an earlier engine, it has no more time for it than for any other input."""
+        live = self._functions.known(task.task.function_id)
+        if live is not None and not task.running and now - task.since > live.spec.timeout.total_seconds():
+            self._tasks.stop(task, "has not asked for inputs since an engine was started anew")
 
     async def _check_inputs(self, task: LiveTask, now: float) -> None:
         live = self._functions.known(task.task.function_id)

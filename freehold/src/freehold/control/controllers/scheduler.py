@@ -7,7 +7,7 @@ from freehold.control.services.launches import Launches
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import TaskId
-from freehold.domain.tasks import ExitKind, TaskExit
+from freehold.domain.tasks import ExitKind, TaskExit, TaskState
 from freehold.wire.worker import TaskSpec, WorkerControl
 
 log = structlog.get_logger()
@@ -23,8 +23,8 @@ class Scheduler:
     async def step(self) -> None:
         tasks = [task for task in self._tasks.all() if not task.is_build]
         wanted = {task.id: task for task in tasks if not task.is_stopping}
-        stopping_unstarted = [task for task in tasks if task.is_stopping and task.id not in self._specs]
-        for task in stopping_unstarted:
+        unstarted = [task for task in tasks if task.state is TaskState.PENDING and task.id not in self._specs]
+        for task in [task for task in unstarted if task.is_stopping]:
             await self._tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
         for task in tasks:
             if task.is_stopping and (task.task.ready_at is None or task.is_mute):

@@ -1,5 +1,6 @@
 """Tasks that are alive: who they are, what they run, and what is recorded when they start, become ready, drain and end."""
 
+import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping
@@ -48,11 +49,16 @@ class LiveTask:
     is_stopping: bool = False  # no longer desired: its worker ends it
     is_mute: bool = False  # it cannot hear that it should leave, so it gets no grace
     heard: float | None = None  # when it last showed that it lives; None before the first time
+    is_silent: bool = False  # an earlier engine's, and has not asked for inputs since: it may be at work on one that nobody knows
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
     @property
     def id(self) -> TaskId:
         return self.task.id
+
+    @property
+    def is_idle(self) -> bool:
+        return self.state is TaskState.READY and not self.running and not self.is_silent
 
     def cancelled_inputs(self) -> list[InputId]:
         return [live.id for live in self.running.values() if live.is_cancelled]
@@ -109,6 +115,7 @@ class Tasks:
         machine_id: str = "local",
         is_single_use: bool = False,
     ) -> LiveTask:
+        token, since = secrets.token_urlsafe(32), self._clock.monotonic()
         task = Task(
             id=new_task_id(),
             app_id=function.app_id,
@@ -116,8 +123,8 @@ class Tasks:
             definition_id=definition_id,
             state=TaskState.PENDING,
             enqueued_at=self._clock.now(),
+            token_hash=_hash(token),
         )
-        token, since = secrets.token_urlsafe(32), self._clock.monotonic()
         live = LiveTask(
             task,
             token=token,
@@ -128,11 +135,27 @@ class Tasks:
             booked=booked,
             machine_id=machine_id,
         )
-        self._alive[task.id] = live
-        self._by_function.setdefault(function.id, {})[task.id] = live
         self._journal.task(task)
         self._journal.event(task.id, "task_wanted", cause=reason, fields={"function_id": function.id})
-        self._changed.notify()
+        self._keep(live)
+        return live
+
+    def adopt(self, task: Task, *, is_restricted: bool, is_single_use: bool = False, booked: Amounts = _ONE_TASK) -> LiveTask:
+        """A task of an earlier engine whose container goes on. It proves itself with the token that it has from there."""
+        now = self._clock.monotonic()
+        live = LiveTask(
+            task,
+            token="",
+            since=now,
+            idle_since=now,
+            is_restricted=is_restricted,
+            is_single_use=is_single_use,
+            booked=booked,
+            is_silent=True,
+            heard=now if task.ready_at else None,
+        )
+        self._journal.event(task.id, "task_adopted")
+        self._keep(live)
         return live
 
     def find(self, task_id: TaskId) -> LiveTask | None:
@@ -156,7 +179,7 @@ class Tasks:
 
     def accepts_task(self, task_id: TaskId, token: str) -> bool:
         live = self._alive.get(task_id)
-        return live is not None and hmac.compare_digest(live.token.encode(), token.encode())
+        return live is not None and hmac.compare_digest(live.task.token_hash, _hash(token))
 
     def is_restricted(self, task_id: TaskId) -> bool:
         live = self._alive.get(task_id)
@@ -183,8 +206,11 @@ class Tasks:
             self._advance(live, TaskState.STARTING)
 
     def record_ready(self, live: LiveTask, transport: Transport = Transport.STOCK) -> None:
-        """It has asked for inputs, perhaps for the first time."""
+        """It asks for inputs: perhaps for the first time, or for the first time this engine."""
         live.transport = transport
+        if live.is_silent:
+            live.is_silent = False
+            live.idle_since = self._clock.monotonic()
         if live.state is TaskState.PENDING:  # the container was quicker than its worker's report
             self._advance(live, TaskState.STARTING)
         if live.state is TaskState.STARTING:
@@ -254,6 +280,11 @@ class Tasks:
     def _has_ready(self, function_id: FunctionId) -> bool:
         return any(live.state is TaskState.READY and not live.is_stopping for live in self.of_function(function_id).values())
 
+    def _keep(self, live: LiveTask) -> None:
+        self._alive[live.id] = live
+        self._by_function.setdefault(live.task.function_id, {})[live.id] = live
+        self._changed.notify()
+
     def _advance(
         self, live: LiveTask, state: TaskState, *, cause: str = "", end: TaskExit | None = None, fields: Mapping[str, str] | None = None
     ) -> None:
@@ -266,3 +297,7 @@ class Tasks:
             fields = {"code": str(end.code), "detail": end.detail[-2000:]}
         self._journal.event(live.id, f"task_{state}", cause=cause, fields=fields)
         self._changed.notify()
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()

@@ -1,7 +1,7 @@
 """Addresses of containers: a subnet that nothing on this machine uses, and the numbers in it."""
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network
 
 from freehold.domain.errors import ResourceExhausted, Unavailable
@@ -27,10 +27,10 @@ def choose_subnet(taken: Iterable[IPv4Network], seed: int) -> IPv4Network:
 class AddressPool:
     """Addresses of one subnet. One that was given back is used again as late as possible: peers may remember its connections."""
 
-    def __init__(self, subnet: IPv4Network) -> None:
+    def __init__(self, subnet: IPv4Network, taken: Collection[IPv4Address] = ()) -> None:
         hosts = subnet.hosts()
         self.gateway: IPv4Address = next(hosts)
-        self._free = deque(hosts)
+        self._free = deque(host for host in hosts if host not in taken)
 
     def take(self) -> IPv4Address:
         if not self._free:

@@ -1,6 +1,7 @@
 """Networks of containers: one bridge per engine, one namespace and one veth pair per container, masqueraded by nftables."""
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
@@ -32,6 +33,12 @@ class _Link:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Bridge:
+    subnet: IPv4Network
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Uplink:
     subnet: IPv4Network
     pool: AddressPool
@@ -48,6 +55,7 @@ class VethNetworks:
         self._missing = "The engine's network has not been started."
         self._namespaces: dict[str, int] = {}
         self._links: dict[str, _Link] = {}
+        self._inherited: _Bridge | None = None  # an earlier engine's, which adopted containers hang on
 
     async def start(self) -> None:
         """Where the machine lacks what outbound networks need, those are refused, and networks without a way out still work."""
@@ -65,6 +73,20 @@ class VethNetworks:
             await anyio.to_thread.run_sync(self._remove_all)
         except Unavailable as error:
             log.debug("network_not_removed", reason=str(error))
+
+    async def adopt(self, key: str, *, pid: int, address: str) -> str:
+        descriptor = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        self._namespaces[key] = descriptor
+        try:
+            if address:
+                self._links[key] = await anyio.to_thread.run_sync(self._find_link, IPv4Address(address))
+        except BaseException:
+            await self.remove(key)
+            raise
+        return path_of(descriptor)
+
+    def address_of(self, key: str) -> str:
+        return str(self._links[key].address) if key in self._links else ""
 
     async def create(self, key: str, *, outbound: bool) -> str:
         descriptor = await new_namespace()
@@ -91,7 +113,7 @@ class VethNetworks:
             raise Unavailable(self._missing)
         uplink = self._uplink
         address = uplink.pool.take()
-        link = _Link(name=f"v{self._key}{int(address) - int(uplink.subnet.network_address):x}", address=address)
+        link = self._link(address, uplink.subnet)
         self._links[key] = link
         outside = [
             f"link add {link.name} mtu {uplink.mtu} master {self._bridge} type veth peer name eth0 mtu {uplink.mtu} netns {namespace}",
@@ -106,25 +128,54 @@ class VethNetworks:
         await anyio.to_thread.run_sync(ip_batch, outside)
         await run_inside(namespace, lambda: ip_batch(inside))
 
+    def _link(self, address: IPv4Address, subnet: IPv4Network) -> _Link:
+        return _Link(name=f"v{self._key}{int(address) - int(subnet.network_address):x}", address=address)
+
+    def _find_link(self, address: IPv4Address) -> _Link:
+        """Of an earlier engine."""
+        self._inherited = self._inherited or self._find_bridge()
+        link = self._link(address, self._inherited.subnet)
+        if not (_INTERFACES / link.name).exists():
+            msg = f"The interface {link.name} is gone."
+            raise Unavailable(msg)
+        return link
+
+    def _find_bridge(self) -> _Bridge:
+        """Raises Unavailable if an earlier engine has left none."""
+        found = ip_json("-4", "address", "show", "dev", self._bridge)
+        address = next((info for item in found for info in item.get("addr_info", [])), None)
+        if address is None:
+            msg = f"The bridge {self._bridge} has lost its address."
+            raise Unavailable(msg)
+        subnet = IPv4Network((address["local"], address["prefixlen"]), strict=False)
+        return _Bridge(subnet=subnet, mtu=found[0]["mtu"])
+
     def _build_uplink(self) -> _Uplink:
-        self._remove_all()
-        routes = ip_json("-4", "route", "show", "table", "all")
-        subnet = choose_subnet(_networks(routes), seed=int(self._key, 16))
-        uplink = _Uplink(subnet=subnet, pool=AddressPool(subnet), mtu=_mtu(routes))
-        ip_batch([
-            f"link add {self._bridge} mtu {uplink.mtu} type bridge stp_state 0 forward_delay 0",
-            f"address add {uplink.pool.gateway}/{subnet.prefixlen} dev {self._bridge}",
-            f"link set {self._bridge} up",
-        ])  # fmt: skip
-        nft(container_rules(self._key, self._bridge, subnet))
+        adopted = [link.name for link in self._links.values()]
+        self._remove_all(keep=[self._bridge, *adopted] if adopted else [])
+        bridge = self._inherited if self._inherited and adopted else self._make_bridge()
+        nft(container_rules(self._key, self._bridge, bridge.subnet))
         open_way(self._bridge)
         _FORWARDING.write_text("1")
-        return uplink
+        pool = AddressPool(bridge.subnet, {link.address for link in self._links.values()})
+        return _Uplink(subnet=bridge.subnet, pool=pool, mtu=bridge.mtu)
 
-    def _remove_all(self) -> None:
-        """What this engine or an earlier one of the same home made."""
-        _remove_links([entry.name for entry in _INTERFACES.iterdir() if entry.name.startswith((f"v{self._key}", self._bridge))])
-        nft(remove_table(self._key))
+    def _make_bridge(self) -> _Bridge:
+        routes = ip_json("-4", "route", "show", "table", "all")
+        bridge = _Bridge(subnet=choose_subnet(_networks(routes), seed=int(self._key, 16)), mtu=_mtu(routes))
+        ip_batch([
+            f"link add {self._bridge} mtu {bridge.mtu} type bridge stp_state 0 forward_delay 0",
+            f"address add {AddressPool(bridge.subnet).gateway}/{bridge.subnet.prefixlen} dev {self._bridge}",
+            f"link set {self._bridge} up",
+        ])  # fmt: skip
+        return bridge
+
+    def _remove_all(self, keep: Collection[str] = ()) -> None:
+        """What this engine or an earlier one of the same home made, but the links to keep."""
+        present = [entry.name for entry in _INTERFACES.iterdir() if entry.name.startswith((f"v{self._key}", self._bridge))]
+        _remove_links([name for name in present if name not in keep])
+        if not keep:
+            nft(remove_table(self._key))
         close_way(self._bridge)
 
 

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import signal
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from freehold.worker import syscalls
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
 from freehold.worker.ports import ContainerExit, ContainerSpec
-from freehold.worker.processes import Child, spawn
+from freehold.worker.processes import Process, ProcessMark, spawn
 from freehold.worker.runtimes.programs import find_init, find_runtime
 from freehold.worker.runtimes.spec import Machine, oci_config
 from freehold.worker.runtimes.users import resolve_user
@@ -51,12 +52,19 @@ class RuncRuntime:
                 raise
         return container
 
-    async def sweep(self) -> list[str]:
-        leftovers = sorted(entry.name for entry in self._state.glob("*"))
+    async def adopt(self, container_id: str, mark: ProcessMark) -> "RuncContainer | None":
+        if not (self._state / container_id).exists():
+            return None
+        process = Process.find(mark)
+        return RuncContainer(runtime=self, container_id=container_id, process=process) if process else None
+
+    async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        leftovers = sorted(entry.name for entry in self._state.glob("*") if entry.name not in keep)
         async with anyio.create_task_group() as group:  # each takes a tenth of a second, most of it waiting
             for container_id in leftovers:
                 group.start_soon(self.delete, container_id)
-        await anyio.to_thread.run_sync(self._remove_folders)
+        if not keep:
+            await anyio.to_thread.run_sync(self._remove_folders)
         return leftovers
 
     async def delete(self, container_id: str) -> None:
@@ -109,9 +117,9 @@ class RuncRuntime:
         if code != 0:
             msg = f"{self._program.name} could not start the container: {_last_words(words)}"
             raise Unavailable(msg)
-        return RuncContainer(runtime=self, container_id=spec.id, process=Child(int(pid_file.read_text())))
+        return RuncContainer(runtime=self, container_id=spec.id, process=Process(int(pid_file.read_text())))
 
-    async def _run(self, arguments: tuple[str, ...], words: Path, *, stdout: int | None = None, stderr: int | None = None) -> int:
+    async def _run(self, arguments: tuple[str, ...], words: Path, *, stdout: int | None = None, stderr: int | None = None) -> int | None:
         null = os.open(os.devnull, os.O_WRONLY)
         try:
             child = spawn(
@@ -123,7 +131,7 @@ class RuncRuntime:
             os.close(null)
         return await self._finish(child)
 
-    async def _finish(self, child: Child) -> int:
+    async def _finish(self, child: Process) -> int | None:
         try:
             with anyio.fail_after(_DEADLINE):
                 return await child.wait()
@@ -137,7 +145,7 @@ class RuncRuntime:
 class RuncContainer:
     """Implements `Container`."""
 
-    def __init__(self, *, runtime: RuncRuntime, container_id: str, process: Child) -> None:
+    def __init__(self, *, runtime: RuncRuntime, container_id: str, process: Process) -> None:
         self._runtime = runtime
         self._id = container_id
         self._process = process

@@ -3,6 +3,7 @@
 import secrets
 import shutil
 import threading
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 import anyio.to_thread
@@ -15,6 +16,7 @@ from freehold.worker.snapshots.mounts import mount_overlay, unmount
 # folder, and every layer that a build commits would carry them.
 _MOUNT_FOLDERS = ("proc", "sys", "dev", "etc", "__freehold/control", "__freehold/task", "root")
 _MOUNT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "__freehold/init", "__freehold/task/arguments.bin")
+_GROUND = 1  # raise when these change: roots that an engine of another version mounted stand on theirs
 
 
 class OverlaySnapshots:
@@ -24,7 +26,8 @@ class OverlaySnapshots:
         self._layers = home / "layers"
         self._roots = home / "roots"
         self._staging = home / "staging"
-        self._ground = home / "run" / "ground"
+        self._ground = home / "run" / f"ground-{_GROUND}"
+        self._has_ground = False  # a whole one: an earlier engine may have been killed while it made it
         self._making_ground = threading.Lock()
 
     async def mount(self, key: str, layers: tuple[LayerId, ...], extra: tuple[Path, ...] = ()) -> Path:
@@ -39,8 +42,8 @@ class OverlaySnapshots:
     async def remove(self, key: str) -> None:
         await anyio.to_thread.run_sync(self._remove, key)
 
-    async def sweep(self) -> list[str]:
-        return await anyio.to_thread.run_sync(self._sweep)
+    async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        return await anyio.to_thread.run_sync(self._sweep, keep)
 
     def has(self, layer: LayerId) -> bool:
         return self.path(layer).is_dir()
@@ -84,12 +87,15 @@ class OverlaySnapshots:
             unmount(self._merged(key))
             shutil.rmtree(root)
 
-    def _sweep(self) -> list[str]:
-        left = sorted(folder.name for folder in self._roots.glob("*"))
+    def _sweep(self, keep: AbstractSet[str]) -> list[str]:
+        left = sorted(folder.name for folder in self._roots.glob("*") if folder.name not in keep)
         for key in left:
             self._remove(key)
-        for folder in (self._staging, self._ground):  # an earlier version may have made the latter
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self._staging, ignore_errors=True)
+        if not keep:  # the ground is part of every root
+            self._has_ground = False
+            for ground in self._ground.parent.glob("ground*"):
+                shutil.rmtree(ground, ignore_errors=True)
         return left
 
     def _merged(self, key: str) -> Path:
@@ -97,11 +103,12 @@ class OverlaySnapshots:
 
     def _lowest(self) -> Path:
         with self._making_ground:
-            if not self._ground.exists():
+            if not self._has_ground:
                 for folder in _MOUNT_FOLDERS:
                     _make_folder(self._ground / folder)
                 for file in _MOUNT_FILES:
                     (self._ground / file).touch()
+                self._has_ground = True
         return self._ground
 
 

@@ -1,0 +1,75 @@
+"""The start of a task: its root, its network, the few files of ours, its container."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from freehold.wire.worker import TaskSpec
+from freehold.worker import adoption, launch
+from freehold.worker.logs import ContainerLog, OutputPipes
+from freehold.worker.ports import Bind, Container, ContainerSpec
+from freehold.worker.workshop import Workshop, tidy
+
+
+class Start:
+    """Implements `Beginning`."""
+
+    def __init__(self, spec: TaskSpec, workshop: Workshop) -> None:
+        self._spec = spec
+        self._shop = workshop
+
+    async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
+        rootfs = await self._mount(traces)
+        netns = await self._connect(traces, companions)
+        binds = await self._write_files(traces)
+        pipes = OutputPipes(self._folder)
+        pipes.read(output, companions)
+        try:
+            container = await self._shop.runtime.start(self._container(rootfs, netns, binds, pipes))
+        finally:
+            pipes.close()
+        traces.push_async_callback(tidy, container.destroy)
+        with anyio.CancelScope(shield=True):  # it runs: from here on it is ended by a signal, and has its grace period
+            address = self._shop.networks.address_of(self._spec.task_id)
+            await anyio.to_thread.run_sync(adoption.write_record, self._folder, container.pid, address)
+        return container, pipes
+
+    @property
+    def _folder(self) -> Path:
+        return launch.tasks_folder(self._shop.home) / self._spec.task_id
+
+    async def _mount(self, traces: AsyncExitStack) -> Path:
+        bundle = await self._shop.bundles.layers_for(self._spec.client, self._spec.layers)
+        trees = [await self._shop.trees.materialize(tree) for tree in self._spec.trees]
+        traces.push_async_callback(tidy, partial(self._shop.snapshots.remove, self._spec.task_id))
+        return await self._shop.snapshots.mount(self._spec.task_id, self._spec.layers, (*bundle, *trees))
+
+    async def _connect(self, traces: AsyncExitStack, companions: TaskGroup) -> str:
+        traces.push_async_callback(tidy, partial(self._shop.networks.remove, self._spec.task_id))
+        netns = await self._shop.networks.create(self._spec.task_id, outbound=self._spec.network)
+        await companions.start(self._shop.door, netns, self._shop.gateway)
+        return netns
+
+    async def _write_files(self, traces: AsyncExitStack) -> tuple[Bind, ...]:
+        remove_files = partial(launch.remove_files, self._shop.home, self._spec.task_id)
+        traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, remove_files))
+        return await anyio.to_thread.run_sync(launch.write_files, self._shop.home, self._spec.task_id, self._spec.arguments)
+
+    def _container(self, rootfs: Path, netns: str, binds: tuple[Bind, ...], pipes: OutputPipes) -> ContainerSpec:
+        env = launch.environment(self._spec.image, self._spec.env, task_id=self._spec.task_id, token=self._spec.token)
+        return ContainerSpec(
+            id=self._spec.task_id,
+            rootfs=rootfs,
+            argv=launch.command(self._spec.image, env, rootfs, self._spec.client.seams),
+            stdout=pipes.stdout,
+            stderr=pipes.stderr,
+            env=env,
+            cwd=launch.workdir(self._spec.image),
+            binds=(*binds, launch.control_bind(self._shop.home)),
+            limits=self._spec.limits,
+            netns=netns,
+        )

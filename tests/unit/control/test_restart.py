@@ -1,0 +1,160 @@
+"""The start of an engine on what another one left."""
+
+import pytest
+from fakes.control import ControlPlane
+
+from freehold.domain.calls import Invocation
+from freehold.domain.tasks import ExitKind, TaskState
+
+
+@pytest.fixture
+def reborn(tmp_path, plane):
+    """A second control plane on the same store and machine, started after the first was killed."""
+    planes = []
+
+    async def make(*left):
+        await plane.journal.flush()
+        planes.append(successor := ControlPlane(tmp_path, store=plane.store, clock=plane.clock))
+        successor.worker.left = {task.id for task in left}
+        await successor.restart.restore()
+        return successor
+
+    yield make
+    for successor in planes:
+        successor.log_store.close()
+
+
+async def stored(plane, task):
+    await plane.journal.flush()
+    async with plane.store.transaction() as tx:
+        return await tx.tasks.get(task.id)
+
+
+class TestAdopted:
+    async def test_a_container_that_still_lives_takes_inputs_as_before(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+
+        after = await reborn(task)
+        await after.call(await after.functions.live(live.id))
+        await after.autoscaler.step()
+
+        assert len(await after.claim(task)) == 1
+        assert [each.id for each in after.tasks_of(live)] == [task.id], "no other was started for it"
+
+    async def test_it_proves_itself_with_the_token_that_it_has(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+
+        after = await reborn(task)
+
+        assert after.tasks.accepts_task(task.id, task.token)
+        assert not after.tasks.accepts_task(task.id, "")
+        assert not after.tasks.accepts_task(task.id, task.task.token_hash)
+
+    async def test_its_worker_is_told_to_let_it_run(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+
+        after = await reborn(task)
+        await after.scheduler.step()
+
+        assert set(after.worker.desired) == {task.id}
+
+    async def test_its_story_says_so(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+
+        after = await reborn(task)
+
+        assert (await after.events(task.id))[-1] == "task_adopted"
+        assert (await stored(after, task)).state is TaskState.READY
+
+    async def test_one_whose_app_has_stopped_is_ended_in_good_order(self, plane, reborn):
+        app, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        await plane.apps.stop(app.id, "test")
+
+        after = await reborn(task)
+        await after.scheduler.step()
+
+        assert after.worker.desired == {}
+        assert after.tasks.find(task.id), "until its worker reports the end"
+
+    async def test_one_of_an_older_version_is_replaced(self, plane, reborn):
+        app, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        await plane.publish(app, await plane.define(app, existing=live.id, image_id=live.spec.image_id))
+
+        after = await reborn(task)
+        await after.autoscaler.step()
+
+        assert after.tasks.find(task.id).state is TaskState.DRAINING
+
+    async def test_it_keeps_what_restricts_it(self, plane, reborn):
+        _, live = await plane.deploy(untrusted=True)
+        task = await plane.a_ready_task(live)
+
+        assert (await reborn(task)).tasks.is_restricted(task.id)
+
+
+class TestLost:
+    async def test_a_container_that_is_gone_is_written_off(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+
+        after = await reborn()
+
+        assert (await stored(after, task)).exit.kind is ExitKind.LOST
+        assert not after.tasks.accepts_task(task.id, task.token)
+        assert (await after.events(task.id))[-1] == "task_ended"
+
+    async def test_its_inputs_wait_for_another(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        await plane.call(live, invocation=Invocation.ASYNC)
+        await plane.claim(task)
+
+        after = await reborn()
+        await after.autoscaler.step()
+
+        (other,) = after.tasks_of(live)
+        assert other.id != task.id
+        assert len(await after.claim(other)) == 1
+
+
+class TestSilent:
+    """An adopted container that does not ask for inputs is busy with one whose caller is gone."""
+
+    async def test_a_new_input_does_not_wait_for_it(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        after = await reborn(task)
+        await after.call(await after.functions.live(live.id))
+
+        after.clock.move(4)
+        await after.autoscaler.step()
+
+        assert len(after.tasks_of(live)) == 2
+
+    async def test_it_does_not_count_as_idle(self, plane, reborn):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        after = await reborn(task)
+
+        after.clock.move(200)
+        await after.autoscaler.step()
+
+        assert after.tasks.find(task.id).state is TaskState.READY
+
+    async def test_it_ends_with_the_time_that_any_input_has(self, plane, reborn):
+        _, live = await plane.deploy(timeout_secs=300)
+        task = await plane.a_ready_task(live)
+        after = await reborn(task)
+
+        after.clock.move(299)
+        await after.liveness.step()
+        assert not after.tasks.find(task.id).is_stopping
+        after.clock.move(2)
+        await after.liveness.step()
+        assert after.tasks.find(task.id).is_stopping
