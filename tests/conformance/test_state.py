@@ -51,7 +51,7 @@ def test_results_of_spawned_calls_survive(app: Deployment) -> None:
         modal.FunctionCall.from_id(failed.object_id).get(timeout=30)
 
 
-def test_a_spawned_call_that_was_running_is_run_again(app: Deployment) -> None:
+def test_a_spawned_call_that_was_running_gets_its_result(app: Deployment) -> None:
     app.function("slow").remote(0, "warm")
     call = app.function("slow").spawn(8, "in the end")
     eventually(app.containers, within=20, what="A container that works on it")
@@ -59,16 +59,6 @@ def test_a_spawned_call_that_was_running_is_run_again(app: Deployment) -> None:
     die_and_rise(app.engine)
 
     assert modal.FunctionCall.from_id(call.object_id).get(timeout=90) == "in the end"
-
-
-def test_containers_of_the_dead_engine_are_ended(app: Deployment) -> None:
-    app.function("slow").remote(0, "warm")
-    old = {task.task_id for task in app.containers()}
-    assert old
-
-    die_and_rise(app.engine)
-
-    eventually(lambda: not old & {task.task_id for task in app.containers()}, within=20, what="None of the old containers in the list")
 
 
 def test_down_leaves_nothing_behind_and_up_finds_everything(app: Deployment) -> None:
