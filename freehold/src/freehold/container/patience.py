@@ -18,7 +18,7 @@ def install() -> None:
 
     init: Any = Retry.__init__
     default = _grpc_client._DEFAULT_RETRY
-    names = [name for name in Retry.__dataclass_fields__]
+    names = list(Retry.__dataclass_fields__)
     changed = {"max_delay": _LONGEST_PAUSE, "max_retries": _TRIES}
     if type(default) is not Retry or len(names) != len(init.__defaults__) or not changed.keys() <= set(names):
         raise TypeError
