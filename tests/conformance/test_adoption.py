@@ -95,9 +95,9 @@ class TestGoesOn:
 
     def test_what_it_prints_meanwhile_is_in_the_log(self, app: Deployment) -> None:
         call = app.function("chatter").spawn(4000)
-        eventually(lambda: "line 0 " in app.logs(), within=30, what="The first line")
+        eventually(lambda: "begun" in app.logs(), within=30, what="A beginning")
 
-        die_and_rise(app.engine, after=2)
+        die_and_rise(app.engine, after=5)
 
         eventually(lambda: "line 3999 " in app.logs(), within=60, what="The last line")
         assert modal.FunctionCall.from_id(call.object_id).get(timeout=60) == 4000

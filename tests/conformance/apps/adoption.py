@@ -20,10 +20,11 @@ def remember(word: str, seconds: float = 0) -> tuple[str, list[str]]:
 
 @app.function(scaledown_window=300)
 def chatter(lines: int) -> int:
-    """Prints more than any pipe holds."""
+    """After a while, prints more than any pipe holds."""
+    print("begun", flush=True)
+    time.sleep(4)
     for number in range(lines):
         print(f"line {number} {'x' * 1000}", flush=True)
-    time.sleep(0.1)
     return lines
 
 
