@@ -88,6 +88,9 @@ class TestAdopted:
 
         after = await reborn(task)
         await after.autoscaler.step()
+        (successor,) = [other for other in after.tasks_of(live) if other.id != task.id]
+        after.tasks.record_ready(successor)
+        await after.autoscaler.step()
 
         assert after.tasks.find(task.id).state is TaskState.DRAINING
 
