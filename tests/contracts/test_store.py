@@ -708,6 +708,19 @@ class TestTasks:
                 await tx.tasks.put(task)
             assert await tx.tasks.of_app(old.app_id) == [new, old]
 
+    async def test_those_that_ended_long_ago_are_deleted(self, store):
+        old, late = (a_task(state=TaskState.ENDED, ended_at=NOW + n * MINUTE) for n in (1, 3))
+        alive = a_task()
+        async with store.transaction() as tx:
+            for task in (old, late, alive):
+                await tx.tasks.put(task)
+        async with store.transaction() as tx:
+            assert await tx.tasks.delete_ended_before(NOW + 2 * MINUTE) == 1
+            assert [task.id for task in await tx.tasks.alive()] == [alive.id]
+            assert await tx.tasks.get(late.id) == late
+            with pytest.raises(NotFound):
+                await tx.tasks.get(old.id)
+
 
 class TestBlobs:
     async def test_the_least_recently_used_come_first(self, store):
@@ -742,6 +755,14 @@ class TestEvents:
             assert await tx.events.of("ta-1", limit=1) == told[:1]
             assert await tx.events.latest("ta-1", 1) == told[-1:]
             assert await tx.events.latest("ta-1", 99) == told
+
+    async def test_the_oldest_are_deleted_some_at_a_time(self, store):
+        told = [Event(subject="ta-1", at=NOW + n * MINUTE, kind=str(n)) for n in range(6)]
+        async with store.transaction() as tx:
+            await tx.events.add(told)
+        async with store.transaction() as tx:
+            assert [await tx.events.delete_before(NOW + 4 * MINUTE, 3) for _ in range(3)] == [3, 1, 0]
+            assert await tx.events.of("ta-1") == told[4:]
 
 
 @pytest.mark.parametrize(

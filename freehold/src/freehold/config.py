@@ -53,6 +53,7 @@ class Settings(BaseSettings):
         ge=timedelta(minutes=1),
         description="How late a schedule may still run when the engine was down at its time.",
     )
+    history_ttl: timedelta = Field(default=timedelta(days=7), description="How long ended containers and events are remembered.")
     blob_cache_bytes: int = Field(default=20 * 1024 * _MIB, ge=_MIB, description="Size of the blob folder above which unused blobs go.")
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")

@@ -153,11 +153,14 @@ class TestFiring:
 
 
 class TestDeployments:
-    async def test_an_app_that_lives_by_its_client_has_no_schedules(self, plane):
-        for state in (AppState.EPHEMERAL, AppState.DETACHED):
-            app = await plane.an_app()
-            live = await plane.define(app, schedule=MINUTELY, image_id=(await plane.an_image()).id)
-            await plane.publish(app, live, state=state, name="")
+    @pytest.mark.parametrize("state", [AppState.EPHEMERAL, AppState.DETACHED])
+    async def test_those_of_an_app_that_lives_by_its_client_go_with_it(self, plane, state):
+        app = await plane.an_app()
+        live = await plane.define(app, schedule=MINUTELY, image_id=(await plane.an_image()).id)
+        assert await plane.schedules.list() == [], "it is not published yet"
+        await plane.publish(app, live, state=state, name="")
+        assert [item.name for item in await plane.schedules.list()] == ["shop.f"]
+        await plane.apps.stop(app.id, "test")
         assert await plane.schedules.list() == []
 
     async def test_a_redeploy_keeps_the_beat(self, plane):

@@ -44,6 +44,9 @@ class _Rows(Generic[K, V]):
     def __iter__(self) -> Iterator[V]:
         return iter(self._values.values())
 
+    def items(self) -> list[tuple[K, V]]:
+        return list(self._values.items())
+
     def get(self, key: K) -> V | None:
         return self._values.get(key)
 
@@ -382,6 +385,12 @@ class _Tasks:
         found = [row for row in self._rows if row.app_id == app_id]
         return sorted(found, key=lambda row: (row.enqueued_at, row.id), reverse=True)
 
+    async def delete_ended_before(self, moment: datetime) -> int:
+        old = [task.id for task in self._rows if task.ended_at is not None and task.ended_at < moment]
+        for task_id in old:
+            self._rows.drop(task_id)
+        return len(old)
+
 
 class _Blobs:
     def __init__(self, undo: _Undo) -> None:
@@ -431,6 +440,13 @@ class _Events:
 
     async def latest(self, subject: str, limit: int) -> Sequence[Event]:
         return [row for row in self._rows if row.subject == subject][-limit:]
+
+    async def delete_before(self, moment: datetime, most: int) -> int:
+        first = sorted(self._rows.items(), key=lambda row: row[0])[:most]
+        old = [number for number, event in first if event.at < moment]
+        for number in old:
+            self._rows.drop(number)
+        return len(old)
 
 
 class MemoryTransaction:

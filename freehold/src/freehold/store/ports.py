@@ -219,6 +219,8 @@ class Tasks(Protocol):
         """Newest first."""
         ...
 
+    async def delete_ended_before(self, moment: datetime) -> int: ...
+
 
 class Blobs(Protocol):
     """Sizes and last uses of blobs; their content is in the blob folder."""
@@ -246,6 +248,10 @@ class Events(Protocol):
 
     async def latest(self, subject: str, limit: int) -> Sequence[Event]:
         """The last so many events of one id, oldest first."""
+        ...
+
+    async def delete_before(self, moment: datetime, most: int) -> int:
+        """Up to so many of those that were added first, as far as they are older than this; how many."""
         ...
 
 

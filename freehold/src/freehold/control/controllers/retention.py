@@ -1,4 +1,4 @@
-"""What was kept long enough: results after their time, blobs when the folder is full and nothing needs them."""
+"""What was kept long enough: results and history after their time, blobs when the folder is full and nothing needs them."""
 
 from datetime import datetime
 
@@ -10,6 +10,7 @@ from freehold.domain.retention import blobs_to_delete
 from freehold.store.ports import Store
 
 _PAGE = 64  # inputs; each may hold some megabytes
+_EVENTS = 2000  # deleted in one transaction
 _ALL = 2**31 - 1
 
 
@@ -18,17 +19,27 @@ class Retention:
         self._store = store
         self._blobs = blobs
         self._result_ttl = settings.result_ttl
+        self._history_ttl = settings.history_ttl
         self._blob_cache_bytes = settings.blob_cache_bytes
         self._has_adopted = False
 
     async def step(self, now: datetime) -> None:
         async with self._store.transaction() as tx:
             await tx.calls.delete_finished_before(now - self._result_ttl)
+            await tx.tasks.delete_ended_before(now - self._history_ttl)
+        await self._forget_events(now - self._history_ttl)
         await self._blobs.flush()
         if not self._has_adopted:
             await self._blobs.adopt()
             self._has_adopted = True
         await self._shrink(now)
+
+    async def _forget_events(self, moment: datetime) -> None:
+        """Some at a time: nobody waits long for the store meanwhile."""
+        gone = _EVENTS
+        while gone == _EVENTS:
+            async with self._store.transaction() as tx:
+                gone = await tx.events.delete_before(moment, _EVENTS)
 
     async def _shrink(self, now: datetime) -> None:
         async with self._store.transaction() as tx:

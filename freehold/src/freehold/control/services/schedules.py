@@ -39,7 +39,10 @@ class NamedSchedule:
 
     @property
     def name(self) -> str:
-        return f"{self.app.name}.{self.tag}"
+        return f"{self.app.name or self.app.description}.{self.tag}"
+
+
+_SCHEDULED = {AppState.DEPLOYED, AppState.EPHEMERAL, AppState.DETACHED}
 
 
 class Schedules:
@@ -54,8 +57,8 @@ class Schedules:
     # What is deployed.
 
     async def follow(self, tx: Transaction, app: App, layout: Layout) -> None:
-        """Within a publication or a stop: the app's schedules are those of its live functions, and none unless it is deployed."""
-        wanted = await _rules(tx, layout) if app.state is AppState.DEPLOYED else {}
+        """Within a publication or a stop: the app's schedules are those of its live functions, for as long as it lives."""
+        wanted = await _rules(tx, layout) if app.state in _SCHEDULED else {}
         present = {schedule.function_id: schedule for schedule in await tx.schedules.of_app(app.id)}
         for function_id in present.keys() - wanted.keys():
             await tx.schedules.delete(function_id)

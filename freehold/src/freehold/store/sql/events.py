@@ -1,9 +1,10 @@
 """Events in SQL."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select
+from sqlalchemy import Row, delete, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.observability.events import Event
@@ -27,6 +28,12 @@ class SqlEvents:
     async def latest(self, subject: str, limit: int) -> Sequence[Event]:
         query = select(events).where(events.c.subject == subject).order_by(events.c.number.desc()).limit(limit)
         return [_event(row) for row in reversed((await self._connection.execute(query)).all())]
+
+    async def delete_before(self, moment: datetime, most: int) -> int:
+        # They are added in the order of their times, so the oldest need no index of their own.
+        first = select(events.c.number).order_by(events.c.number).limit(most)
+        gone = await self._connection.execute(delete(events).where(events.c.number.in_(first), events.c.at < moment))
+        return gone.rowcount
 
 
 def _event(row: Row[Any]) -> Event:

@@ -1,9 +1,10 @@
 """Tasks in SQL."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import AppId, TaskId
@@ -31,6 +32,10 @@ class SqlTasks:
     async def of_app(self, app_id: AppId) -> Sequence[Task]:
         query = select(tasks).where(tasks.c.app_id == app_id).order_by(tasks.c.enqueued_at.desc(), tasks.c.id.desc())
         return [_task(row) for row in await self._connection.execute(query)]
+
+    async def delete_ended_before(self, moment: datetime) -> int:
+        old = (tasks.c.state == TaskState.ENDED.value) & (tasks.c.ended_at < moment)
+        return (await self._connection.execute(delete(tasks).where(old))).rowcount
 
 
 def _row(task: Task) -> dict[str, Any]:
