@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := freehold/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test unit contracts conformance bench docs lock clean
+.PHONY: help setup demo check fix test unit contracts conformance bench simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ conformance: setup ## The real modal client and CLI against a live engine
 
 bench: setup ## Latency and throughput, as a table and in build/bench.json
 	@$(BIN)/python benchmarks/run.py
+
+simulate: setup ## What the autoscaler does under made and recorded traffic; charts in build/simulation
+	@$(BIN)/python benchmarks/simulate.py
 
 docs: setup ## Generate the reference pages
 	@$(BIN)/python scripts/generate_docs.py

@@ -98,7 +98,8 @@ def make_room(
     Room that becomes free by tasks which leave already is counted, so that nobody goes twice for the same wish.
     """
     leaving = _by_machine(holder for holder in holders if holder.is_leaving)
-    able = [holder for holder in holders if not holder.is_leaving]
+    able = sorted((holder for holder in holders if not holder.is_leaving), key=lambda holder: _order(holder, owners))
+    hopeless: set[tuple[Booking, bool]] = set()  # nobody who has waited less finds what these did not
     found: list[tuple[FunctionId, Release]] = []
     for shortage in sorted(shortages, key=lambda shortage: shortage.wish.waited, reverse=True):
         wish = shortage.wish
@@ -108,7 +109,12 @@ def make_room(
         if machine is not None:
             leaving[machine.id] = leaving.get(machine.id, NOTHING).minus(wish.booking.amounts)
             continue
-        victims = _victims(wish, able, owners, fleet, leaving, has_some=wish.tasks + shortage.granted > 0)
+        has_some = wish.tasks + shortage.granted > 0
+        if (wish.booking, has_some) in hopeless:
+            continue
+        victims = _victims(wish, able, owners, fleet, leaving, has_some=has_some)
+        if not victims:
+            hopeless.add((wish.booking, has_some))
         for holder in victims:
             able.remove(holder)
             owner = owners[holder.function_id]
@@ -145,11 +151,13 @@ def _would_fit(machine: Machine, freed: Amounts, booking: Booking) -> bool:
 def _victims(
     wish: Wish, able: Sequence[Holder], owners: dict[FunctionId, Owner], fleet: Fleet, leaving: dict[str, Amounts], *, has_some: bool
 ) -> list[Holder]:
-    """The tasks of one machine whose end makes room, in the order in which they may be taken; none if no machine can."""
+    """The tasks of one machine whose end makes room; `able` is in the order in which they may be taken. None if no machine can."""
     chosen: dict[str, list[Holder]] = {}
     freed = dict(leaving)
     taken: dict[FunctionId, int] = {}
-    for holder in sorted((holder for holder in able if holder.function_id != wish.function_id), key=lambda item: _order(item, owners)):
+    for holder in able:
+        if holder.function_id == wish.function_id:
+            continue
         owner, gone = owners[holder.function_id], taken.get(holder.function_id, 0)
         if not _may_go(wish, holder, owner.tasks - gone, owner.min_containers, has_some=has_some):
             continue
