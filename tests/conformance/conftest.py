@@ -33,8 +33,12 @@ def engine() -> Iterator[Engine]:
         pytest.skip("Containers need root: run `sudo make conformance`.")
     live = Engine(HOME, SETTINGS)
     live.start()
-    _stop_apps(live)
-    _build_default_image(live)
+    try:
+        _stop_apps(live)
+        _build_default_image(live)
+    except BaseException:
+        live.stop()
+        raise
     with pytest.MonkeyPatch.context() as environment:
         for name, value in live.credentials.items():
             environment.setenv(name, value)
