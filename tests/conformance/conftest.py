@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).parents[2]
 HOME = Path(os.environ.pop("FREEHOLD_TEST_HOME", CHECKOUT / "build" / "conformance-home")).absolute()
 
 # Small enough that a test may reach it, large enough for what tests run.
-SETTINGS = {"pids_limit": "512"}
+SETTINGS = {"pids_limit": "512", "heartbeat_timeout": "45"}
 
 # A fixture that deploys may have to build its images first.
 COLD_BUILD_SECONDS = 900

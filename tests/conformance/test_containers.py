@@ -1,16 +1,19 @@
 """What a container is kept from, what it may use, and how its end is told."""
 
+import json
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import grpc
 import modal
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from modal_proto import api_pb2
 
 from conformance.conftest import SETTINGS
 from conformance.deployment import Deployment, deployed
@@ -171,6 +174,46 @@ class TestCommands:
 
         assert container in app.engine.modal("container", "list", "--json").succeeded().output
         app.engine.modal("container", "logs", container).succeeded()
+
+    def test_container_list_tells_app_and_start_and_keeps_to_an_environment(self, app: Deployment) -> None:
+        container = app.function("where").remote()
+        app.engine.call("EnvironmentGetOrCreate", api_pb2.EnvironmentGetOrCreateRequest(deployment_name="empty", object_creation_type=1))
+
+        listed = json.loads(app.engine.modal("container", "list", "--json").succeeded().output)
+        [row] = [row for row in listed if row["container_id"] == container]
+
+        assert (row["app_id"], row["app_name"]) == (app.app_id, "containers")
+        started = datetime.fromisoformat(row["start_time"])
+        assert abs((datetime.now(UTC) - started).total_seconds()) < 600
+        assert json.loads(app.engine.modal("container", "list", "--json", "--env", "empty").succeeded().output) == []
+
+    def test_a_container_that_was_stopped_is_not_stopped_again(self, app: Deployment) -> None:
+        container = app.function("where").remote()
+        app.engine.modal("container", "stop", "--yes", container).succeeded()
+        eventually(lambda: container not in [task.task_id for task in app.containers()], within=20, what="Its end")
+
+        again = app.engine.modal("container", "stop", "--yes", container)
+
+        assert again.code != 0
+        assert "already stopped" in again.output
+
+    @pytest.mark.parametrize("command", ["stop", "logs"])
+    def test_a_container_that_never_was_is_told_to_be_none(self, app: Deployment, command: str) -> None:
+        options = ("--yes",) if command == "stop" else ()
+        refused = app.engine.modal("container", command, *options, "ta-" + "0" * 22)
+
+        assert refused.code != 0
+        assert "ta-" + "0" * 22 in refused.output
+
+    def test_a_stopped_input_runs_again_and_costs_no_retry(self, app: Deployment) -> None:
+        where = app.function("where")
+        container = where.remote()
+        call = where.spawn(8)
+        eventually(lambda: where.get_current_stats().num_running_inputs == 1, within=30, what="It running")
+
+        app.engine.call("ContainerStop", api_pb2.ContainerStopRequest(task_id=container))
+
+        assert call.get(timeout=60) not in ("", container)
 
 
 def _is_refused(engine: Engine, metadata: dict[str, str]) -> bool:

@@ -50,6 +50,12 @@ class TestSources:
 
         assert Settings.load().result_ttl == timedelta(hours=1)
 
+    @pytest.mark.parametrize(("text", "seconds"), [("45", 45), ("2.5", 2.5), ("PT2M", 120)])
+    def test_durations_of_the_environment_too(self, monkeypatch, text, seconds):
+        monkeypatch.setenv("FREEHOLD_RESULT_TTL", text)
+
+        assert Settings.load().result_ttl == timedelta(seconds=seconds)
+
 
 class TestWhatIsWrong:
     def test_an_unknown_key_names_the_nearest_setting(self, home):

@@ -9,9 +9,9 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from freehold.domain.errors import InvalidRequest
@@ -19,6 +19,14 @@ from freehold.domain.seams import Transport
 
 _PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
+
+
+def _seconds(value: Any) -> Any:
+    """A plain number is seconds, as text of the environment too."""
+    return float(value) if isinstance(value, str) and value.replace(".", "", 1).isdecimal() else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds)]
 
 
 class _ConfigFile(TomlConfigSettingsSource):
@@ -47,8 +55,8 @@ class Settings(BaseSettings):
     machine_memory_mib: int = Field(default=0, ge=0, description="Memory that tasks may book here, in MiB; 0: all of the machine's.")
     cpu_overcommit: float = Field(default=4, ge=1, description="How often the same CPU time may be booked by requests (cpu=…).")
     max_queued_inputs: int = Field(default=1_000_000, ge=1, description="Inputs waiting over all functions; more are refused.")
-    result_ttl: timedelta = Field(default=timedelta(days=7), description="How long results of asynchronous calls are kept.")
-    schedule_grace: timedelta = Field(
+    result_ttl: Duration = Field(default=timedelta(days=7), description="How long results of asynchronous calls are kept.")
+    schedule_grace: Duration = Field(
         default=timedelta(hours=1),
         ge=timedelta(minutes=1),
         description="How late a schedule may still run when the engine was down at its time.",
@@ -62,12 +70,12 @@ class Settings(BaseSettings):
         default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
     )
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
-    heartbeat_timeout: timedelta = Field(
+    heartbeat_timeout: Duration = Field(
         default=timedelta(seconds=300),
         ge=timedelta(seconds=30),
         description="Silence after which a container is taken for hung and killed.",
     )
-    http_request_timeout: timedelta = Field(
+    http_request_timeout: Duration = Field(
         default=timedelta(seconds=150), description="How long a web request may wait for its first byte."
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")

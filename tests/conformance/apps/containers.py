@@ -22,6 +22,13 @@ def _status() -> dict[str, str]:
     return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
 
 
+@app.function(retries=0)
+def where(seconds: float = 0) -> str:
+    print("where begins")
+    time.sleep(seconds)
+    return os.environ["MODAL_TASK_ID"]
+
+
 def _default_gateway() -> str:
     routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
     return next((socket.inet_ntoa(struct.pack("<L", int(route[2], 16))) for route in routes if route[1] == "00000000"), "")
