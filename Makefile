@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := freehold/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test unit contracts conformance bench simulate docs lock clean
+.PHONY: help setup demo check fix test unit contracts conformance faults bench simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ contracts: setup ## Each Protocol's suite, over every implementation
 
 conformance: setup ## The real modal client and CLI against a live engine
 	$(BIN)/pytest tests/conformance
+
+faults: setup ## Kill, freeze, fill and restart under work, the long ones too
+	MINUTES=$(or $(MINUTES),60) $(BIN)/pytest tests/faults -s
 
 bench: setup ## Latency and throughput, as a table and in build/bench.json
 	@$(BIN)/python benchmarks/run.py

@@ -63,12 +63,12 @@ def deployed(engine: Engine, script: str | Path, *, name: str = "") -> Iterator[
             engine.call("AppStop", api_pb2.AppStopRequest(app_id=app_id))
 
 
-def versioned(script: str, folder: Path, **values: object) -> Path:
+def versioned(script: str | Path, folder: Path, **values: object) -> Path:
     """A copy of a script of `apps/` in which top-level constants have other values: what a person does in an editor."""
     text = (APPS / script).read_text()
     for name, value in values.items():
         text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
         assert count == 1, f"{script} has no line that sets {name}"
-    copy = folder / script
+    copy = folder / Path(script).name
     copy.write_text(text)
     return copy

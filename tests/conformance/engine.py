@@ -15,6 +15,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import grpc
+import modal
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
 
@@ -87,14 +88,23 @@ class Engine:
     def client_environment(self) -> dict[str, str]:
         return {**os.environ, **_TERMINAL, **self.credentials}
 
+    def client(self) -> modal.Client:
+        """A modal client of its own, which knows nothing of others in this process."""
+        keyring = Keyring.open(self.home)
+        return modal.Client(self.control_url, api_pb2.CLIENT_TYPE_CLIENT, (keyring.token_id, keyring.token_secret)).__enter__()
+
     def start(self, *, within: float = 60) -> None:
         """`freehold up`, in the foreground of a process of ours; returns when the engine answers."""
+        self.launch()
+        eventually(self._answers, within=within, what="An engine that answers")
+
+    def launch(self) -> None:
+        """`freehold up`, without waiting for it."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [BIN / "freehold", "up"], env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True
             )
-        eventually(self._answers, within=within, what="An engine that answers")
 
     def _answers(self) -> bool:
         assert self._process is not None
@@ -161,6 +171,10 @@ class Engine:
     def start_modal(self, *args: str | Path, cwd: Path = APPS) -> Running:
         """The real CLI, with its output read while it runs."""
         return Running(_start([BIN / "modal", *args], env=self.client_environment, cwd=cwd))
+
+    def start_python(self, script: Path, *args: str) -> Running:
+        """A user's script, with its output read while it runs."""
+        return Running(_start([Path(sys.executable), script, *args], env=self.client_environment, cwd=script.parent))
 
     def python(self, script: Path, *args: str, within: float = 120) -> Finished:
         """A user's script in a process of its own."""

@@ -27,6 +27,8 @@ class Supervision:
         for descriptor in (supervisor, gateway):
             os.set_inheritable(descriptor, False)
         talk = socket.socket(fileno=supervisor)
+        if _is_closed(talk):
+            raise SystemExit(1)
         talk.settimeout(_ANSWER_SECONDS)
         return cls(socket.socket(fileno=gateway), talk)
 
@@ -39,3 +41,11 @@ class Supervision:
     def say_ready(self) -> None:
         if self._supervisor is not None:
             self._supervisor.sendall(_READY)
+
+
+def _is_closed(talk: socket.socket) -> bool:
+    """Whether the supervisor died before the kernel was told to end us with it."""
+    try:
+        return talk.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False

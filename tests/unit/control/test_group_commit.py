@@ -5,7 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from freehold.control.services import group_commit as module
 from freehold.control.services.group_commit import GroupCommit
+from freehold.domain.errors import ResourceExhausted
 
 
 class CountingStore:
@@ -15,12 +17,19 @@ class CountingStore:
         self.commits = []
         self.open = asyncio.Event()
         self.open.set()
+        self.refusals = 0  # that many transactions from now on fail at their end
+        self.tries = 0
 
     @asynccontextmanager
     async def transaction(self):
         written = []
         await self.open.wait()
         yield written
+        self.tries += 1
+        if self.refusals:
+            self.refusals -= 1
+            msg = "The disk is full."
+            raise ResourceExhausted(msg)
         self.commits.append(written)
 
     @property
@@ -93,3 +102,31 @@ async def test_whoever_is_cancelled_while_committing_leaves_the_others_to_the_ne
         store.open.set()
         await second
     assert "second" in store.kept
+
+
+async def test_what_the_store_refuses_is_refused_to_all_that_waited_and_not_tried_one_by_one(store):
+    group_commit = GroupCommit(store=store)
+    store.open.clear()
+    store.refusals = 2
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        writes = [group.create_task(_refused(group_commit, number)) for number in range(10)]
+        await asyncio.sleep(0)
+        store.open.set()
+    assert all(write.result() for write in writes)
+    assert store.tries == 2, "the first write, then the nine that came while it was tried"
+    assert store.kept == []
+
+
+async def test_what_must_be_kept_is_tried_until_the_store_takes_it(store, monkeypatch):
+    monkeypatch.setattr(module, "_PAUSE", 0.0)
+    store.refusals = 3
+    async with asyncio.timeout(5):
+        await GroupCommit(store=store).insist(putting("a result"))
+    assert store.kept == ["a result"]
+
+
+async def _refused(group_commit, item):
+    try:
+        await group_commit.write(putting(item))
+    except ResourceExhausted:
+        return True

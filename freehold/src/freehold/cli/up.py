@@ -82,16 +82,16 @@ def _supervise(settings: "Settings", flags: list[str], ready_fd: int | None) -> 
 
 
 def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> None:
+    from freehold.supervision import Supervision
+
+    supervision = Supervision.read(supervised)  # first of all: until then, the engine would outlive its supervisor
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers only warn that they cannot run here
     import uvloop
 
     from freehold.assembly import serve
     from freehold.cli import engine
     from freehold.observability import logging
-    from freehold.supervision import Supervision
     from freehold.worker.mountns import enter_private_mount_namespace
-
-    supervision = Supervision.read(supervised)
 
     def on_ready() -> None:
         supervision.say_ready()

@@ -1,6 +1,7 @@
 """The edge that every call passes: who asks, what the bytes mean, which status an error becomes."""
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 Parse = Callable[[bytes], Any]
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, where clients refuse longer ones with worse words
 
 # These wait, change nothing while they do, and must end with their caller.
@@ -80,6 +82,10 @@ def _refusal_of(name: str, error: Exception) -> _Refused:
     """What a domain error says, in its status; nothing of an unexpected one but where to look."""
     if isinstance(error, FreeholdError):
         return _Refused(code_of(error), _shortened(str(error)))
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return _Refused(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, "The engine's disk is full: nothing new can be kept. Make room, then try again."
+        )
     log.error("rpc_failed", rpc=name, exc_info=error)
     return _Refused(grpc.StatusCode.INTERNAL, f"{name} failed inside the engine; its log has the details.")
 

@@ -46,12 +46,12 @@ class DurableCalls:
                 if not await tx.calls.record_result(live.id, result, item.result.status, now):
                     late.append((live, item))
 
-        await self._group.write(write)
+        await self._group.insist(write)
         for live, item in late:
             await self._take_over(live, item)
 
     async def record_retry(self, input_id: InputId, attempt: int) -> None:
-        await self._group.write(lambda tx: tx.calls.set_attempt(input_id, attempt))
+        await self._group.insist(lambda tx: tx.calls.set_attempt(input_id, attempt))
 
     def note(self, attempt: Attempt) -> None:
         """What becomes of an input on its way is history: it is written shortly, and nobody waits for it."""

@@ -4,11 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import structlog
+
+from freehold.domain.errors import ResourceExhausted, Unavailable
 from freehold.store.ports import Store, Transaction
+
+log = structlog.get_logger()
 
 Write = Callable[[Transaction], Awaitable[object]]
 
 _MOST = 500  # writes in one transaction: the longest that a write behind it waits
+_REFUSALS = (ResourceExhausted, Unavailable)  # of the store itself, whatever is written
+_PAUSE = 1.0  # seconds before the store is asked again for what it has refused
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +43,15 @@ class GroupCommit:
         if entry.error is not None:
             raise entry.error
 
+    async def insist(self, write: Write) -> None:
+        """As `write`, for what nobody can be refused any more: while the store is held or its disk is full, it is tried again."""
+        while True:
+            try:
+                return await self.write(write)
+            except _REFUSALS as error:
+                log.warning("write_delayed", why=str(error))
+            await asyncio.sleep(_PAUSE)
+
     async def _commit_next(self) -> None:
         batch, self._waiting = self._waiting[:_MOST], self._waiting[_MOST:]
         try:
@@ -56,9 +72,10 @@ class GroupCommit:
             entry.is_done = True
 
     async def _fail_or_split(self, batch: list[_Entry], error: Exception) -> None:
-        """One of many spoilt the transaction: each gets its own."""
-        if len(batch) == 1:
-            batch[0].error, batch[0].is_done = error, True
+        """One of many spoilt the transaction: each gets its own. What the store refuses, it refuses to all."""
+        if len(batch) == 1 or isinstance(error, _REFUSALS):
+            for entry in batch:
+                entry.error, entry.is_done = error, True
             return
         for entry in batch:
             await self._commit([entry])

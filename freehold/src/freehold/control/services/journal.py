@@ -10,7 +10,7 @@ import structlog
 
 from freehold.domain.calls import Attempt
 from freehold.domain.clock import Clock
-from freehold.domain.errors import Unavailable
+from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import InputId, TaskId
 from freehold.domain.tasks import Task
 from freehold.observability.events import Event
@@ -54,7 +54,7 @@ class Journal:
             await self._waiting.wait()
             try:
                 await self.flush()
-            except Unavailable as error:
+            except FreeholdError as error:
                 log.warning("journal_delayed", why=str(error), facts=len(self._tasks) + len(self._events))
             await asyncio.sleep(_PAUSE)
 

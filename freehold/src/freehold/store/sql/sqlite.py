@@ -5,10 +5,14 @@ flushed to the disk at checkpoints only: a power cut may lose the last commits, 
 """
 
 import asyncio
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
+from sqlalchemy.exc import OperationalError
+
+from freehold.domain.errors import FreeholdError, ResourceExhausted, Unavailable
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
@@ -21,6 +25,19 @@ _PRAGMAS = (
 
 def url(path: Path, driver: str) -> URL:
     return URL.create(f"sqlite+{driver}", database=str(path))
+
+
+def refusal_of(error: OperationalError, path: Path) -> FreeholdError | None:
+    """What the machine denied the database, in words for people; None if it is no such thing. Nothing of the transaction remains."""
+    code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF  # the rest tells kinds apart that mean the same to us
+    match code:
+        case sqlite3.SQLITE_BUSY:
+            return Unavailable(f"Another process holds {path} and does not let go. Try again when it has ended.")
+        case sqlite3.SQLITE_FULL:
+            return ResourceExhausted(f"The disk that holds {path.parent} is full: nothing new can be kept. Make room, then try again.")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY:
+            return Unavailable(f"{path} cannot be written: {error.orig}. Look at the disk that holds it, then try again.")
+    return None
 
 
 def configure(engine: Engine) -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -83,6 +84,10 @@ class SqlStore:
         except PoolTimeoutError as error:
             msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
             raise Unavailable(msg) from error
+        except OperationalError as error:
+            if (refusal := sqlite.refusal_of(error, self._path)) is None:
+                raise
+            raise refusal from error
 
     def _prepare(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)

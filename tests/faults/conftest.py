@@ -1,0 +1,77 @@
+"""One engine for all faults, on a home of its own, and the invariants that are checked after every one of them."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conformance.engine import Engine
+from conformance.leftovers import leftovers
+
+from faults import invariants
+from faults.workload import Workload
+
+CHECKOUT = Path(__file__).parents[2]
+APPS = Path(__file__).parent / "apps"
+HOME = CHECKOUT / "build" / "faults-home"
+_BUILT = ("layers", "bundles", "cache", "pythons")  # what takes minutes to make, and does not depend on the home
+_COLD_BUILD_SECONDS = 900
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long(reason): takes more of a minute than `make test` has; run by `make faults`")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(_COLD_BUILD_SECONDS))
+        if (long := item.get_closest_marker("long")) and "MINUTES" not in os.environ:
+            item.add_marker(pytest.mark.skip(reason=f"for `make faults`: {long.kwargs['reason']}"))
+
+
+@pytest.fixture(scope="session")
+def home() -> Path:
+    """Empty but for built images, those of the conformance suite if there are any."""
+    if os.geteuid() != 0:
+        pytest.skip("Containers need root: run `sudo make faults`.")
+    other = CHECKOUT / "build" / "conformance-home"
+    HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in _BUILT:
+        if not (HOME / name).exists() and (other / name).exists():
+            subprocess.run(["cp", "-a", "--reflink=auto", other / name, HOME / name], check=True)
+    for path in HOME.glob("freehold.db*"):
+        path.unlink()
+    return HOME
+
+
+@pytest.fixture(scope="session")
+def engine(home: Path) -> Iterator[Engine]:
+    live = Engine(home)
+    live.freehold("down").succeeded()
+    live.start()
+    live.modal("deploy", APPS / "work.py", within=_COLD_BUILD_SECONDS).succeeded()
+    yield live
+    if live.is_running():
+        live.stop().succeeded()
+    assert not leftovers(home), "`freehold down` left something behind."
+
+
+@pytest.fixture
+def work(engine: Engine) -> Iterator[Workload]:
+    """A deployment to disturb. What was promised to it is held against the engine when the test is over."""
+    if not engine.is_running():  # an earlier test failed while it was down
+        engine.start()
+    yield from held_against_the_engine(Workload(engine))
+
+
+def held_against_the_engine(work: Workload) -> Iterator[Workload]:
+    """The workload; the invariants are checked when it comes back."""
+    yield work
+    try:
+        invariants.check(work)
+    finally:
+        work.close()
