@@ -159,6 +159,11 @@ class TestRestart:
     def test_a_remote_call_gets_its_result(self, app: Deployment) -> None:
         assert self.during_restart(app, lambda: app.function("slow").remote(8, 5)) == 25
 
+    def test_its_container_goes_on_with_what_it_runs(self, app: Deployment) -> None:
+        app.function("sync_nap").remote(0, "warm")
+        self.during_restart(app, lambda: app.function("sync_nap").remote(10, "over the restart"))
+        assert app.logs().count("over the restart begins") == 1
+
     def test_a_map_gets_all_its_results(self, app: Deployment) -> None:
         def squares() -> list[int]:
             return list(app.function("slow").map([0.5] * 30, range(30)))

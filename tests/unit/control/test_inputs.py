@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from fakes.calls import R, World, an_item
+from fakes.calls import R, World, an_item, ticket_of
 from fakes.clock import FakeClock
 
 from freehold.domain.calls import CallKind, Invocation
@@ -236,6 +236,44 @@ class TestAttempts:
         await reborn.answer(adopted, item, b"done")
         assert (await result_of(reborn, call)).data == b"done"
         assert not len(reborn.calls.find_pool(world.function.id)), "it does not run again"
+
+
+class TestInHand:
+    """A task that an earlier engine had given inputs says which it has."""
+
+    async def test_a_queued_one_stays_with_it(self, world):
+        call, task = await spawned(world), world.a_task()
+        (item,) = await world.claim(task)
+        reborn = World(store=world.store)  # it does not know of the try
+        adopted = reborn.adopt(task)
+        await reborn.calls.restore()
+        reborn.claims.recover(task.id, {item.input_id: item.retry_count})
+        assert not len(reborn.calls.find_pool(world.function.id))
+        await reborn.answer(adopted, item, b"done")
+        assert (await result_of(reborn, call)).data == b"done"
+
+    async def test_a_synchronous_one_is_its_own_when_the_client_brings_it(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        reborn = World()
+        adopted = reborn.adopt(task)
+        reborn.claims.recover(task.id, {item.input_id: item.retry_count})
+        resumed = reborn.calls.resume(world.function, call.id, kind=CallKind.UNARY)
+        reborn.calls.retry(resumed, ticket_of(call), item.input, 0)
+        assert list(adopted.running) == [item.input_id]
+        await reborn.answer(adopted, item, b"done")
+        assert (await result_of(reborn, resumed)).data == b"done"
+
+    async def test_one_whose_task_ended_before_the_client_came_runs_elsewhere(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        reborn = World()
+        reborn.adopt(task)
+        reborn.claims.recover(task.id, {item.input_id: item.retry_count})
+        await reborn.tasks.record_exit(task.id, LOST)
+        resumed = reborn.calls.resume(world.function, call.id, kind=CallKind.UNARY)
+        reborn.calls.retry(resumed, ticket_of(call), item.input, 0)
+        assert len(reborn.calls.find_pool(world.function.id)) == 1
 
 
 class TestDiskThatRefuses:

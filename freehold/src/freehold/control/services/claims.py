@@ -76,6 +76,7 @@ class Claims:
         """The task's connection is new. Of what it runs for us, it has these attempts in hand; the others were lost on the way to it."""
         task = self._tasks.get(task_id)
         task.undelivered = {live.id: live.attempt for live in task.running.values() if held.get(live.id) != live.attempt}
+        self._calls.inputs.take_back(task, held)
 
     async def _wait_for_first(self, task: LiveTask, pool: Pool) -> None:
         deadline = self._clock.monotonic() + _POLL

@@ -18,7 +18,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.domain import retries
 from freehold.domain.calls import Attempt, CallKind
 from freehold.domain.clock import Clock
-from freehold.domain.ids import FunctionId, InputId
+from freehold.domain.ids import FunctionId, InputId, TaskId
 from freehold.domain.tasks import TaskExit
 
 Result = tuple[LiveInput, api_pb2.FunctionGetOutputsItem]
@@ -48,6 +48,7 @@ class Inputs:
         self._demand = demand
         self._done = done
         self._inputs: dict[InputId, LiveInput] = {}
+        self._in_hand: dict[InputId, tuple[TaskId, int]] = {}  # attempts that tasks have from an earlier engine
 
     def __len__(self) -> int:
         return len(self._inputs)
@@ -79,6 +80,18 @@ class Inputs:
 
     # On a task.
 
+    def take_back(self, task: LiveTask, held: Mapping[InputId, int]) -> None:
+        """A task of an earlier engine says what it has in hand: it goes on with that, and nobody else begins with it. Of synchronous
+        inputs this engine may not know yet; their clients bring them.
+        """
+        for input_id, attempt in held.items():
+            live = self._inputs.get(input_id)
+            if live is None:
+                self._in_hand[input_id] = (task.id, attempt)
+            elif live.state is InputState.QUEUED and live.attempt == attempt and live.call.function_id == task.task.function_id:
+                self._leave_queue(live)
+                self.lease(task, self.pool_of(live.call), live)
+
     def lease(self, task: LiveTask, pool: Pool, live: LiveInput) -> None:
         live.claimed_at = self._clock.monotonic()
         self._hold(task, pool, live)
@@ -100,6 +113,7 @@ class Inputs:
 
     async def task_ended(self, task: LiveTask, end: TaskExit) -> None:
         """A cancelled input may take its container with it: its neighbours lost that by no doing of theirs."""
+        self._in_hand = {input_id: held for input_id, held in self._in_hand.items() if held[0] != task.id}
         held = [live for live in task.running.values() if not live.is_recording]
         is_innocent = any(live.is_cancelled for live in held)
         results = [(live, self._fate(live, end, is_innocent=is_innocent)) for live in held]
@@ -186,7 +200,16 @@ class Inputs:
         live.call.inputs[live.idx] = live
         live.call.unfinished += 1
         self._inputs[live.id] = live
-        return self._queue(live)
+        return self._is_in_hand(live) or self._queue(live)
+
+    def _is_in_hand(self, live: LiveInput) -> bool:
+        """Whether a task has it already, from an earlier engine: then that goes on with it."""
+        task_id, attempt = self._in_hand.pop(live.id, (None, 0))
+        task = self._tasks.find(task_id) if task_id else None
+        if task is None or attempt != live.attempt or task.task.function_id != live.call.function_id:
+            return False
+        self.lease(task, self.pool_of(live.call), live)
+        return True
 
     def _queue(self, live: LiveInput, *, first: bool = False) -> bool:
         live.state = InputState.QUEUED
