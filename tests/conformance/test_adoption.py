@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import modal
@@ -121,6 +122,18 @@ class TestGoesOn:
 
         assert modal.FunctionCall.from_id(call.object_id).get(timeout=60) == (container, ["before", "long"])
         assert app.function("remember").remote("after") == (container, ["before", "long", "after"])
+
+    def test_a_caller_that_waits_gets_the_answer_of_the_container_that_was_at_work(self, app: Deployment) -> None:
+        """Its input is sent again to an engine that knows nothing of it, and must not be run twice."""
+        container, _ = app.function("remember").remote("before")
+        waiting = app.function("remember").remote
+        with ThreadPoolExecutor(1) as callers:
+            answer = callers.submit(waiting, "long", 10)
+            eventually(lambda: "told long" in app.logs(), within=20, what="A beginning")
+            app.engine.kill_engine()
+
+            assert answer.result(60) == (container, ["before", "long"])
+        assert ids(app) == [container]
 
 
 class TestDoesNotGoOn:

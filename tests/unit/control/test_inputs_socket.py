@@ -260,6 +260,26 @@ class TestBrokenConnections:
             async with served(plane):
                 assert len((await one_output(plane, call)).outputs) == 1
 
+    async def test_a_container_at_work_tells_the_next_engine_unasked(self, plane, container):
+        """Else that would give the input to another."""
+        _, live = await plane.deploy()
+        mine = container(task := await plane.a_ready_task(live))
+        await plane.call(live)
+        async with served(plane):
+            [item] = await mine.get()
+            mine.held[item.input_id] = item.retry_count
+        async with served(plane):
+            while not task.in_hand:  # noqa: ASYNC110 — nobody tells
+                await asyncio.sleep(0.001)
+        assert task.in_hand == {item.input_id: item.retry_count}
+
+    async def test_a_container_without_work_comes_back_when_it_asks(self, plane, container):
+        _, live = await plane.deploy()
+        mine = container(await plane.a_ready_task(live))
+        async with served(plane), asking(mine, plane, live):
+            pass
+        assert mine.link._returning is None
+
     async def test_without_an_engine_patience_has_an_end(self, plane, container):
         _, live = await plane.deploy()
         mine = container(await plane.a_ready_task(live))

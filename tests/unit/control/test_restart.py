@@ -3,8 +3,10 @@
 import pytest
 from fakes.control import ControlPlane
 
-from freehold.domain.calls import Invocation
+from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.ids import CallId, InputId
 from freehold.domain.tasks import ExitKind, TaskState
+from freehold.wire.tickets import InputTicket
 
 
 @pytest.fixture
@@ -161,3 +163,57 @@ class TestSilent:
         after.clock.move(2)
         await after.liveness.step()
         assert after.tasks.find(task.id).is_stopping
+
+
+class TestInHand:
+    """What an adopted container brings along when it connects again is its to finish, whatever else was planned."""
+
+    async def at_work(self, plane, reborn, live):
+        """A container with an input of a synchronous call, of which the next engine knows nothing."""
+        task = await plane.a_ready_task(live)
+        await plane.call(live)
+        (item,) = await plane.claim(task)
+        after = await reborn(task)
+        return after, after.tasks.find(task.id), item
+
+    async def sent_again(self, plane, live, item):
+        """By the client that waits for it."""
+        call = plane.calls.resume(live.function, CallId("fc-1"), kind=CallKind.UNARY)
+        ticket = InputTicket(call_id=call.id, input_id=InputId(item.input_id), idx=0, attempt=item.retry_count)
+        return plane.calls.retry(call, ticket, item.input, item.retry_count)
+
+    @pytest.mark.parametrize("container_is_first", [True, False])
+    async def test_it_is_not_given_to_another(self, plane, reborn, container_is_first):
+        _, live = await plane.deploy()
+        after, task, item = await self.at_work(plane, reborn, live)
+
+        if container_is_first:
+            after.claims.recover(task.id, {item.input_id: item.retry_count})
+        again = await self.sent_again(after, live, item)
+        after.claims.recover(task.id, {item.input_id: item.retry_count})
+        after.clock.move(4)
+        await after.autoscaler.step()
+
+        assert again.task_id == task.id
+        assert [each.id for each in after.tasks_of(live)] == [task.id]
+        await after.answer(task, item)
+        assert len(again.call.outputs) == 1
+
+    async def test_what_it_has_answered_meanwhile_is_not_its_any_more(self, plane, reborn):
+        _, live = await plane.deploy()
+        after, task, item = await self.at_work(plane, reborn, live)
+        after.claims.recover(task.id, {item.input_id: item.retry_count})
+        await after.answer(task, item)  # nobody knows the input yet
+
+        again = await self.sent_again(after, live, item)
+
+        assert not again.is_running
+
+    async def test_another_try_than_the_one_that_is_wanted_is_not_taken_for_it(self, plane, reborn):
+        _, live = await plane.deploy()
+        after, task, item = await self.at_work(plane, reborn, live)
+        again = await self.sent_again(after, live, item)
+
+        after.claims.recover(task.id, {item.input_id: item.retry_count + 1})
+
+        assert not again.is_running

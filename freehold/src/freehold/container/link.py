@@ -30,6 +30,7 @@ class Link:
         self._held = held
         self._wire: _Wire | None = None
         self._connecting: asyncio.Lock | None = None
+        self._returning: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._has_worked = False
         self._is_over = False
@@ -56,6 +57,30 @@ class Link:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 — spreads containers, keeps no secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def _lost(self, wire: _Wire) -> None:
+        """Whoever waits for inputs connects again by asking. One that is at work asks nothing, and the next engine must learn of it."""
+        is_returning = self._returning is not None and not self._returning.done()
+        if wire is self._wire and self._loop is not None and self._held() and not is_returning:
+            self._returning = self._loop.create_task(self._return())
+            self._returning._log_destroy_pending = False  # type: ignore[attr-defined]  # a container that ends meanwhile says nothing of it
+
+    async def _return(self) -> None:
+        """Greet the next engine as soon as it is there, so that it gives what is in hand to nobody else."""
+        pause = _FIRST_PAUSE
+        while self._held() and not await self._has_returned():
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 — as above
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _has_returned(self) -> bool:
+        """Or never will."""
+        try:
+            await self._connected()
+        except OSError:
+            return False
+        except Unusable:
+            pass
+        return True
+
     async def _connected(self) -> _Wire:
         wire = self._wire
         if wire is not None and wire.is_open and self._loop is asyncio.get_running_loop() and self._pid == os.getpid():
@@ -74,7 +99,7 @@ class Link:
             return self._wire
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> _Wire:
-        wire = _Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        wire = _Wire(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), self._lost)
         try:
             await asyncio.wait_for(self._greet(wire, loop), _GREETING)
         except asyncio.TimeoutError as error:
@@ -106,9 +131,10 @@ class Link:
 class _Wire(asyncio.Protocol):
     """One connection, and who waits for what on it."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, lost: Callable[[_Wire], None]) -> None:
         self.sock = sock
         self.is_open = False
+        self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._frames = Splitter()
         self._waiting: dict[int, asyncio.Future[bytes]] = {}
@@ -124,6 +150,7 @@ class _Wire(asyncio.Protocol):
         for future in self._waiting.values():
             if not future.done():
                 future.set_exception(ConnectionResetError("the engine has hung up"))
+        self._lost(self)
 
     def data_received(self, data: bytes) -> None:
         try:
