@@ -4,7 +4,7 @@ import json
 import shlex
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from freehold.domain.dockerfile import Arg, Cmd, Copy, Entrypoint, Env, From, Run, Shell, User, Workdir, expanded, parse
@@ -137,6 +137,7 @@ class TestEnv:
         with pytest.raises(InvalidRequest, match="cannot be the name"):
             parse(["ENV 1A=2"])
 
+    @example(" \n")
     @given(st.text(alphabet=st.characters(exclude_characters="\0\r", exclude_categories=("Cs",))))
     def test_whatever_value_the_client_quotes_arrives_unchanged(self, value):
         """`Image.env` writes `ENV KEY=` and shlex.quote of the value: newlines, quotes and dollars included."""

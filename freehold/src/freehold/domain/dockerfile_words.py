@@ -41,13 +41,14 @@ def logical_lines(commands: Iterable[str]) -> Iterator[LogicalLine]:
             continue
         joined = _with_continuations(line, lines)
         command, *rest = joined.split(maxsplit=1)
-        yield _logical_line(command.upper(), "".join(rest).strip(), lines)
+        yield _logical_line(command.upper(), "".join(rest), lines)
 
 
 def _logical_line(command: str, rest: str, following: Iterator[str]) -> LogicalLine:
     if command == _MULTILINE_VALUES:
         while _open_quote(rest) and (line := next(following, None)) is not None:
             rest = f"{rest}\n{line}"
+    rest = rest.strip()  # now that all quotes are closed: a value may begin with an empty line
     if command not in _HEREDOC_COMMANDS:
         return LogicalLine(command=command, rest=rest)
     heredocs = tuple(_heredoc(found, following) for found in _HEREDOC.finditer(rest))
