@@ -115,6 +115,23 @@ class TestRolling:
 
 
 class TestRecreate:
+    async def test_a_response_that_has_begun_is_cut_and_not_continued_by_other_code(self, app: Deployment, site, tmp_path: Path) -> None:
+        url = await app.url("web")
+        script = versioned("rollouts.py", tmp_path, VERSION=2)
+        async with site.get(f"{url}/pour") as pouring, site.ws_connect(url) as socket:
+            assert await pouring.content.readexactly(4) == b"1.0 "
+            await socket.send_str("?")
+            assert await socket.receive_str(timeout=20) == "1"
+
+            command = ("deploy", "--name", app.name, "--strategy", "recreate", str(script))
+            (await asyncio.to_thread(app.engine.modal, *command)).succeeded()
+
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await pouring.read()
+            assert (await socket.receive(timeout=20)).type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED)
+        async with site.get(url) as response:
+            assert await response.text() == "2"
+
     def test_what_runs_is_run_again_on_the_new_code(self, app: Deployment, tmp_path: Path) -> None:
         app.function("version").remote()
         call = app.function("version").spawn(10)

@@ -46,7 +46,8 @@ def web() -> Callable:
 
 
 async def _app(scope: dict, receive: Callable, send: Callable) -> None:
-    handlers = {"http": _drip if scope["path"].endswith("/drip") else _version, "websocket": _socket}
+    is_slow = scope["path"].endswith(("/drip", "/pour"))
+    handlers = {"http": _drip if is_slow else _version, "websocket": _socket}
     if scope["type"] in handlers:
         await handlers[scope["type"]](scope, receive, send)
 
@@ -58,7 +59,7 @@ async def _version(scope: dict, receive: Callable, send: Callable) -> None:
 
 async def _drip(scope: dict, receive: Callable, send: Callable) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    for number in range(8):
+    for number in range(8 if scope["path"].endswith("/drip") else 120):
         await send({"type": "http.response.body", "body": f"{VERSION}.{number} ".encode(), "more_body": True})
         await asyncio.sleep(1)
     await send({"type": "http.response.body", "body": b"dry"})

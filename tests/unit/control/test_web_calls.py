@@ -7,6 +7,7 @@ from modal_proto import api_pb2
 
 from freehold.domain.apps import AppState
 from freehold.domain.errors import DeadlineExceeded, NotFound, Unavailable
+from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.wire import asgi
 
 ASGI = {"type": api_pb2.WEBHOOK_TYPE_ASGI_APP}
@@ -99,6 +100,30 @@ class TestCalls:
         output = api_pb2.FunctionPutOutputsItem(input_id=item.input_id, result=R(status=R.GENERIC_STATUS_FAILURE, exception="boom"))
         await plane.claims.put_outputs(task.id, [output])
         with pytest.raises(Unavailable, match="boom"):
+            await self.read(call)
+
+    async def test_a_request_whose_container_is_stopped_runs_again_while_nothing_was_answered(self, plane):
+        call, task, _ = await self.opened(plane)
+        await call.send({"type": "http.request", "body": b"hello", "more_body": False})
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        assert len(plane.calls.find_pool(task.task.function_id)) == 1
+
+    async def test_a_response_that_has_begun_is_never_continued_by_another_container(self, plane):
+        call, task, _ = await self.opened(plane)
+        await call.send({"type": "http.request", "body": b"", "more_body": False})
+        await self.respond(plane, call, {"type": "http.response.start", "status": 200, "headers": []})
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        with pytest.raises(Unavailable, match="in the middle of this request"):
+            await self.read(call)
+
+    async def test_a_long_request_of_which_the_beginning_is_gone_does_not_run_again(self, plane):
+        call, task, item = await self.opened(plane)
+        stream = plane.calls.find_input(item.input_id).call.data_in
+        for _ in range(100):
+            await call.send({"type": "http.request", "body": b"piece", "more_body": True})
+        assert len([chunk async for chunk in stream.read(0, 0)]) == 100
+        await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.STOPPED))
+        with pytest.raises(Unavailable, match="in the middle of this request"):
             await self.read(call)
 
     async def test_a_request_that_was_read_leaves_nothing_behind(self, plane):

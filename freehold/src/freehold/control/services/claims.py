@@ -7,7 +7,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
 from freehold.control.services.live import LiveInput
-from freehold.control.services.outputs import failed
+from freehold.control.services.outputs import cut_short, failed
 from freehold.control.services.pools import Pool
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
@@ -120,7 +120,9 @@ class Claims:
             live = self._calls.find_input(InputId(item.input_id))
             if live is None or not _is_expected(task, live, item.retry_count):
                 continue
-            if _was_interrupted(task, live, item):
+            if _was_interrupted(task, live, item) and not live.call.can_begin_again:
+                results.append((live, cut_short()))
+            elif _was_interrupted(task, live, item):
                 self._calls.inputs.lose(live, "interrupted with its container")
             else:
                 results.append((live, _output(task_id, item)))

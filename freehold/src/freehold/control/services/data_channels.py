@@ -51,6 +51,11 @@ class DataStream:
             if self.closed or not await self.changed.wait(generation, silence):
                 return
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether a reader that begins now gets all of it."""
+        return not self.last_index or (bool(self.chunks) and self.chunks[0].index == 1)
+
     def close(self) -> None:
         self.closed = True
         self.changed.notify()

@@ -11,7 +11,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.live import InputState, LiveCall, LiveInput
-from freehold.control.services.outputs import cancelled, failed, summary_of
+from freehold.control.services.outputs import cancelled, cut_short, failed, summary_of
 from freehold.control.services.pools import Pool, Pools
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
@@ -139,6 +139,8 @@ class Inputs:
         verdict = retries.after_loss(losses) if is_innocent else retries.after_exit(end, losses)
         if verdict.fate is not retries.Fate.QUEUE_AGAIN:
             return failed(_FATES[verdict.fate], verdict.text)
+        if not live.call.can_begin_again:
+            return cut_short()
         self.lose(live, f"lost with its container ({end.kind})")
         return None
 

@@ -120,6 +120,17 @@ class LiveCall:
     def has_streamed(self) -> bool:
         return self._data_out is not None and bool(self._data_out.last_index)
 
+    @property
+    def can_begin_again(self) -> bool:
+        """Whether another try finds its request whole, and nobody has seen a part of its response.
+
+        A generator has no request stream: what it yields again is passed over, and its reader goes on after that. A web app that
+        answers again may answer otherwise.
+        """
+        if self._data_in is None or not self._data_in.last_index:
+            return True
+        return not self.has_streamed and self._data_in.is_whole
+
     def close_streams(self) -> None:
         self._are_streams_closed = True
         for stream in (self._data_in, self._data_out):

@@ -41,6 +41,11 @@ def lost(tickets: Sequence[InputTicket]) -> api_pb2.FunctionGetOutputsResponse:
     )
 
 
+def cut_short() -> api_pb2.FunctionGetOutputsItem:
+    """The end of a request that no other container can go on with."""
+    return failed(api_pb2.GenericResult.GENERIC_STATUS_FAILURE, "Its container was stopped in the middle of this request.")
+
+
 def page_of(call: LiveCall, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
     """By index range (one call's own result) or along the cursor (a map's reader)."""
     if request.HasField("start_idx"):
