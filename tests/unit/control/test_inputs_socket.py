@@ -268,10 +268,10 @@ class TestBrokenConnections:
         async with served(plane):
             [item] = await mine.get()
             mine.held[item.input_id] = item.retry_count
+            task.undelivered[item.input_id] = item.retry_count  # as after a restart, until it says that it has it
         async with served(plane):
-            while not task.in_hand:  # noqa: ASYNC110 — nobody tells
+            while task.undelivered:  # noqa: ASYNC110 — nobody tells
                 await asyncio.sleep(0.001)
-        assert task.in_hand == {item.input_id: item.retry_count}
 
     async def test_a_container_without_work_comes_back_when_it_asks(self, plane, container):
         _, live = await plane.deploy()

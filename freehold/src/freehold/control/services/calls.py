@@ -138,7 +138,6 @@ class Calls:
             live = LiveInput(ticket.input_id, call, ticket.idx, payload, attempt=attempt or ticket.attempt)
             self._check_room(1)
             self.inputs.admit_all([live])
-            self.inputs.return_to_holder(live)
         elif live.state is InputState.DONE and (attempt or call.retry_policy.retries):
             live.payload, live.attempt = payload, attempt or live.attempt + 1
             call.latest.pop(live.idx, None)

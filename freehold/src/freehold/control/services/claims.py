@@ -73,16 +73,8 @@ class Claims:
         return items
 
     def recover(self, task_id: TaskId, held: Mapping[InputId, int]) -> None:
-        """The task's connection is new. Of what it runs for us, it has these attempts in hand; the others were lost on the way to it.
-
-        One that waits for a task, because an earlier engine took with it who had it, is in good hands.
-        """
+        """The task's connection is new. Of what it runs for us, it has these attempts in hand; the others were lost on the way to it."""
         task = self._tasks.get(task_id)
-        task.in_hand = dict(held)
-        for input_id, attempt in held.items():
-            live = self._calls.find_input(input_id)
-            if live is not None and _is_expected(task, live, attempt):
-                self._calls.inputs.take_up(task, live)
         task.undelivered = {live.id: live.attempt for live in task.running.values() if held.get(live.id) != live.attempt}
         self._calls.inputs.take_back(task, held)
 
@@ -116,7 +108,7 @@ class Claims:
         task = self._tasks.get(task_id)
         results = []
         for item in items:
-            task.in_hand.pop(InputId(item.input_id), None)
+            self._calls.inputs.note_answered(InputId(item.input_id))
             live = self._calls.find_input(InputId(item.input_id))
             if live is None or not _is_expected(task, live, item.retry_count):
                 continue

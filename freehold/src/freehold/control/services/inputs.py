@@ -92,24 +92,16 @@ class Inputs:
                 self._leave_queue(live)
                 self.lease(task, self.pool_of(live.call), live)
 
+    def note_answered(self, input_id: InputId) -> None:
+        """Whoever had it in hand has it no more: if its client brings it yet, it is run again."""
+        self._in_hand.pop(input_id, None)
+
     def lease(self, task: LiveTask, pool: Pool, live: LiveInput) -> None:
         live.claimed_at = self._clock.monotonic()
         self._hold(task, pool, live)
         attempt = live.begin_try(task.id, self._clock.now())
         if live.call.is_durable:
             self._durable.note(attempt)
-
-    def take_up(self, task: LiveTask, live: LiveInput) -> None:
-        """It waits, and this task is at work on it already: an earlier engine had given it."""
-        if live.state is InputState.QUEUED and not live.is_recording:
-            self._leave_queue(live)
-            self.lease(task, self.pool_of(live.call), live)
-
-    def return_to_holder(self, live: LiveInput) -> None:
-        """As `take_up`, by whichever task it is; if there is none, it waits on."""
-        for task in self._tasks.of_function(live.call.function_id).values():
-            if task.in_hand.get(live.id) == live.attempt:
-                self.take_up(task, live)
 
     def _hold(self, task: LiveTask, pool: Pool, live: LiveInput) -> None:
         live.state = InputState.RUNNING

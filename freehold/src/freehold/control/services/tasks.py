@@ -44,7 +44,6 @@ class LiveTask:
     booked: Amounts = _ONE_TASK  # on its machine
     machine_id: str = "local"
     is_stuck: bool = False  # an input of it timed out, and may still run: it ends when its other inputs have
-    in_hand: dict[InputId, int] = field(default_factory=dict)  # attempts that it brought along when it last connected, known here or not
     transport: Transport = Transport.STOCK  # how it last asked for inputs
     is_single_use: bool = False  # leaves after the inputs that it is given first
     is_stopping: bool = False  # no longer desired: its worker ends it
