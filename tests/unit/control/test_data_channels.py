@@ -99,3 +99,32 @@ async def test_a_closed_stream_takes_nothing_and_keeps_nobody_waiting(stream):
         stream.close()
     assert writing.done()
     assert await read(stream, silence=60) == [1]
+
+
+async def test_the_end_waits_until_the_last_chunk_is_on_its_way(stream):
+    """A caller who gets an error stops reading: what came before it must not come after."""
+    await stream.write([chunk(1), chunk(2)])
+    reader = stream.read(0, 60)
+    assert (await anext(reader)).index == 1
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        waiting = group.create_task(stream.wait_sent(60))
+        assert (await anext(reader)).index == 2
+        await asyncio.sleep(0)
+        assert not waiting.done(), "the second is in the reader's hands, but not sent"
+        stream.close()
+        assert [item async for item in reader] == []
+
+
+async def test_without_a_reader_there_is_nothing_to_wait_for(stream):
+    await stream.write([chunk(1)])
+    async with asyncio.timeout(5):
+        await stream.wait_sent(60)
+
+
+async def test_a_reader_that_does_not_move_is_not_waited_for(stream):
+    await stream.write([chunk(1)])
+    reader = stream.read(0, 60)
+    await anext(reader)
+    async with asyncio.timeout(5):
+        await stream.wait_sent(0.01)
+    await reader.aclose()

@@ -28,6 +28,7 @@ from freehold.wire.tickets import InputTicket
 
 _GENERIC = api_pb2.GenericResult
 _RESUMPTION = 5.0  # seconds in which a client that still adds inputs to a call sends more of them
+_LAST_VALUES = 2.0  # seconds that a generator's end waits for its values to be sent: its caller stops reading at an error
 
 
 class Draft(NamedTuple):
@@ -164,6 +165,8 @@ class Calls:
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
+        if response.outputs and call.has_streamed:
+            await call.data_out.wait_sent(_LAST_VALUES)
         if request.clear_on_success and response.outputs:
             self._book.note_answered(call)
         return response

@@ -24,6 +24,8 @@ class DataStream:
     chunks: deque[api_pb2.DataChunk] = field(default_factory=deque)
     last_index: int = 0
     read_index: int = 0
+    sent_index: int = 0  # its reader has come back for more after this one
+    readers: int = 0
     unread_bytes: int = 0
     closed: bool = False
     changed: Wakeup = field(default_factory=Wakeup)
@@ -40,15 +42,28 @@ class DataStream:
 
     async def read(self, after: int, silence: float) -> AsyncIterator[api_pb2.DataChunk]:
         """Chunks after an index, as they come; ends when the stream is closed or silent for `silence` seconds."""
-        while True:
-            generation = self.changed.generation
-            for chunk in [chunk for chunk in self.chunks if chunk.index > after]:
-                after = chunk.index
-                self._mark_read(chunk)
-                yield chunk
-            if self.changed.generation != generation:
-                continue
-            if self.closed or not await self.changed.wait(generation, silence):
+        self.readers += 1
+        try:
+            while True:
+                generation = self.changed.generation
+                for chunk in [chunk for chunk in self.chunks if chunk.index > after]:
+                    after = chunk.index
+                    self._mark_read(chunk)
+                    yield chunk
+                    self.sent_index = max(self.sent_index, after)
+                    self.drained.notify()
+                if self.changed.generation != generation:
+                    continue
+                if self.closed or not await self.changed.wait(generation, silence):
+                    return
+        finally:
+            self.readers -= 1
+            self.drained.notify()
+
+    async def wait_sent(self, patience: float) -> None:
+        """Until whoever reads has all that was written, there is no reader, or nothing has moved for `patience` seconds."""
+        while self.readers and self.sent_index < self.last_index:
+            if not await self.drained.wait(self.drained.generation, patience):
                 return
 
     @property
