@@ -4,10 +4,10 @@ BIN := .venv/bin
 CODE := freehold/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test unit contracts conformance faults bench simulate docs lock clean
+.PHONY: help setup demo check fix test unit contracts conformance faults bench bench-flat simulate docs lock clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install system packages, uv and the locked dependencies (quick when they are there)
 	@scripts/setup.sh
@@ -44,6 +44,9 @@ faults: setup ## Kill, freeze, fill and restart under work, the long ones too
 
 bench: setup ## Latency and throughput, as a table and in build/bench.json
 	@$(BIN)/python benchmarks/run.py
+
+bench-flat: setup ## Whether a call's cost stays the same with 100,000 inputs queued, or 1,000 functions deployed
+	@$(BIN)/python benchmarks/flat.py
 
 simulate: setup ## What the autoscaler does under made and recorded traffic; charts in build/simulation
 	@$(BIN)/python benchmarks/simulate.py

@@ -79,7 +79,7 @@ class Engine:
 @contextmanager
 def running_engine() -> Iterator[Engine]:
     """`freehold up` … `freehold down`. In between, modal clients started from here come to this engine."""
-    environment = {"FREEHOLD_HOME": HOME, "FREEHOLD_CONTROL_PORT": _free_port(), "FREEHOLD_GATEWAY_PORT": _free_port()}
+    environment = {"FREEHOLD_HOME": HOME, "FREEHOLD_CONTROL_PORT": free_port(), "FREEHOLD_GATEWAY_PORT": free_port()}
     os.environ.update({name: str(value) for name, value in environment.items()})
     subprocess.run([BIN / "freehold", "up", "--detach"], check=True, timeout=120, stdout=subprocess.DEVNULL)
     try:
@@ -92,7 +92,7 @@ def running_engine() -> Iterator[Engine]:
         subprocess.run([BIN / "freehold", "down"], check=True, timeout=120, stdout=subprocess.DEVNULL)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -5,6 +5,7 @@ of them dies, all of them stop.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -92,6 +93,7 @@ from freehold.worker.worker import Worker
 
 log = structlog.get_logger()
 
+_AUTOSCALER_REST = 0.02  # seconds; under load every call is a hint, and a look costs as much as a call
 _CONTROL_SOCKET = "run/control/control.sock"
 _INPUTS_SOCKET = "run/control/inputs.sock"
 
@@ -302,7 +304,7 @@ class Engine:
         clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
         retention = Retention(store=self.store, blobs=self.blobs, settings=settings)
         self.controllers = [
-            Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5),
+            Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5, rest=_AUTOSCALER_REST),
             Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
             Controller("builds", builds.step, changed=self.images_wanted, every=30.0),
             Controller("liveness", liveness.step, changed=self.tasks_changed, every=1.0),
@@ -419,6 +421,7 @@ async def serve(settings: Settings, *, supervision: Supervision, on_ready: Calla
     try:
         async with Engine(settings, supervision).running():
             log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
+            gc.freeze()  # a full collection over all that was loaded takes a tenth of a second, in which nobody is answered
             on_ready()
             await stopped.wait()
             log.info("engine_stopping")

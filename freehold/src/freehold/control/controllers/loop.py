@@ -18,12 +18,16 @@ _LEAST = 0.002  # seconds between steps: a burst of hints becomes one look
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """A step, what wakes it, and after how many seconds it looks without a hint; sooner, where the step says when."""
+    """A step, what wakes it, and after how many seconds it looks without a hint; sooner, where the step says when.
+
+    After a step it rests, and heeds no hint meanwhile.
+    """
 
     name: str
     step: Callable[[], Awaitable[float | None]]
     changed: Wakeup
     every: float
+    rest: float = _LEAST
 
 
 async def run(controller: Controller) -> None:
@@ -37,7 +41,7 @@ async def run(controller: Controller) -> None:
         except Exception:
             log.exception("controller_failed", controller=controller.name)
         await controller.changed.wait(generation, wait)
-        await asyncio.sleep(_LEAST)
+        await asyncio.sleep(controller.rest)
 
 
 async def for_each(what: str, items: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
