@@ -302,7 +302,7 @@ class Engine:
             heartbeat_timeout=settings.heartbeat_timeout,
         )
         clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
-        retention = Retention(store=self.store, blobs=self.blobs, settings=settings)
+        retention = Retention(store=self.store, blobs=self.blobs, logs=self.logs, settings=settings)
         self.controllers = [
             Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5, rest=_AUTOSCALER_REST),
             Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
@@ -331,7 +331,7 @@ class Engine:
             EnvironmentRpcs(self.environments),
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
             ImageRpcs(images=self.images, logs=self.logs),
-            LogRpcs(logs=self.logs, apps=self.apps, history=self.history),
+            LogRpcs(logs=self.logs, apps=self.apps, functions=self.functions, history=self.history),
             MountRpcs(self.mounts),
             SecretRpcs(self.secrets),
             TokenRpcs(self.workspaces),

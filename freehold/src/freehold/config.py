@@ -66,6 +66,8 @@ class Settings(BaseSettings):
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")
     log_bytes_per_app: int = Field(default=64 * _MIB, ge=64 * 1024, description="Log kept per app; the oldest goes first.")
+    log_total_bytes: int = Field(default=2048 * _MIB, ge=_MIB, description="All logs together; the oldest lines of any go first.")
+    log_ttl: timedelta = Field(default=timedelta(days=30), description="How long lines of logs are kept.")
     container_transport: Transport = Field(
         default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
     )

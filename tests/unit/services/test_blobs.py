@@ -223,7 +223,12 @@ async def put_in_order(blobs, clock, *contents):
 
 def retention(store, blobs, limit):
     settings = Settings().model_copy(update={"blob_cache_bytes": limit})
-    return Retention(store=store, blobs=blobs, settings=settings)
+    return Retention(store=store, blobs=blobs, logs=NoLogs(), settings=settings)
+
+
+class NoLogs:
+    async def prune(self, now, **bounds):
+        return 0
 
 
 async def total(store):

@@ -13,6 +13,7 @@ class Seam(StrEnum):
 
     INPUTS = "inputs"  # inputs and results over the engine's own socket
     PATIENCE = "patience"  # an engine that does not answer is waited for
+    STDIO = "stdio"  # output says which input wrote it
 
 
 class Transport(StrEnum):
@@ -24,7 +25,7 @@ class Transport(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.INPUTS, Seam.PATIENCE}),
+    "1.6.4": frozenset({Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
 }
 
 

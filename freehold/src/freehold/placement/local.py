@@ -23,7 +23,11 @@ class LocalReports:
         self._tasks.record_started(task_id)
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None:
+        live = self._tasks.find(task_id)
+        self._logs.task_exited(task_id, end)
         await self._tasks.record_exit(task_id, end)
+        if live is not None:
+            self._logs.nudge(live.task.app_id)
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None:
         self._logs.task_logged(task_id, entries)

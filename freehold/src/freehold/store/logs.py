@@ -1,170 +1,174 @@
-"""Logs of apps and image builds: appended as they come, bounded in size, readable from any point by sequence number.
+"""Logs of apps and image builds: appended as they come, bounded in size and age, readable from any point by sequence number.
 
-A log is a folder of segment files with one JSON line per entry. The newest entries are also in memory, so that those who follow a
-log do not read files. What the process has written survives its death; a power cut may take the last seconds.
+A log is a folder of segment files. The newest entries are also in memory, so that those who follow a log do not read files. What the
+process has written survives its death; a power cut may take the last seconds.
 """
 
-import json
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from io import FileIO
-from itertools import islice
+from datetime import datetime, timedelta
+from itertools import islice, takewhile
 from pathlib import Path
 
-from freehold.domain.logs import LogEntry, LogSource
+from freehold.domain.logs import LogEntry, LogFilter, LogSource, last_lines, piece_count
+from freehold.domain.retention import StoredSegment, segments_to_delete
+from freehold.store import log_segments
+from freehold.store.log_segments import Numbered
+from freehold.store.log_writer import LogWriter
 
-_SEGMENT_BYTES = 4 * 1024 * 1024
-_SEGMENTS = 4  # at least so many to a log, so that what goes at once is a part of it
-_RECENT = 5_000  # entries kept in memory per open log
+__all__ = ["LogStore", "Numbered"]
+
+_RECENT = 5_000  # entries kept in memory per log that is written to
 _RECENT_LENGTH = 4 * 1024 * 1024  # characters of them, all together
-
-
-@dataclass(frozen=True, slots=True)
-class Numbered:
-    """A log entry with its place: numbers grow by one and are never used again."""
-
-    number: int
-    entry: LogEntry
+_PAGE_LENGTH = 1024 * 1024  # characters after which a page ends: it becomes one message
+_EVERYTHING = LogFilter()
+# What the client plans with: it fetches as many entries at once as would be 4 MiB at 200 bytes each.
+_WEIGHT = 2048
 
 
 class _Log:
-    def __init__(self, folder: Path, limit: int) -> None:
-        self._folder = folder
-        self._segment_bytes = min(_SEGMENT_BYTES, limit // _SEGMENTS)
-        self._most_segments = limit // self._segment_bytes
+    """What is known of one log without its files."""
+
+    def __init__(self, last_number: int) -> None:
+        self.next = last_number + 1
+        self.left_out = 0
         self._recent: deque[Numbered] = deque()
-        self._recent_length = 0
-        self._file: FileIO | None = None
-        self._next = self._last_number() + 1
+        self._length = 0
 
-    def append(self, entries: Sequence[LogEntry]) -> None:
-        numbered = [Numbered(self._next + i, entry) for i, entry in enumerate(entries)]
-        data = b"".join(map(_line, numbered))
-        self._writer(len(data)).write(data)
-        self._next += len(entries)
-        self._remember(numbered)
+    def number(self, entries: Sequence[LogEntry]) -> list[Numbered]:
+        numbered = [Numbered(self.next + i, entry) for i, entry in enumerate(entries)]
+        self.next += len(entries)
+        self._recent.extend(numbered)
+        self._length += sum(len(entry.text) for entry in entries)
+        while len(self._recent) > _RECENT or self._length > _RECENT_LENGTH:
+            self._length -= len(self._recent.popleft().entry.text)
+        return numbered
 
-    def recent(self, number: int, limit: int) -> list[Numbered] | None:
-        first = self._recent[0].number if self._recent else self._next
+    def after(self, number: int, limit: int) -> list[Numbered] | None:
+        first = self._recent[0].number if self._recent else self.next
         if number + 1 < first:
             return None
-        return list(islice((item for item in self._recent if item.number > number), limit))
+        newer = list(takewhile(lambda item: item.number > number, reversed(self._recent)))
+        return _page(newer[::-1], limit)
 
-    def matching(self, wanted: Callable[[Numbered], bool], limit: int, after: int = 0) -> list[Numbered]:
-        items = (item for path in self._segments(after) for item in _items(path) if item.number > after and wanted(item))
-        return list(islice(items, limit))
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-
-    def _remember(self, items: Sequence[Numbered]) -> None:
-        self._recent.extend(items)
-        self._recent_length += sum(len(item.entry.text) for item in items)
-        while len(self._recent) > _RECENT or self._recent_length > _RECENT_LENGTH:
-            self._recent_length -= len(self._recent.popleft().entry.text)
-
-    def _writer(self, size: int) -> FileIO:
-        """A segment with room for this much more. A single piece may be larger than a segment."""
-        if self._file is not None and self._file.tell() + size > self._segment_bytes:
-            self.close()
-        if self._file is None:
-            self._file = FileIO(self._segment_for(size), "a")
-        return self._file
-
-    def _segment_for(self, size: int) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        segments = self._segments()
-        if segments:
-            _mend(segments[-1])
-            if segments[-1].stat().st_size + size <= self._segment_bytes:
-                return segments[-1]
-        for path in segments[: -(self._most_segments - 1)]:
-            path.unlink()
-        return self._folder / f"{self._next:012d}.jsonl"
-
-    def _segments(self, after: int = 0) -> list[Path]:
-        """Those that may hold entries after a number, oldest first: a segment has the number of its first entry."""
-        paths = sorted(self._folder.glob("*.jsonl"))
-        while len(paths) > 1 and int(paths[1].stem) <= after + 1:
-            del paths[0]
-        return paths
-
-    def _last_number(self) -> int:
-        segments = self._segments()
-        if not segments:
-            return 0
-        numbers = [item.number for item in _items(segments[-1])]
-        return numbers[-1] if numbers else int(segments[-1].stem) - 1
+    def forget(self) -> None:
+        self._recent.clear()
+        self._length = 0
 
 
 class LogStore:
-    """Logs by the id of what they belong to: an app or an image."""
+    """Logs by the id of what they belong to: an app or an image. What reads files is to be called in a thread."""
 
     def __init__(self, folder: Path, *, bytes_per_log: int) -> None:
         self._folder = folder
-        self._limit = bytes_per_log
+        self._writer = LogWriter(limit=bytes_per_log)
         self._logs: dict[str, _Log] = {}
 
     def append(self, subject: str, entries: Sequence[LogEntry]) -> None:
-        if entries:
-            self._log(subject).append(entries)
+        """Never waits. When the disk is so slow that memory would fill, entries are left out, and the log says how many lines."""
+        if not entries:
+            return
+        log = self._log(subject)
+        if not self._writer.has_room:
+            log.left_out += sum(entry.line_count for entry in entries)
+            return
+        if log.left_out:
+            text = f"{log.left_out} lines are missing here: the disk was too slow for them.\n"
+            entries = [LogEntry(at=entries[0].at, source=LogSource.SYSTEM, text=text), *entries]
+            log.left_out = 0
+        numbered = log.number(entries)
+        self._writer.put(self._folder / subject, numbered[0].number, b"".join(map(log_segments.encoded, numbered)))
 
     def recent(self, subject: str, number: int, limit: int = 1000) -> list[Numbered] | None:
         """Entries with a higher number, oldest first, as far as they are in memory; None if the first of them is on disk only."""
-        return self._log(subject).recent(number, limit)
+        return self._log(subject).after(number, limit)
 
     def after(self, subject: str, number: int, limit: int = 1000) -> list[Numbered]:
-        """Entries with a higher number, oldest first. Reads files: call it in a thread."""
-        return self._log(subject).matching(lambda _: True, limit, number)
+        """Entries with a higher number, oldest first. Reads files."""
+        return _page(log_segments.forwards(self._segments(subject, after=number), _EVERYTHING, number), limit)
 
-    def matching(self, subject: str, wanted: Callable[[Numbered], bool], limit: int) -> list[Numbered]:
-        """Entries that are wanted, oldest first. Reads files: call it in a thread."""
-        return self._log(subject).matching(wanted, limit)
+    def newest(self, subject: str, wanted: LogFilter, lines: int) -> list[Numbered]:
+        """The last so many lines that are wanted, oldest first. Reads files, from their end."""
+        found: list[Numbered] = []
+        left = lines
+        for item in log_segments.backwards(self._segments(subject, wanted), wanted):
+            found.append(Numbered(item.number, last_lines(item.entry, left)))
+            left -= item.entry.line_count
+            if left <= 0:
+                break
+        return found[::-1]
+
+    def all(self, subject: str, wanted: LogFilter, limit: int) -> list[Numbered]:
+        """Everything that is wanted, oldest first, up to a limit in what `count` counts. Reads files."""
+        found: list[Numbered] = []
+        for item in log_segments.forwards(self._segments(subject, wanted), wanted):
+            limit -= _weight(item.entry)
+            if limit < 0:
+                break
+            found.append(item)
+        return found
+
+    def count(self, subject: str, wanted: LogFilter, width: int) -> Mapping[tuple[int, LogSource], int]:
+        """How much there is, by the beginning of its time span of `width` seconds and by source; a long piece counts as several."""
+        counts: Counter[tuple[int, LogSource]] = Counter()
+        for item in log_segments.forwards(self._segments(subject, wanted), wanted):
+            counts[int(item.entry.at // width) * width, item.entry.source] += _weight(item.entry)
+        return counts
+
+    def prune(self, now: datetime, *, ttl: timedelta, total_bytes: int) -> int:
+        """Delete segments that are too old, then the oldest until the rest is no more than so many bytes. How many went. Reads files."""
+        self._writer.flush()
+        gone = segments_to_delete(self._inventory(), now=now, ttl=ttl, total_bytes=total_bytes)
+        self._writer.delete(Path(segment.path) for segment in gone)
+        return len(gone)
 
     def release(self, subject: str) -> None:
         """Nobody writes to this log for now: close its file and forget what is in memory."""
-        if (log := self._logs.pop(subject, None)) is not None:
-            log.close()
+        if (log := self._logs.get(subject)) is not None:
+            log.forget()
+            self._writer.rest(self._folder / subject)
 
     def close(self) -> None:
-        for subject in list(self._logs):
-            self.release(subject)
+        self._writer.close()
 
     def _log(self, subject: str) -> _Log:
         if subject not in self._logs:
-            self._logs[subject] = _Log(self._folder / subject, self._limit)
+            self._logs[subject] = _Log(self._last_number(subject))
         return self._logs[subject]
 
+    def _last_number(self, subject: str) -> int:
+        """Of a log that this process has not written to."""
+        paths = log_segments.segments(self._folder / subject)
+        if not paths:
+            return 0
+        last = log_segments.last_entry(paths[-1])
+        return last.number if last else int(paths[-1].stem) - 1
 
-def _line(item: Numbered) -> bytes:
-    entry = item.entry
-    fields = [item.number, entry.at, int(entry.source), entry.text, entry.task_id, entry.function_id, entry.input_id, entry.call_id]
-    return json.dumps(fields, ensure_ascii=False).encode() + b"\n"
+    def _segments(self, subject: str, wanted: LogFilter = _EVERYTHING, *, after: int = 0) -> list[Path]:
+        self._writer.flush()
+        return log_segments.within(log_segments.segments(self._folder / subject, after), wanted.since, wanted.until)
+
+    def _inventory(self) -> list[StoredSegment]:
+        found = []
+        for path in self._folder.glob("*/*.jsonl"):
+            with suppress(FileNotFoundError):
+                last, stat = log_segments.last_entry(path), path.stat()
+                found.append(StoredSegment(path=path, size=stat.st_size, ended_at=last.entry.at if last else stat.st_mtime))
+        return found
 
 
-def _mend(path: Path) -> None:
-    """Take off a line that a crash has cut: the next would become part of it."""
-    with path.open("r+b") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
+def _page(items: Iterable[Numbered], limit: int) -> list[Numbered]:
+    page: list[Numbered] = []
+    length = 0
+    for item in islice(items, limit):
+        page.append(item)
+        length += len(item.entry.text)
+        if length >= _PAGE_LENGTH:
+            break
+    return page
 
 
-def _items(path: Path) -> Iterator[Numbered]:
-    with suppress(FileNotFoundError), path.open("rb") as lines:  # the oldest may go while we read
-        for line in lines:
-            if not line.endswith(b"\n"):
-                return  # it is being written, or the process died while writing it
-            number, at, source, text, task_id, function_id, input_id, call_id = json.loads(line)
-            entry = LogEntry(
-                at=at,
-                source=LogSource(source),
-                text=text,
-                task_id=task_id,
-                function_id=function_id,
-                input_id=input_id,
-                call_id=call_id,
-            )
-            yield Numbered(number, entry)
+def _weight(entry: LogEntry) -> int:
+    """As many as the pieces that people are shown, and more for long ones."""
+    return piece_count(entry) + len(entry.text) // _WEIGHT

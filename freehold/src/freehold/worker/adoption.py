@@ -36,16 +36,18 @@ class Record:
 
     mark: ProcessMark  # of its first process
     address: str  # in its network; empty without a way out
+    output_secret: str  # of the marks in its output; empty without them
 
 
-def write_record(folder: Path, pid: int, address: str) -> None:
+def write_record(folder: Path, pid: int, address: str, output_secret: str) -> None:
     """Whole or not at all: whoever reads it may come after a kill at any moment. Without one, the container works but is not adopted."""
     mark = mark_of(pid)
     if mark is None:
         return
     unfinished = folder / f"{_RECORD}.new"
     try:
-        unfinished.write_text(json.dumps({"format": FORMAT, "mark": asdict(mark), "address": address}))
+        record = Record(mark=mark, address=address, output_secret=output_secret)
+        unfinished.write_text(json.dumps({"format": FORMAT, **asdict(record)}))
         unfinished.rename(folder / _RECORD)
     except OSError as error:
         log.warning("record_not_written", task_id=folder.name, reason=str(error))
@@ -57,7 +59,7 @@ def read_record(folder: Path) -> Record | None:
         content = json.loads((folder / _RECORD).read_text())
         if content["format"] != FORMAT:
             return None
-        return Record(mark=ProcessMark(**content["mark"]), address=content["address"])
+        return Record(mark=ProcessMark(**content["mark"]), address=content["address"], output_secret=content["output_secret"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -65,8 +67,11 @@ def read_record(folder: Path) -> Record | None:
 class Adoption:
     """Implements `Beginning` for a container that runs already."""
 
-    def __init__(self, task_id: TaskId, container: Container, pipes: OutputPipes, netns: str, workshop: Workshop) -> None:
+    def __init__(
+        self, task_id: TaskId, container: Container, pipes: OutputPipes, *, record: Record, netns: str, workshop: Workshop
+    ) -> None:
         self._task_id = task_id
+        self._record = record
         self._container = container
         self._pipes = pipes
         self._netns = netns
@@ -78,6 +83,7 @@ class Adoption:
         traces.push_async_callback(tidy, partial(self._shop.networks.remove, self._task_id))
         traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, remove_files))
         traces.push_async_callback(tidy, self._container.destroy)
+        output.expect_marks(self._record.output_secret)
         self._pipes.read(output, companions)
         self._pipes.close()
         with anyio.CancelScope(shield=True):  # what is stopped meanwhile has its grace period too
@@ -100,7 +106,7 @@ async def _adopt(task_id: TaskId, shop: Workshop) -> Adoption | None:
         netns = await shop.networks.adopt(task_id, pid=record.mark.pid, address=record.address)
         # Looked at afterwards: if it is the process that was meant, so was it when its network was opened.
         if container := await shop.runtime.adopt(task_id, record.mark):
-            return Adoption(task_id, container, OutputPipes(folder), netns, shop)
+            return Adoption(task_id, container, OutputPipes(folder), record=record, netns=netns, workshop=shop)
     except (FreeholdError, OSError) as error:
         log.info("task_not_adopted", task_id=task_id, reason=str(error))
     await shop.networks.remove(task_id)

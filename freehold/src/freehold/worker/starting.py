@@ -1,5 +1,6 @@
 """The start of a task: its root, its network, the few files of ours, its container."""
 
+import secrets
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,8 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from freehold.container.stdio import SECRET_VARIABLE
+from freehold.domain.seams import Seam
 from freehold.wire.worker import TaskSpec
 from freehold.worker import adoption, launch
 from freehold.worker.logs import ContainerLog, OutputPipes
@@ -21,12 +24,14 @@ class Start:
     def __init__(self, spec: TaskSpec, workshop: Workshop) -> None:
         self._spec = spec
         self._shop = workshop
+        self._output_secret = secrets.token_hex(6) if Seam.STDIO in spec.client.seams else ""
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
         rootfs = await self._mount(traces)
         netns = await self._connect(traces, companions)
         binds = await self._write_files(traces)
         pipes = OutputPipes(self._folder)
+        output.expect_marks(self._output_secret)
         pipes.read(output, companions)
         try:
             container = await self._shop.runtime.start(self._container(rootfs, netns, binds, pipes))
@@ -35,7 +40,7 @@ class Start:
         traces.push_async_callback(tidy, container.destroy)
         with anyio.CancelScope(shield=True):  # it runs: from here on it is ended by a signal, and has its grace period
             address = self._shop.networks.address_of(self._spec.task_id)
-            await anyio.to_thread.run_sync(adoption.write_record, self._folder, container.pid, address)
+            await anyio.to_thread.run_sync(adoption.write_record, self._folder, container.pid, address, self._output_secret)
         return container, pipes
 
     @property
@@ -61,6 +66,7 @@ class Start:
 
     def _container(self, rootfs: Path, netns: str, binds: tuple[Bind, ...], pipes: OutputPipes) -> ContainerSpec:
         env = launch.environment(self._spec.image, self._spec.env, task_id=self._spec.task_id, token=self._spec.token)
+        env[SECRET_VARIABLE] = self._output_secret
         return ContainerSpec(
             id=self._spec.task_id,
             rootfs=rootfs,

@@ -28,7 +28,8 @@ class TaskLife:
         self._task_id = task_id
         self._begin = begin
         self._shop = workshop
-        self._log = ContainerLog(sink=partial(workshop.reports.task_logged, task_id), clock=workshop.clock, task_id=task_id)
+        sink = partial(workshop.reports.task_logged, task_id)
+        self._log = ContainerLog(sink=sink, clock=workshop.clock, task_id=task_id, paces=[workshop.pace])
         self._scope = anyio.CancelScope(shield=True)
         self._starting = anyio.CancelScope()
         self._stop = anyio.Event()

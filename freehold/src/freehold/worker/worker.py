@@ -20,6 +20,7 @@ from freehold.domain.ids import ImageId, TaskId
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
 from freehold.worker.network.relay import serve_gateway_door
+from freehold.worker.pace import machine_pace
 from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase, reconcile
 from freehold.worker.starting import Start
@@ -67,6 +68,7 @@ class Worker:
             clock=clock,
             grace=grace,
             starts=anyio.Semaphore(_STARTS_AT_ONCE),
+            pace=machine_pace(clock),
         )
         self._builder = builder
         self._build_slots = anyio.Semaphore(_BUILDS_AT_ONCE)

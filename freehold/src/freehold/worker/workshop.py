@@ -15,6 +15,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.wire.worker import WorkerReports
 from freehold.worker.logs import ContainerLog, OutputPipes
+from freehold.worker.pace import Pace
 from freehold.worker.ports import Bundles, Container, Door, Networks, Runtime, Snapshotter, Trees
 
 log = structlog.get_logger(__name__)
@@ -36,6 +37,7 @@ class Workshop:
     clock: Clock
     grace: timedelta
     starts: anyio.Semaphore
+    pace: Pace  # at which the output of all is read
 
 
 class Beginning(Protocol):

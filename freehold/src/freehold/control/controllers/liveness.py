@@ -101,6 +101,7 @@ class Liveness:
         limit = live.spec.timeout.total_seconds()
         late = [item for item in task.running.values() if now - item.claimed_at > limit]
         for item in late:
+            self._logs.remark(task, f"Input {item.id} ran into its timeout of {limit:g} s.", item.id)
             await self._claims.time_out(item, limit)
         if late:  # nobody can tell from outside whether it goes on: its neighbours finish, and another container takes its place
             task.is_stuck = True

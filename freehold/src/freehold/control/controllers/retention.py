@@ -1,9 +1,10 @@
-"""What was kept long enough: results and history after their time, blobs when the folder is full and nothing needs them."""
+"""What was kept long enough: results, history and log lines after their time, blobs when the folder is full and nothing needs them."""
 
 from datetime import datetime
 
 from freehold.config import Settings
 from freehold.control.services.blobs import Blobs
+from freehold.control.services.logs import Logs
 from freehold.domain.blobs import blob_id_of, mentioned_blob_ids
 from freehold.domain.ids import BlobId
 from freehold.domain.retention import blobs_to_delete
@@ -15,11 +16,14 @@ _ALL = 2**31 - 1
 
 
 class Retention:
-    def __init__(self, *, store: Store, blobs: Blobs, settings: Settings) -> None:
+    def __init__(self, *, store: Store, blobs: Blobs, logs: Logs, settings: Settings) -> None:
         self._store = store
         self._blobs = blobs
+        self._logs = logs
         self._result_ttl = settings.result_ttl
         self._history_ttl = settings.history_ttl
+        self._log_ttl = settings.log_ttl
+        self._log_total_bytes = settings.log_total_bytes
         self._blob_cache_bytes = settings.blob_cache_bytes
         self._has_adopted = False
 
@@ -28,6 +32,7 @@ class Retention:
             await tx.calls.delete_finished_before(now - self._result_ttl)
             await tx.tasks.delete_ended_before(now - self._history_ttl)
         await self._forget_events(now - self._history_ttl)
+        await self._logs.prune(now, ttl=self._log_ttl, total_bytes=self._log_total_bytes)
         await self._blobs.flush()
         if not self._has_adopted:
             await self._blobs.adopt()

@@ -68,6 +68,7 @@ class Claims:
         while len(items) < max(batch, 1) and (live := pool.take()) is not None:
             self._calls.inputs.lease(task, pool, live)
             items.append(live)
+        task.remember(items)
         if items and task.is_single_use:
             self._tasks.drain(task, "it is used once")
         return items

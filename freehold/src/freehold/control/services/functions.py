@@ -98,6 +98,12 @@ class Functions:
     async def name_class(self, tx: Transaction, class_id: ClassId, tag: str) -> None:
         await tx.functions.put_class(replace(await tx.functions.get_class(class_id), tag=tag))
 
+    async def variants_of(self, app_id: AppId, function_id: FunctionId) -> set[FunctionId]:
+        """The function itself, and what was made of it with parameters or options."""
+        async with self._store.transaction() as tx:
+            functions = await tx.functions.of_app(app_id)
+        return {function_id, *(function.id for function in functions if function.base_id == function_id)}
+
     async def bind(self, function_id: FunctionId, request: api_pb2.FunctionBindParamsRequest) -> LiveFunction:
         """The same function with parameters or options: equal requests give the same id."""
         options = request.function_options.SerializeToString(deterministic=True) if request.HasField("function_options") else b""

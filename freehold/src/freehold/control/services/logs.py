@@ -1,41 +1,25 @@
-"""Logs as clients read them: by app, from a place on, waiting for more."""
+"""Logs as clients read them: by app, from a place on, waiting for more, or by time and filter. And whose output a container's is."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from freehold.control.services.tasks import Tasks
+from freehold.control.services.tasks import Author, LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import Clock
-from freehold.domain.ids import TaskId
-from freehold.domain.logs import LogEntry
+from freehold.domain.ids import InputId, TaskId
+from freehold.domain.logs import LogEntry, LogFilter, LogSource, exit_notice
+from freehold.domain.tasks import TaskExit
 from freehold.store.logs import LogStore, Numbered
 
+T = TypeVar("T")
+
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogFilter:
-    """Empty fields match everything. Times are seconds since the epoch."""
-
-    since: float = 0.0
-    until: float = float("inf")
-    source: int = 0
-    task_id: str = ""
-    function_id: str = ""
-    call_id: str = ""
-    search: str = ""
-
-    def matches(self, entry: LogEntry) -> bool:
-        return (
-            self.since <= entry.at < self.until
-            and (not self.source or self.source == entry.source)
-            and (not self.task_id or self.task_id == entry.task_id)
-            and (not self.function_id or self.function_id == entry.function_id)
-            and (not self.call_id or self.call_id == entry.call_id)
-            and (not self.search or self.search in entry.text)
-        )
+_LATE = 0.5  # seconds by which output may come after its result
+_SEARCHES = 2  # that read files at once; more would take the interpreter from those who call functions
 
 
 class Logs:
@@ -45,27 +29,22 @@ class Logs:
         self._clock = clock
         self._changed: defaultdict[str, Wakeup] = defaultdict(Wakeup)
         self._done: set[str] = set()
+        self._searches = asyncio.Semaphore(_SEARCHES)
 
     def task_logged(self, task_id: TaskId, entries: Sequence[LogEntry]) -> None:
-        """Output of a task, told apart by input as far as one can: a task that runs one input at a time speaks for that."""
-        live = self._tasks.find(task_id)
-        if live is None:
-            return
-        inputs = list(live.running.values())
-        only = inputs[0] if len(inputs) == 1 else None
-        self.append(
-            live.task.app_id,
-            [
-                replace(
-                    entry,
-                    task_id=task_id,
-                    function_id=live.task.function_id,
-                    input_id=only.id if only else "",
-                    call_id=only.call.id if only else "",
-                )
-                for entry in entries
-            ],
-        )
+        """Output of a task, told apart by input as far as one can: by what the container says, else by what the task runs now."""
+        if (live := self._tasks.find(task_id)) is not None:
+            self.append(live.task.app_id, [self._attributed(entry, live) for entry in entries])
+
+    def task_exited(self, task_id: TaskId, end: TaskExit) -> None:
+        """What a person should know of it, at the end of its output. To be told before the task is forgotten."""
+        if (live := self._tasks.find(task_id)) is not None and (text := exit_notice(end, self._tasks.pause_after(live, end))):
+            self.remark(live, text)
+
+    def remark(self, live: LiveTask, text: str, input_id: str = "") -> None:
+        """A line of the engine's own about a task, or about one of its inputs."""
+        said = LogEntry(at=self._clock.now().timestamp(), source=LogSource.SYSTEM, text=f"{text}\n", input_id=input_id)
+        self.task_logged(live.id, [said])
 
     def append(self, subject: str, entries: Sequence[LogEntry]) -> None:
         self._store.append(subject, entries)
@@ -77,33 +56,75 @@ class Logs:
         self._store.release(subject)
         self._changed.pop(subject, Wakeup()).notify()
 
-    def is_done(self, subject: str) -> bool:
-        return subject in self._done
+    def is_done(self, subject: str, task_id: str = "") -> bool:
+        """Whether nothing more comes: of the whole log, or of one task."""
+        return subject in self._done or (task_id != "" and self._tasks.find(TaskId(task_id)) is None)
 
-    async def follow(self, subject: str, after: int, seconds: float) -> AsyncIterator[list[Numbered]]:
-        """Pages of entries after a number, as they come, until the log is done or, after that many seconds, nothing more is there."""
+    def nudge(self, subject: str) -> None:
+        """Those who follow look again whether it is done."""
+        if subject in self._changed:
+            self._changed[subject].notify()
+
+    async def follow(self, subject: str, after: int, seconds: float, task_id: str = "") -> AsyncIterator[list[Numbered]]:
+        """Pages of entries after a number, as they come, until the log (or that of this task) is done or, after that many seconds,
+        nothing more is there.
+        """
         deadline = self._clock.monotonic() + seconds
         while True:
             changed = self._changed[subject]
             generation = changed.generation
+            is_done = self.is_done(subject, task_id)
             page = await self._page(subject, after)
             if page:
                 after = page[-1].number
                 yield page
                 continue
-            if subject in self._done:
-                return
-            if not await changed.wait(generation, deadline - self._clock.monotonic()):
+            if is_done or not await changed.wait(generation, deadline - self._clock.monotonic()):
                 return
 
     async def _page(self, subject: str, after: int) -> list[Numbered]:
         page = self._store.recent(subject, after, _PAGE)
-        return await asyncio.to_thread(self._store.after, subject, after, _PAGE) if page is None else page
+        return await self._search(lambda: self._store.after(subject, after, _PAGE)) if page is None else page
 
-    async def fetch(self, subject: str, wanted: LogFilter, limit: int) -> list[Numbered]:
-        """The newest `limit` entries that match, oldest first."""
-        return await asyncio.to_thread(self._newest, subject, wanted, limit)
+    async def place_of_newest(self, subject: str, wanted: LogFilter, lines: int) -> int:
+        """After which number to begin, to show no more than so many of the lines that are there."""
+        found = await self.newest(subject, wanted, lines)
+        return found[0].number - 1 if found else 0
 
-    def _newest(self, subject: str, wanted: LogFilter, limit: int) -> list[Numbered]:
-        found = self._store.matching(subject, lambda item: wanted.matches(item.entry), limit=10_000_000)
-        return found[-limit:] if limit else found
+    async def newest(self, subject: str, wanted: LogFilter, lines: int) -> list[Numbered]:
+        """The last lines that match, oldest first."""
+        return await self._search(lambda: self._store.newest(subject, wanted, lines))
+
+    async def all(self, subject: str, wanted: LogFilter, limit: int) -> list[Numbered]:
+        """Everything that matches, oldest first, up to a limit in what `count` counts."""
+        return await self._search(lambda: self._store.all(subject, wanted, limit))
+
+    async def count(self, subject: str, wanted: LogFilter, width: int) -> Mapping[tuple[int, LogSource], int]:
+        return await self._search(lambda: self._store.count(subject, wanted, width))
+
+    async def prune(self, now: datetime, *, ttl: timedelta, total_bytes: int) -> int:
+        """Forget what is too old or too much, the oldest first. How many pieces went."""
+        return await asyncio.to_thread(self._store.prune, now, ttl=ttl, total_bytes=total_bytes)
+
+    async def _search(self, look: Callable[[], T]) -> T:
+        async with self._searches:
+            return await asyncio.to_thread(look)
+
+    def _attributed(self, entry: LogEntry, live: LiveTask) -> LogEntry:
+        """A container may name only inputs that it was given. Without a name: the only input that runs, or the only call."""
+        author = _named(entry, live) or self._only_author(live)
+        return replace(entry, task_id=live.id, function_id=live.task.function_id, input_id=author.input_id, call_id=author.call_id)
+
+    def _only_author(self, live: LiveTask) -> Author:
+        running = list(live.running.values())
+        if not running and live.authors and not live.is_shared and self._clock.monotonic() - live.idle_since < _LATE:
+            return next(reversed(live.authors.values()))
+        calls = {item.call.id for item in running}
+        return Author(running[0].id if len(running) == 1 else "", calls.pop() if len(calls) == 1 else "")
+
+
+def _named(entry: LogEntry, live: LiveTask) -> Author | None:
+    input_id = InputId(entry.input_id)
+    if (author := live.authors.get(input_id)) is None and (running := live.running.get(input_id)) is not None:
+        return Author(running.id, running.call.id)  # it was given to the task by an earlier engine
+    return author

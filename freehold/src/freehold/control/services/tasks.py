@@ -3,8 +3,9 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Protocol
 
 import structlog
@@ -24,6 +25,15 @@ from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
 log = structlog.get_logger()
 
 _ONE_TASK = Amounts()  # nothing but itself
+_AUTHORS = 2000  # output comes some milliseconds after its input has ended, at most seconds; containers run up to 1000 inputs at once
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Whose output it is that a container prints under the id of one input. Of a batch: all its inputs', so the call's at most."""
+
+    input_id: str
+    call_id: str
 
 
 @dataclass(slots=True, eq=False)
@@ -36,6 +46,8 @@ class LiveTask:
     undelivered: dict[InputId, int] = field(default_factory=dict)  # of those running: attempts that it may not have received
     last_request_key: str = ""  # of its last request for inputs,
     last_delivery: dict[InputId, int] = field(default_factory=dict)  # and the attempts that this was answered with
+    authors: dict[InputId, Author] = field(default_factory=dict)  # of the inputs that it was given lately
+    is_shared: bool = False  # what it was given last runs beside others
     cancellations: Wakeup = field(default_factory=Wakeup)
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
@@ -59,6 +71,16 @@ class LiveTask:
     @property
     def is_idle(self) -> bool:
         return self.state is TaskState.READY and not self.running and not self.is_silent
+
+    def remember(self, items: Sequence[LiveInput]) -> None:
+        """What it is given at once. The container names the first when it says who printed something, perhaps after the result."""
+        if not items:
+            return
+        self.is_shared = len(self.running) > len(items)
+        calls = {item.call.id for item in items}
+        self.authors[items[0].id] = Author(items[0].id if len(items) == 1 else "", calls.pop() if len(calls) == 1 else "")
+        if len(self.authors) > _AUTHORS:
+            del self.authors[next(iter(self.authors))]
 
     def cancelled_inputs(self) -> list[InputId]:
         return [live.id for live in self.running.values() if live.is_cancelled]
@@ -196,6 +218,11 @@ class Tasks:
         left = health.not_before - self._clock.monotonic() if health else 0.0
         return StartPause(failures=health.failures, seconds=left) if health and left > 0 else None
 
+    def pause_after(self, live: LiveTask, end: TaskExit) -> timedelta:
+        """How long its function will wait for the next start when this task ends so."""
+        health = self._health.get(live.task.function_id, _StartHealth())
+        return retries.pause_after(health.failures + 1) if _has_failed_to_start(live, end) else timedelta(0)
+
     def forgive(self, function_id: FunctionId) -> None:
         """A new definition gets a fresh start."""
         self._health.pop(function_id, None)
@@ -256,12 +283,11 @@ class Tasks:
         del tasks[task_id]
         if not tasks:
             del self._by_function[live.task.function_id]
-        started = live.task.ready_at is not None
+        has_failed_to_start = _has_failed_to_start(live, end)
         self._advance(live, TaskState.ENDED, cause=end.kind, end=end)
         assert self._ends is not None
         await self._ends.task_ended(live, end)
-        was_asked = end.kind is ExitKind.STOPPED or live.is_stopping
-        if not started and (live.failure or not was_asked):
+        if has_failed_to_start:
             await self._record_failed_start(live, end)
         self._changed.notify()
 
@@ -301,3 +327,8 @@ class Tasks:
 
 def _hash(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _has_failed_to_start(live: LiveTask, end: TaskExit) -> bool:
+    was_asked = end.kind is ExitKind.STOPPED or live.is_stopping
+    return live.task.ready_at is None and (bool(live.failure) or not was_asked)

@@ -116,9 +116,7 @@ class Benches:
 async def _finish(container: Container, pipes: Mapping[LogSource, int], output: ContainerLog) -> ContainerExit:
     """The end of a container closes the pipes that only it had open, so the readers end with it."""
     try:
-        async with anyio.create_task_group() as readers:
-            for source, reading in pipes.items():
-                readers.start_soon(output.read, reading, source)
+        await output.read(pipes)
         return await container.wait()
     finally:
         with anyio.CancelScope(shield=True):
