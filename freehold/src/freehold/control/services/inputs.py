@@ -90,7 +90,7 @@ class Inputs:
                 self._in_hand[input_id] = (task.id, attempt)
             elif live.state is InputState.QUEUED and live.attempt == attempt and live.call.function_id == task.task.function_id:
                 self._leave_queue(live)
-                self.lease(task, self.pool_of(live.call), live)
+                self._lease_again(task, live)
 
     def note_answered(self, input_id: InputId) -> None:
         """Whoever had it in hand has it no more: if its client brings it yet, it is run again."""
@@ -195,6 +195,7 @@ class Inputs:
             return
         live.claimed_at = self._clock.monotonic()
         self._hold(task, self.pool_of(live.call), live)
+        task.remember([live])
         task.undelivered[live.id] = live.attempt  # whether it had arrived, the last engine took with it
         if live.call.record.is_cancelled:
             self.tell_cancelled(live)
@@ -214,8 +215,12 @@ class Inputs:
         task = self._tasks.find(task_id) if task_id else None
         if task is None or attempt != live.attempt or task.task.function_id != live.call.function_id:
             return False
-        self.lease(task, self.pool_of(live.call), live)
+        self._lease_again(task, live)
         return True
+
+    def _lease_again(self, task: LiveTask, live: LiveInput) -> None:
+        self.lease(task, self.pool_of(live.call), live)
+        task.remember([live])
 
     def _queue(self, live: LiveInput, *, first: bool = False) -> bool:
         live.state = InputState.QUEUED
