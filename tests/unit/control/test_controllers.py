@@ -199,13 +199,6 @@ class TestAutoscaler:
         await plane.autoscaler.step()
         assert len(plane.tasks_of(live)) == 2  # of 4096 MiB
 
-    async def test_a_task_of_an_earlier_engine_books_the_machine_too(self, plane):
-        _, live = await plane.deploy(resources={"memory_mb": 3000})
-        task = await plane.a_ready_task(live)
-        await plane.call(live, kind=CallKind.MAP, inputs=5)
-        await plane.autoscaler.step()
-        assert plane.tasks_of(live) == [task]
-
     async def test_a_request_that_is_larger_than_the_machine_runs_alone_on_it(self, plane):
         _, live = await plane.deploy(resources={"memory_mb": 10**6, "milli_cpu": 10**6})
         await plane.call(live, kind=CallKind.MAP, inputs=10)

@@ -54,6 +54,16 @@ class TestAdopted:
         assert not after.tasks.accepts_task(task.id, "")
         assert not after.tasks.accepts_task(task.id, task.task.token_hash)
 
+    async def test_it_books_the_machine_as_before(self, plane, reborn):
+        _, live = await plane.deploy(resources={"memory_mb": 3000})
+        task = await plane.a_ready_task(live)
+
+        after = await reborn(task)
+        await after.call(live, kind=CallKind.MAP, inputs=5)
+        await after.autoscaler.step()
+
+        assert [each.id for each in after.tasks_of(live)] == [task.id], "no other has room beside it"
+
     async def test_its_worker_is_told_to_let_it_run(self, plane, reborn):
         _, live = await plane.deploy()
         task = await plane.a_ready_task(live)

@@ -104,7 +104,6 @@ class Autoscaler:
             return None
 
     def _outlook(self, live: LiveFunction, tasks: list[LiveTask]) -> _Outlook:
-        self._book(live, tasks)
         pool = self._calls.find_pool(live.id)
         now = self._clock.monotonic()
         sample = PoolSample(
@@ -120,13 +119,6 @@ class Autoscaler:
         self._remember(live.id, decision, now)
         outdated = [item for item in sample.tasks if not item.is_current]
         return _Outlook(live=live, settings=settings, tasks=len(tasks), outdated=outdated, decision=decision)
-
-    def _book(self, live: LiveFunction, tasks: list[LiveTask]) -> None:
-        """What its tasks take of their machine; those that an earlier engine started came without."""
-        amounts = self._machines.booking(live.spec.resources).amounts
-        for task in tasks:
-            if _is_current(task, live):
-                task.booked = amounts
 
     def _running(self, task: LiveTask) -> int:
         """One that stays silent after an engine's death is at work on an input of a caller that went with it."""
