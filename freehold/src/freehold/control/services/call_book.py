@@ -24,21 +24,25 @@ class CallBook:
         self._forgotten = forgotten
         self._calls: dict[CallId, LiveCall] = {}
         self._finished: OrderedDict[CallId, float] = OrderedDict()  # those with nothing open; when to look whether to forget them
-        self._answered: OrderedDict[CallId, LiveCall] = OrderedDict()
+        self._answered: OrderedDict[CallId, tuple[LiveCall, int]] = OrderedDict()  # with its size in bytes
         self._answer_bytes = 0
         self.history = CallHistory()
 
     def add(self, call: LiveCall) -> LiveCall:
-        """The call, or the one that is here already under its id."""
+        """The call, or the one that is here already under its id. Inputs may come or not: without any it is not kept for ever."""
         call.last_seen = self._clock.monotonic()
-        return self._calls.setdefault(call.id, call)
+        kept = self._calls.setdefault(call.id, call)
+        if not kept.unfinished:
+            self._finished.setdefault(call.id, self._clock.monotonic() + _FORGET_AFTER)
+        return kept
 
     def find(self, call_id: CallId) -> LiveCall | None:
         return self._calls.get(call_id)
 
     def find_answered(self, call_id: CallId) -> LiveCall | None:
         """Also one that was read and forgotten a moment ago."""
-        return self._calls.get(call_id) or self._answered.get(call_id)
+        answered, _ = self._answered.get(call_id, (None, 0))
+        return self._calls.get(call_id) or answered
 
     def all(self) -> Iterable[LiveCall]:
         return self._calls.values()
@@ -51,17 +55,23 @@ class CallBook:
 
     def note_open(self, call: LiveCall) -> None:
         """It has got another input, or one that is tried again."""
-        self._finished.pop(call.id, None)
+        if call.unfinished:
+            self._finished.pop(call.id, None)
 
     def note_answered(self, call: LiveCall) -> None:
         """Its reader was given all there is. An answer may be lost on its way: who asks again is given it again, for a while."""
         if call.unfinished or _is_still_read(call):
             return
-        self._answered[call.id] = call
-        self._answer_bytes += _size(call)
+        self._drop_answer(call.id)
+        self._answered[call.id] = call, (size := _size(call))
+        self._answer_bytes += size
         while len(self._answered) > _ANSWERS or self._answer_bytes > _ANSWER_BYTES:
-            self._answer_bytes -= _size(self._answered.popitem(last=False)[1])
+            self._drop_answer(next(iter(self._answered)))
         self.forget(call)
+
+    def _drop_answer(self, call_id: CallId) -> None:
+        _, size = self._answered.pop(call_id, (None, 0))
+        self._answer_bytes -= size
 
     def forget(self, call: LiveCall) -> None:
         if self._calls.pop(call.id, None) is not None and not call.is_durable:
@@ -81,7 +91,8 @@ class CallBook:
 
 
 def _size(call: LiveCall) -> int:
-    return sum(item.ByteSize() for item in call.latest.values())
+    """Its answers, and the arguments that stay in memory with them."""
+    return sum(item.ByteSize() for item in call.latest.values()) + sum(len(live.payload.args) for live in call.inputs.values())
 
 
 def _is_still_read(call: LiveCall) -> bool:

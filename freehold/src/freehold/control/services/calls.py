@@ -89,6 +89,7 @@ class Calls:
     def admit(self, draft: Draft) -> LiveCall:
         self._book.add(draft.call)
         self.inputs.admit_all(draft.inputs)
+        self._book.note_open(draft.call)
         return draft.call
 
     async def recall_request(self, request_key: str) -> LiveCall | None:
@@ -135,6 +136,9 @@ class Calls:
             msg = f"Function call {call.id} takes no retries from its client: it is asynchronous, or was cancelled."
             raise InvalidRequest(msg)
         live = call.inputs.get(ticket.idx)
+        if ticket.call_id != call.id or (live is None and self.inputs.find(ticket.input_id) is not None):
+            msg = f"Input {ticket.input_id} is not one of function call {call.id}. Call the function again."
+            raise InvalidRequest(msg)
         if live is None:
             live = LiveInput(ticket.input_id, call, ticket.idx, payload, attempt=attempt or ticket.attempt)
             self._check_room(1)

@@ -113,6 +113,8 @@ class Claims:
             live = self._calls.find_input(InputId(item.input_id))
             if live is None or not _is_expected(task, live, item.retry_count):
                 continue
+            if _is_told_again(task, live, item):
+                continue
             if _was_interrupted(task, live, item) and not live.call.can_begin_again:
                 results.append((live, cut_short()))
             elif _was_interrupted(task, live, item):
@@ -161,7 +163,13 @@ def _idle_since(task: LiveTask) -> float:
 
 def _is_expected(task: LiveTask, live: LiveInput, attempt: int) -> bool:
     """Also from a task that an earlier engine had given the input to, while it waits for a second try."""
-    return live.call.function_id == task.task.function_id and live.attempt == attempt
+    return live.call.function_id == task.task.function_id and live.attempt == attempt and not live.is_recording
+
+
+def _is_told_again(task: LiveTask, live: LiveInput, item: api_pb2.FunctionPutOutputsItem) -> bool:
+    """An interruption of what was taken from the task for it: another has the input by now, or will."""
+    is_cut = item.result.status == api_pb2.GenericResult.GENERIC_STATUS_TERMINATED
+    return is_cut and live.task_id != task.id and not live.is_cancelled
 
 
 def _was_interrupted(task: LiveTask, live: LiveInput, item: api_pb2.FunctionPutOutputsItem) -> bool:

@@ -13,6 +13,8 @@ from freehold.domain.ids import CallId, InputId
 from freehold.store.ports import Store, Transaction
 from freehold.wire.functions import retry_policy_of
 
+_MOST = 500  # results in one transaction: of a large map that is cancelled, too many would hold the store for a minute
+
 
 class DurableCalls:
     def __init__(self, *, store: Store, clock: Clock, journal: Journal) -> None:
@@ -35,7 +37,12 @@ class DurableCalls:
         await self._group.write(lambda tx: tx.calls.add_inputs(stored))
 
     async def record_results(self, results: Sequence[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]]) -> None:
-        """All or none. A result that is on disk already stays: then the given one becomes that."""
+        """A result that is on disk already stays: then the given one becomes that. Where it raises, some may be on disk."""
+        for first in range(0, len(results), _MOST):
+            await self._record_some(results[first : first + _MOST])
+
+    async def _record_some(self, results: Sequence[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]]) -> None:
+        """All or none."""
         now = self._clock.now()
         rows = [(live, item, item.SerializeToString()) for live, item in results]
         late: list[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]] = []

@@ -84,6 +84,7 @@ class Inputs:
         """A task of an earlier engine says what it has in hand: it goes on with that, and nobody else begins with it. Of synchronous
         inputs this engine may not know yet; their clients bring them.
         """
+        self._forget_hands(task)
         for input_id, attempt in held.items():
             live = self._inputs.get(input_id)
             if live is None:
@@ -117,11 +118,15 @@ class Inputs:
 
     async def task_ended(self, task: LiveTask, end: TaskExit) -> None:
         """A cancelled input may take its container with it: its neighbours lost that by no doing of theirs."""
-        self._in_hand = {input_id: held for input_id, held in self._in_hand.items() if held[0] != task.id}
+        self._forget_hands(task)
         held = [live for live in task.running.values() if not live.is_recording]
         is_innocent = any(live.is_cancelled for live in held)
         results = [(live, self._fate(live, end, is_innocent=is_innocent)) for live in held]
-        await self.settle_all([(live, item) for live, item in results if item is not None])
+        try:
+            await self.settle_all([(live, item) for live, item in results if item is not None])
+        except BaseException:  # nobody brings these results again
+            self._let_go([live for live in held if live.task_id == task.id and not live.is_recording])
+            raise
 
     def _fate(self, live: LiveInput, end: TaskExit, *, is_innocent: bool) -> api_pb2.FunctionGetOutputsItem | None:
         """The result of an input whose container has ended; None if it was queued again."""
@@ -147,7 +152,9 @@ class Inputs:
     async def settle_all(self, results: Sequence[Result]) -> None:
         """What tries have come to. An asynchronous input that failed and has a retry left is tried again; all others are done."""
         final: list[Result] = []
-        for live, item in results:
+        for live, item, attempt in [(live, item, live.attempt) for live, item in results]:
+            if live.is_recording or live.attempt != attempt:
+                continue  # whoever brought the same result too was faster
             pause = self._pause_before_retry(live, item)
             if pause is None:
                 final.append((live, item))
@@ -164,8 +171,12 @@ class Inputs:
         for live, item in fresh:
             item.idx, item.input_id, item.retry_count = live.idx, live.id, live.attempt
             self._leave_queue(live)
-        await self._record([result for result in fresh if result[0].call.is_durable])
+        durable = [result for result in fresh if result[0].call.is_durable]
         for live, item in fresh:
+            if not live.call.is_durable:
+                self._close(live, item)
+        await self._record(durable)
+        for live, item in durable:
             self._close(live, item)
 
     async def end_waiting(self, function_id: FunctionId, result: api_pb2.GenericResult) -> None:
@@ -218,6 +229,9 @@ class Inputs:
         self._lease_again(task, live)
         return True
 
+    def _forget_hands(self, task: LiveTask) -> None:
+        self._in_hand = {input_id: held for input_id, held in self._in_hand.items() if held[0] != task.id}
+
     def _lease_again(self, task: LiveTask, live: LiveInput) -> None:
         self.lease(task, self.pool_of(live.call), live)
         task.remember([live])
@@ -247,7 +261,7 @@ class Inputs:
         live.is_recording = False
         live.attempt += 1
         self._end_try(live, summary_of(item.result))
-        if live.is_cancelled:
+        if live.is_cancelled or live.call.record.is_cancelled:
             await self.finish_all([(live, cancelled())])
             return
         self._leave_task(live)
