@@ -3,8 +3,10 @@
 import asyncio
 
 import pytest
+from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc import idempotency
 from freehold.control.rpc.idempotency import Replies
 from freehold.domain.errors import InvalidRequest
 
@@ -99,3 +101,14 @@ async def _outcome(reply):
         return await reply
     except (InvalidRequest, KeyError) as error:
         return type(error).__name__
+
+
+async def test_large_replies_are_kept_up_to_a_bound_of_bytes(replies, monkeypatch):
+    monkeypatch.setattr(idempotency, "_KEPT_BYTES", 1000)
+
+    async def accept(request, caller):
+        return api_pb2.FunctionMapResponse(function_call_id="x" * 300)
+
+    for n in range(20):
+        await replies.once("FunctionMap", Caller(idempotency_key=str(n)), None, accept)
+    assert len(replies._kept) == replies._bytes // 303 == 3

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 import pytest
 from fakes.calls import R, World, an_item, ticket_of
 from fakes.clock import FakeClock
+from fakes.control import ControlPlane
 from modal_proto import api_pb2
 
 from freehold.control.services.call_book import CallBook
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import InvalidRequest
+from freehold.domain.ids import new_call_id, new_input_id
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.store.memory import MemoryStore
 from freehold.wire.tickets import InputTicket
@@ -167,6 +169,15 @@ class TestWhileAResultIsWritten:
         assert (call.unfinished, call.latest[0].result.status) == (0, TERMINATED)
 
 
+class TestCancellation:
+    async def test_a_call_that_says_to_be_its_own_parent_is_cancelled(self, world):
+        call_id, input_id, task = new_call_id(), new_input_id(), world.a_task()
+        call = world.calls.resume(world.function, call_id, kind=CallKind.UNARY, parent_input_id=input_id)
+        world.calls.retry(call, InputTicket(call_id, input_id, 0, 0), api_pb2.FunctionInput(), 1)
+        await world.claim(task)
+        assert [live.id for live in await world.calls.cancel(call_id)] == [input_id]
+
+
 class TestAStoreThatFails:
     async def test_all_inputs_of_a_task_that_has_ended_run_again(self):
         world = World(store=FailingStore())
@@ -245,3 +256,31 @@ class TestWhatIsKept:
         for n in range(3):
             world.claims.recover(task.id, {f"in-{n}": 0})
         assert list(world.calls.inputs._in_hand) == ["in-2"]
+
+    async def test_a_call_as_it_was_on_disk_does_not_displace_the_one_that_runs(self):
+        world = World()
+        call, task = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        old = await world.calls._durable.recall(call.id)
+        await world.calls.put_inputs(call.id, [an_item(1)])
+        world.calls._book.note_answered(old)
+        assert world.calls.find_live(call.id) is call
+        assert world.calls.find_input(call.inputs[1].id) is call.inputs[1]
+
+
+async def test_what_was_lost_while_its_neighbours_timeout_was_written_is_not_timed_out(tmp_path):
+    plane = ControlPlane(tmp_path, store=HeldStore())
+    _, live = await plane.deploy(timeout_secs=5)
+    task = await plane.a_ready_task(live)
+    call = await plane.call(live, kind=CallKind.MAP, invocation=Invocation.ASYNC, inputs=2)
+    _, second = [*await plane.claim(task), *await plane.claim(task)]
+    plane.clock.move(6)
+    plane.store.hold()
+    step = in_background(plane.liveness.step())
+    await turns()
+    plane.tasks.stop(task, "test")
+    await plane.claims.put_outputs(task.id, outputs_of([second], TERMINATED))
+    plane.store.let()
+    await settled(step)
+    assert (call.unfinished, list(call.latest)) == (1, [0])
+    plane.log_store.close()

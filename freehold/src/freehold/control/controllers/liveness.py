@@ -101,6 +101,8 @@ class Liveness:
         limit = live.spec.timeout.total_seconds()
         late = [item for item in task.running.values() if now - item.claimed_at > limit]
         for item in late:
+            if item.task_id != task.id:
+                continue  # it has come to something while the one before was written
             self._logs.remark(task, f"Input {item.id} ran into its timeout of {limit:g} s.", item.id)
             await self._claims.time_out(item, limit)
         if late:  # nobody can tell from outside whether it goes on: its neighbours finish, and another container takes its place

@@ -74,6 +74,8 @@ class CallBook:
         self._answer_bytes -= size
 
     def forget(self, call: LiveCall) -> None:
+        if self._calls.get(call.id, call) is not call:
+            return  # one as it was read from disk, and there is a newer one
         if self._calls.pop(call.id, None) is not None and not call.is_durable:
             self.history.add(call)
         self._finished.pop(call.id, None)

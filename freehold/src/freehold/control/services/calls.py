@@ -206,6 +206,18 @@ class Calls:
 
     async def cancel(self, call_id: CallId) -> list[LiveInput]:
         """Queued inputs never start, running ones are told. Returns those that were running, of the calls too that they wait for."""
+        told: list[LiveInput] = []
+        seen: set[CallId] = set()  # what clients send as a parent may be anything, a circle too
+        level = [call_id]
+        while level:
+            seen |= set(level)
+            running = [live for each in level for live in await self._cancel(each)]
+            level = [child.id for child in self._waited_for_by(running) if child.id not in seen]
+            told += running
+        return told
+
+    async def _cancel(self, call_id: CallId) -> list[LiveInput]:
+        """Those of its own inputs that were running."""
         call = self._book.find(call_id)
         if call is None:
             return []
@@ -219,8 +231,6 @@ class Calls:
                 self.inputs.tell_cancelled(live)
             waiting = [live for live in call.inputs.values() if live.state in (InputState.QUEUED, InputState.PAUSED)]
             await self.inputs.finish_all([(live, cancelled()) for live in waiting])
-        for child in self._waited_for_by(running):
-            running += await self.cancel(child.id)
         return running
 
     def _waited_for_by(self, running: Iterable[LiveInput]) -> list[LiveCall]:
