@@ -11,7 +11,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.call_book import CallBook
 from freehold.domain.calls import CallKind, Invocation
-from freehold.domain.errors import InvalidRequest
+from freehold.domain.errors import InvalidRequest, ResourceExhausted
 from freehold.domain.ids import new_call_id, new_input_id
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.store.memory import MemoryStore
@@ -167,6 +167,31 @@ class TestWhileAResultIsWritten:
         world.store.let()
         await settled(failed, cancelled)
         assert (call.unfinished, call.latest[0].result.status) == (0, TERMINATED)
+
+
+class TestAdding:
+    async def test_a_call_that_its_reader_lets_go_meanwhile_is_known_again(self, world):
+        call, task = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC), world.a_task()
+        await world.answer(task, (await world.claim(task))[0])
+        world.store.hold()
+        added = in_background(world.calls.put_inputs(call.id, [an_item(1)]))
+        await turns()
+        await world.outputs(call, clear_on_success=True)
+        world.store.let()
+        await settled(added)
+        assert world.calls.find_live(call.id) is call
+
+    async def test_what_is_done_and_on_disk_takes_no_room(self):
+        world = World(max_queued_inputs=2)
+        task = world.a_task()
+        for _ in range(5):
+            call = await world.call(invocation=Invocation.ASYNC)
+            await world.answer(task, (await world.claim(task))[0])
+            assert (await world.outputs(call, start_idx=0, end_idx=0)).outputs
+        for _ in range(2):
+            await world.call(invocation=Invocation.ASYNC)
+        with pytest.raises(ResourceExhausted):
+            await world.call(invocation=Invocation.ASYNC)
 
 
 class TestCancellation:

@@ -49,6 +49,9 @@ class CallBook:
 
     def note_done(self, call: LiveCall) -> None:
         """Its last open input has got its result."""
+        if self._calls.get(call.id) is not call:
+            self._forgotten(call)
+            return
         self._finished[call.id] = self._clock.monotonic() + _FORGET_AFTER
         if call.is_unwatched:
             self.forget(call)
@@ -80,6 +83,14 @@ class CallBook:
             self.history.add(call)
         self._finished.pop(call.id, None)
         self._forgotten(call)
+
+    def make_room(self, inputs: int) -> None:
+        """Let go of so many inputs of finished asynchronous calls, the oldest first: their results are on disk."""
+        for call in [call for call_id in self._finished if (call := self._calls[call_id]).is_durable]:
+            if inputs <= 0:
+                return
+            inputs -= len(call.inputs)
+            self.forget(call)
 
     def forget_silent(self) -> None:
         """Drop finished calls whose caller has not asked for a while; results of asynchronous ones stay on disk."""

@@ -126,6 +126,7 @@ class Calls:
             self._check_room(len(fresh))
             if call.is_durable and fresh:
                 await self._durable.add_inputs(fresh)
+                self._book.add(call)  # its reader may have let it go meanwhile
             self.inputs.admit_all(fresh)
         self._book.note_open(call)
         return [call.inputs[idx] for idx in by_idx]
@@ -350,6 +351,8 @@ class Calls:
         return Draft(call, fresh)
 
     def _check_room(self, more: int) -> None:
+        if (missing := len(self.inputs) + more - self._max_queued) > 0:
+            self._book.make_room(missing)
         if len(self.inputs) + more > self._max_queued:
             msg = f"The engine holds {self._max_queued} inputs, its bound (FREEHOLD_MAX_QUEUED_INPUTS). Try again when some are done."
             raise ResourceExhausted(msg)

@@ -76,7 +76,8 @@ class Inputs:
 
     def forget(self, call: LiveCall) -> None:
         for live in call.inputs.values():
-            self._inputs.pop(live.id, None)
+            if self._inputs.get(live.id) is live:
+                del self._inputs[live.id]
 
     # On a task.
 
