@@ -169,6 +169,15 @@ class TestWhileAResultIsWritten:
         assert (call.unfinished, call.latest[0].result.status) == (0, TERMINATED)
 
 
+class TestDeliveries:
+    async def test_an_input_that_never_arrived_does_not_fail_with_a_task_that_leaves(self, world):
+        call, task = await world.call(invocation=Invocation.ASYNC), world.a_task()
+        await world.claim(task)
+        world.claims.recover(task.id, {})
+        await world.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
+        assert (call.unfinished, len(await world.claim(world.a_task()))) == (1, 1)
+
+
 class TestAdding:
     async def test_a_call_that_its_reader_lets_go_meanwhile_is_known_again(self, world):
         call, task = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC), world.a_task()

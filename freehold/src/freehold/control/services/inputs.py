@@ -19,7 +19,7 @@ from freehold.domain import retries
 from freehold.domain.calls import Attempt, CallKind
 from freehold.domain.clock import Clock
 from freehold.domain.ids import FunctionId, InputId, TaskId
-from freehold.domain.tasks import TaskExit
+from freehold.domain.tasks import ExitKind, TaskExit
 
 Result = tuple[LiveInput, api_pb2.FunctionGetOutputsItem]
 
@@ -122,7 +122,7 @@ class Inputs:
         self._forget_hands(task)
         held = [live for live in task.running.values() if not live.is_recording]
         is_innocent = any(live.is_cancelled for live in held)
-        results = [(live, self._fate(live, end, is_innocent=is_innocent)) for live in held]
+        results = [(live, self._fate(live, end, is_innocent=is_innocent or _has_not_arrived(task, live, end))) for live in held]
         try:
             await self.settle_all([(live, item) for live, item in results if item is not None])
         except BaseException:  # nobody brings these results again
@@ -339,3 +339,8 @@ class Inputs:
         ended = live.end_try(outcome, self._clock.now())
         if noted and ended is not None and live.call.is_durable:
             self._durable.note(ended)
+
+
+def _has_not_arrived(task: LiveTask, live: LiveInput, end: TaskExit) -> bool:
+    """A task that left in good order without an input that was lost on the way to it."""
+    return end.kind is ExitKind.FINISHED and task.undelivered.get(live.id) == live.attempt
