@@ -39,8 +39,8 @@ contracts: setup ## Each Protocol's suite, over every implementation
 conformance: setup ## The real modal client and CLI against a live engine
 	$(BIN)/pytest tests/conformance
 
-faults: setup ## Kill, freeze, fill and restart under work, the long ones too
-	MINUTES=$(or $(MINUTES),60) $(BIN)/pytest tests/faults -s
+faults: setup ## Kill, freeze and restart under work, an hour at random; SEED=… and MINUTES=… repeat
+	MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/pytest tests/faults -s
 
 bench: setup ## Latency and throughput, as a table and in build/bench.json
 	@$(BIN)/python benchmarks/run.py

@@ -57,6 +57,7 @@ class Engine:
         self.log = home.with_name(home.name + ".log")
         self._settings = dict(settings or {})
         self._process: subprocess.Popen[str] | None = None
+        self.deaths = 0  # by `kill_engine`, under the present supervisor
 
     @property
     def control_url(self) -> str:
@@ -96,10 +97,14 @@ class Engine:
     def start(self, *, within: float = 60) -> None:
         """`freehold up`, in the foreground of a process of ours; returns when the engine answers."""
         self.launch()
+        self.await_answer(within=within)
+
+    def await_answer(self, *, within: float = 60) -> None:
         eventually(self._answers, within=within, what="An engine that answers")
 
     def launch(self) -> None:
         """`freehold up`, without waiting for it."""
+        self.deaths = 0
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
@@ -126,6 +131,7 @@ class Engine:
     def kill_engine(self) -> None:
         """The engine dies, and its supervisor lives."""
         os.kill(self.pid, signal.SIGKILL)
+        self.deaths += 1
 
     def kill(self) -> None:
         """What a power cut does to the processes."""

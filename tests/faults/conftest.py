@@ -17,6 +17,7 @@ APPS = Path(__file__).parent / "apps"
 HOME = CHECKOUT / "build" / "faults-home"
 _BUILT = ("layers", "bundles", "cache", "pythons")  # what takes minutes to make, and does not depend on the home
 _COLD_BUILD_SECONDS = 900
+MOST_DEATHS = 3
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -64,6 +65,9 @@ def engine(home: Path) -> Iterator[Engine]:
 def work(engine: Engine) -> Iterator[Workload]:
     """A deployment to disturb. What was promised to it is held against the engine when the test is over."""
     if not engine.is_running():  # an earlier test failed while it was down
+        engine.start()
+    if engine.deaths >= MOST_DEATHS:  # a few more short lives, and its supervisor gives up
+        engine.stop().succeeded()
         engine.start()
     yield from held_against_the_engine(Workload(engine))
 

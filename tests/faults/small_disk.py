@@ -30,7 +30,7 @@ class SmallDisk:
             os.fsync(ballast.fileno())
 
     def free(self) -> None:
-        (self.root / _RESERVE).unlink()
+        (self.root / _RESERVE).unlink(missing_ok=True)
 
 
 def _write_until_refused(file: FileIO, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 import re
 import threading
+import time
 from typing import Any
 
 import grpc
+import pytest
 from conformance.waiting import Running, eventually
 from modal._serialization import serialize
 from modal_proto import api_pb2
@@ -70,6 +72,20 @@ def test_a_map_gives_each_result_once_though_the_engine_is_killed_in_the_middle(
 
         assert script.wait(within=90) == 0, script.output
         assert answers_of(script) == [f"waiting-map-{number}" for number in range(300)]
+
+
+@pytest.mark.parametrize("after", [0.03, 0.1, 0.5])
+def test_a_map_is_complete_though_the_engine_is_killed_before_its_first_result(work: Workload, after: float) -> None:
+    """While its inputs are being put, or all of them run: what its client asks then is older than what it must know of."""
+    prefix = f"early-map-{after}"
+    with work.engine.start_python(APPS / "map_all.py", prefix, "12", "1") as script:
+        script.line("mapping")
+        time.sleep(after)
+
+        work.engine.kill_engine()
+
+        assert script.wait(within=60) == 0, script.output
+        assert answers_of(script) == [f"{prefix}-{number}" for number in range(12)]
 
 
 def test_a_request_that_is_sent_again_to_the_next_engine_is_the_same_call(work: Workload) -> None:

@@ -64,7 +64,7 @@ def test_an_engine_killed_in_a_half_done_deploy_answers_with_the_old_version_and
 
 def test_a_deploy_disturbed_at_any_moment_is_done_or_not_done_and_never_half(half: Workload, edit: Edit) -> None:
     running, chance = 1, Random(4)
-    for version in range(2, 7):
+    for version in range(2, 5):
         with start_deploy(half, edit(VERSION=version)) as deploy:
             time.sleep(chance.uniform(0.4, 1.0))  # most of it is the client's own start
             half.engine.kill()

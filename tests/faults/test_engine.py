@@ -55,3 +55,15 @@ def test_an_engine_killed_right_at_its_start_three_times_starts_the_fourth_time(
         time.sleep(patience)
         work.engine.kill()
     work.engine.start()
+
+
+def test_changed_autoscaler_settings_survive_an_engine_that_is_killed(work: Workload) -> None:
+    work.function("alone").autoscaler.update(max_containers=1)
+
+    die_and_rise(work)
+
+    for number in range(6):
+        work.spawn("alone", f"one-by-one-{number}", 0.5)
+    work.wait_until_running("one-by-one-5")
+    assert len({work.task_of(f"one-by-one-{number}") for number in range(6)}) == 1
+    work.function("alone").autoscaler.update(max_containers=3)

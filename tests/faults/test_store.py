@@ -32,18 +32,21 @@ def test_results_that_come_while_the_database_is_held_for_long_are_kept(work: Wo
         work.spawn("quick", f"held-for-long-{number}", 1)
     work.wait_until_running("held-for-long-19")
 
+    pid = work.engine.pid
     with locked(work.engine.home):
         time.sleep(15)
+    assert work.engine.pid == pid, "it died, and its supervisor started it again"
 
 
 def test_a_second_engine_on_the_same_home_is_refused_and_disturbs_nothing(work: Workload) -> None:
     work.spawn("quick", "first-engine", 2)
+    pid = work.engine.pid
 
     second = work.engine.freehold("up", env={"FREEHOLD_CONTROL_PORT": "1", "FREEHOLD_GATEWAY_PORT": "2"})
 
     assert second.code == 1
     assert "runs on" in second.output
-    assert work.engine.is_running()
+    assert work.engine.pid == pid
 
 
 def log_files(work: Workload) -> list[Path]:
@@ -81,9 +84,10 @@ def test_functions_answer_though_their_log_cannot_be_written(work: Workload) -> 
     work.engine.start()
 
     try:
+        pid = work.engine.pid
         work.spawn("quick", "unheard")
         assert work.function("quick").remote("unheard-too") == "unheard-too"
-        assert work.engine.is_running()
+        assert work.engine.pid == pid, "it died, and its supervisor started it again"
     finally:
         work.engine.kill()
         folder.unlink()

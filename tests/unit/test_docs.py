@@ -44,6 +44,14 @@ def test_links_to_files_lead_somewhere(page):
     assert [target for target in targets if "://" not in target and not (page.parent / target).exists()] == []
 
 
+def test_every_promise_of_durability_names_a_test_that_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "explanation" / "durability.md").read_text()))
+    tests = "".join(file.read_text() for folder in ("faults", "conformance") for file in (ROOT / "tests" / folder).glob("test_*.py"))
+
+    assert len(named) > 20
+    assert named <= set(re.findall(r"def (test_\w+)", tests))
+
+
 def test_the_glossary_has_one_entry_for_each_word():
     words = re.findall(r"^\| ([a-z ,-]+?) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE)
 

@@ -5,7 +5,7 @@ from itertools import count
 
 import modal
 
-work = modal.Function.from_name("work", "quick")
+work = modal.Function.from_name("work", "steady")
 for number in count():
     token = f"{sys.argv[1]}-{number}"
     print(f"accepted {work.spawn(token, 0.5).object_id} {token}", flush=True)

@@ -41,6 +41,25 @@ def alone(token: str, seconds: float = 0) -> str:
     return token
 
 
+STEADFAST = modal.Retries(max_retries=10, initial_delay=0.0)
+
+
+@app.function(max_containers=2, scaledown_window=20, retries=STEADFAST)
+@modal.concurrent(max_inputs=32)
+async def steady(token: str, seconds: float = 0) -> str:
+    """What a container takes with it is tried again."""
+    _note(token)
+    await asyncio.sleep(seconds)
+    return token
+
+
+@app.function(max_containers=3, scaledown_window=5, retries=STEADFAST)
+def steady_alone(token: str, seconds: float = 0) -> str:
+    _note(token)
+    time.sleep(seconds)
+    return token
+
+
 @app.function(timeout=4, scaledown_window=20)
 def short_of_time(token: str, seconds: float) -> str:
     _note(token)

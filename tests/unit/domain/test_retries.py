@@ -42,6 +42,16 @@ def test_code_that_dies_at_start_fails_its_callers_at_once_but_a_machine_may_fai
     assert is_hopeless(an_exit(ExitKind.NOT_STARTED), failed_starts=3)
 
 
+def test_a_container_that_is_killed_while_it_starts_is_given_two_more():
+    killed = an_exit(ExitKind.CRASHED, code=137)
+
+    assert [is_hopeless(killed, failed_starts=number) for number in (1, 2, 3)] == [False, False, True]
+
+
+def test_a_disk_without_room_is_waited_for():
+    assert not is_hopeless(an_exit(ExitKind.NOT_STARTED, detail="[Errno 28] No space left on device: '/x'"), failed_starts=100)
+
+
 def test_a_failed_start_says_what_the_container_printed_last():
     assert "ModuleNotFoundError" in start_failure(an_exit(ExitKind.CRASHED, code=1, detail="ModuleNotFoundError: x"))
 

@@ -9,6 +9,8 @@ from freehold.domain.tasks import ExitKind, TaskExit
 
 MAX_LOSSES = 8  # attempts lost to the machinery, not to the function, before we give up
 _NOT_STARTED_BEFORE_GIVING_UP = 3  # in a row; a machine under load may fail to make a container once
+_NO_ROOM = "no space left on device"  # the kernel's words, whoever passes them on
+_KILLED = 128 + 9  # SIGKILL: by no code of the function's
 _FIRST_PAUSE = timedelta(seconds=0.5)
 _LONGEST_PAUSE = timedelta(seconds=60)
 
@@ -61,8 +63,13 @@ def after_loss(losses: int) -> Verdict:
 
 
 def is_hopeless(end: TaskExit, failed_starts: int) -> bool:
-    """Whether the waiting inputs should be failed now: user code that dies at start will do so again."""
-    return end.kind is not ExitKind.NOT_STARTED or failed_starts >= _NOT_STARTED_BEFORE_GIVING_UP
+    """Whether the waiting inputs should be failed now: user code that dies at start will do so again.
+
+    What the machine does to a start may be different the next time, and a full disk is no fault of the function.
+    """
+    if end.kind is not ExitKind.NOT_STARTED and end.code != _KILLED:
+        return True
+    return failed_starts >= _NOT_STARTED_BEFORE_GIVING_UP and _NO_ROOM not in end.detail.lower()
 
 
 def start_failure(end: TaskExit) -> str:

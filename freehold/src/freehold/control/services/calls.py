@@ -12,7 +12,7 @@ from freehold.control.services.call_history import CallHistory
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.inputs import Inputs
 from freehold.control.services.live import InputState, LiveCall, LiveInput
-from freehold.control.services.outputs import cancelled, entry_id, lost, page_of
+from freehold.control.services.outputs import add_lost, cancelled, entry_id, lost, page_of
 from freehold.control.services.pools import Pool, Pools
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
@@ -161,15 +161,17 @@ class Calls:
             return self._of_unknown(call_id, request)
         if request.clear_on_success and not request.HasField("start_idx"):
             return self._acknowledge(call)
-        deadline = self._clock.monotonic() + request.timeout
+        missing = _missing(call, request)
+        deadline = self._clock.monotonic() + (_RESUMPTION if _is_stale(call, request) else request.timeout)
         while True:
             call.last_seen = self._clock.monotonic()
             generation = call.changed.generation
             response = page_of(call, request)
-            if response.outputs or _is_over(call):
+            if response.outputs or missing or _is_over(call):
                 break
             if not await call.changed.wait(generation, deadline - self._clock.monotonic()):
                 break
+        add_lost(response, missing)
         if response.outputs and call.has_streamed:
             await call.data_out.wait_sent(_LAST_VALUES)
         if request.clear_on_success and response.outputs:
@@ -186,10 +188,12 @@ class Calls:
         return call
 
     def _of_unknown(self, call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
-        """A waiting client shows its tickets: what it waits for went with an earlier engine, and it will send it again."""
-        tickets = [InputTicket.read(text) for text in request.input_jwts]
-        mine = [ticket for ticket in tickets if ticket.call_id == call_id]
-        if not mine:
+        """A waiting client shows its tickets: what it waits for went with an earlier engine, and it will send it again.
+
+        A map's reader that began to wait before there were any will show them when it asks the next time.
+        """
+        mine = _tickets(call_id, request)
+        if not mine and (request.HasField("start_idx") or request.input_jwts):
             raise _unknown(call_id)
         return lost(mine)
 
@@ -368,6 +372,23 @@ def _unknown(call_id: CallId) -> NotFound:
     return NotFound(
         f"No function call {call_id}: it is finished and forgotten, or the engine was restarted since. Call the function again."
     )
+
+
+def _tickets(call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> list[InputTicket]:
+    tickets = [InputTicket.read(text) for text in request.input_jwts]
+    return [ticket for ticket in tickets if ticket.call_id == call_id]
+
+
+def _is_stale(call: LiveCall, request: api_pb2.FunctionGetOutputsRequest) -> bool:
+    """Whether a map's reader asks as it did in an earlier engine's time, and would show more if it asked anew."""
+    return bool(call.epoch) and not request.HasField("start_idx")
+
+
+def _missing(call: LiveCall, request: api_pb2.FunctionGetOutputsRequest) -> list[InputTicket]:
+    """What a map's reader waits for and went with an earlier engine, though others of its inputs have come anew."""
+    if not _is_stale(call, request):
+        return []
+    return [ticket for ticket in _tickets(call.id, request) if ticket.idx not in call.inputs]
 
 
 def _is_over(call: LiveCall) -> bool:

@@ -31,14 +31,17 @@ def summary_of(result: api_pb2.GenericResult) -> str:
 
 def lost(tickets: Sequence[InputTicket]) -> api_pb2.FunctionGetOutputsResponse:
     """For inputs that a client waits for and this engine does not know: the client sends them again, without counting it."""
-    outputs = []
+    response = api_pb2.FunctionGetOutputsResponse(last_entry_id="0-0", num_unfinished_inputs=len(tickets))
+    add_lost(response, tickets)
+    return response
+
+
+def add_lost(response: api_pb2.FunctionGetOutputsResponse, tickets: Sequence[InputTicket]) -> None:
     for ticket in tickets:
         item = failed(_GENERIC.GENERIC_STATUS_INTERNAL_FAILURE, "The engine was restarted.")
         item.idx, item.input_id, item.retry_count = ticket.idx, ticket.input_id, ticket.attempt
-        outputs.append(item)
-    return api_pb2.FunctionGetOutputsResponse(
-        idxs=[item.idx for item in outputs], outputs=outputs, last_entry_id="0-0", num_unfinished_inputs=len(outputs)
-    )
+        response.idxs.append(item.idx)
+        response.outputs.append(item)
 
 
 def cut_short() -> api_pb2.FunctionGetOutputsItem:

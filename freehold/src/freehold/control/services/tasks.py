@@ -49,6 +49,7 @@ class LiveTask:
     authors: dict[InputId, Author] = field(default_factory=dict)  # of the inputs that it was given lately
     is_shared: bool = False  # what it was given last runs beside others
     cancellations: Wakeup = field(default_factory=Wakeup)
+    wanted_at: float = 0.0
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
     is_build: bool = False  # belongs to an image build, which starts and ends it
@@ -92,7 +93,8 @@ class LiveTask:
 
 @dataclass(slots=True)
 class _StartHealth:
-    failures: int = 0  # in a row
+    failures: int = 0  # in a row: of those that were wanted together, one
+    failed_at: float = 0.0  # the last that counted
     not_before: float = 0.0
 
 
@@ -151,6 +153,7 @@ class Tasks:
             task,
             token=token,
             since=since,
+            wanted_at=since,
             is_build=is_build,
             is_restricted=is_restricted,
             is_single_use=is_single_use,
@@ -294,7 +297,8 @@ class Tasks:
     async def _record_failed_start(self, live: LiveTask, end: TaskExit) -> None:
         function_id = live.task.function_id
         health = self._health.setdefault(function_id, _StartHealth())
-        health.failures += 1
+        if not health.failures or live.wanted_at > health.failed_at:
+            health.failures, health.failed_at = health.failures + 1, self._clock.monotonic()
         pause = retries.pause_after(health.failures)
         health.not_before = self._clock.monotonic() + pause.total_seconds()
         log.warning("start_failed", task_id=live.id, function_id=function_id, kind=end.kind, code=end.code, failures=health.failures)
