@@ -1,7 +1,7 @@
 """How SQLite is opened: the one place that knows its pragmas and its idea of a transaction.
 
-WAL with synchronous=NORMAL: a commit is in the kernel's page cache before it returns, so it survives `kill -9` of the engine. It is
-flushed to the disk at checkpoints only: a power cut may lose the last commits, but never leaves a damaged or half-applied database.
+WAL with synchronous=FULL: a commit is flushed to the disk before it returns, so what was acknowledged survives a power cut too, as far as
+the disk keeps its word. Writes that come together are committed together, so that one flush serves them all.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from freehold.domain.errors import FreeholdError, ResourceExhausted, Unavailable
 
 _PRAGMAS = (
     "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = NORMAL",
+    "PRAGMA synchronous = FULL",
     "PRAGMA busy_timeout = 10000",  # ms; another process (a backup, the sqlite3 shell) may hold the lock
     "PRAGMA foreign_keys = ON",
     "PRAGMA journal_size_limit = 67108864",  # bytes; a burst of calls does not leave a huge log behind
