@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from itertools import count
 from pathlib import Path
 
@@ -28,7 +29,7 @@ SEED = int(os.environ.get("SEED") or secrets.randbelow(10**6))
 FAULTS_BETWEEN_CHECKS = 4
 
 # What a client may see while there is no engine, or its container has gone.
-REFUSALS = (modal.exception.Error, ConnectionError, TimeoutError, OSError)
+REFUSALS = (modal.exception.Error, ConnectionError, TimeoutError, OSError, HTTPException)
 
 
 @dataclass
