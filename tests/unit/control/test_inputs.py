@@ -104,6 +104,13 @@ class TestRetriesOfAsynchronousInputs:
         await world.answer(task, item, status=R.GENERIC_STATUS_FAILURE)
         assert (call.unfinished, len(world.calls.find_pool(world.function.id))) == (0, 0)
 
+    async def test_the_caller_of_a_cancelled_input_reads_that_it_was(self, world):
+        call, task = await world.call(), world.a_task()
+        (item,) = await world.claim(task)
+        await world.calls.cancel(call.id)
+        await world.answer(task, item, status=R.GENERIC_STATUS_TERMINATED)
+        assert (await result_of(world, call)).exception == "The function call was cancelled."
+
     async def test_a_cancellation_ends_a_pause(self, world):
         call, task = await spawned(world, retries=3, initial_delay_ms=50), world.a_task()
         (item,) = await world.claim(task)

@@ -370,7 +370,8 @@ class Calls:
 
 def _unknown(call_id: CallId) -> NotFound:
     return NotFound(
-        f"No function call {call_id}: it is finished and forgotten, or the engine was restarted since. Call the function again."
+        f"No function call {call_id}: its result was read or is too old, or the engine that waited for it was restarted. "
+        "Call the function again."
     )
 
 

@@ -11,7 +11,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.live import InputState, LiveCall, LiveInput
-from freehold.control.services.outputs import cancelled, cut_short, failed, summary_of
+from freehold.control.services.outputs import cancelled, cut_short, failed, say_cancelled, summary_of
 from freehold.control.services.pools import Pool, Pools
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
@@ -171,6 +171,8 @@ class Inputs:
         fresh = [(live, item) for live, item in results if live.state is not InputState.DONE and not live.is_recording]
         for live, item in fresh:
             item.idx, item.input_id, item.retry_count = live.idx, live.id, live.attempt
+            if live.is_cancelled:
+                say_cancelled(item.result)
             self._leave_queue(live)
         durable = [result for result in fresh if result[0].call.is_durable]
         for live, item in fresh:

@@ -10,6 +10,7 @@ from freehold.wire.tickets import InputTicket
 
 _GENERIC = api_pb2.GenericResult
 _PAGE = 1000  # outputs in one answer
+_CANCELLED = "The function call was cancelled."
 _SUMMARY = 500  # characters of an outcome
 _MENDABLE = {_GENERIC.GENERIC_STATUS_SUCCESS, _GENERIC.GENERIC_STATUS_TERMINATED, _GENERIC.GENERIC_STATUS_TIMEOUT}
 
@@ -20,7 +21,13 @@ def failed(status: "api_pb2.GenericResult.GenericStatus.ValueType", text: str) -
 
 
 def cancelled() -> api_pb2.FunctionGetOutputsItem:
-    return failed(_GENERIC.GENERIC_STATUS_TERMINATED, "The function call was cancelled.")
+    return failed(_GENERIC.GENERIC_STATUS_TERMINATED, _CANCELLED)
+
+
+def say_cancelled(result: api_pb2.GenericResult) -> None:
+    """A container says without a word that an input was cancelled; its caller is to read why nothing came."""
+    if result.status == _GENERIC.GENERIC_STATUS_TERMINATED and not result.exception:
+        result.exception = _CANCELLED
 
 
 def summary_of(result: api_pb2.GenericResult) -> str:
