@@ -40,7 +40,7 @@ def test_a_call_says_what_it_waits_for(engine: Engine, app: Deployment) -> None:
 
     assert "It may have no more: max_containers=1." in told
     assert any("as number 1 of 1 in the queue of why.one_by_one" in line for line in told)
-    assert " runs on ta-" in engine.freehold("why", first.object_id).succeeded().output
+    assert " running on ta-" in engine.freehold("why", first.object_id).succeeded().output
     assert first.get(timeout=60) == second.get(timeout=60) == "done"
     assert "it succeeded" in engine.freehold("why", second.object_id).succeeded().output
 

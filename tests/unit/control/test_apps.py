@@ -93,6 +93,12 @@ class TestLookUp:
         with pytest.raises(NotFound):
             await plane.apps.get_or_create("", "sandboxes", create=False, client_version="1.6.4")
 
+    @pytest.mark.parametrize("name", ["Model", "Model.predict"])
+    async def test_who_takes_a_class_for_a_function_is_told_the_name_of_its_function(self, plane, name):
+        app, _ = await plane.deploy("Model.*")
+        with pytest.raises(NotFound, match=r"its name is 'Model\.\*'"):
+            await plane.apps.function_id(app, name)
+
     async def test_a_missing_class_is_answered_with_those_there_are(self, plane):
         app, _ = await plane.deploy()
         with pytest.raises(NotFound, match=r"has no class 'Model'. It has: none"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from freehold.domain.calls import CallKind
+from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.ids import new_call_id, new_input_id
 from freehold.domain.tasks import ExitKind, TaskExit
@@ -23,7 +23,7 @@ class TestSubjects:
 
     async def test_names_with_points_are_understood(self, plane):
         _, live = await plane.deploy("Model.*", name="shop.v2")
-        for name in ("shop.v2.Model", "shop.v2.Model.*", "shop.v2/Model"):
+        for name in ("shop.v2.Model", "shop.v2.Model.*", "shop.v2.Model.predict", "shop.v2/Model"):
             assert (await ask(plane, name))[0]["subject"] == live.id
 
     async def test_what_is_neither_id_nor_name_is_refused_with_what_to_do(self, plane):
@@ -36,6 +36,11 @@ class TestSubjects:
         await plane.deploy()
         with pytest.raises(NotFound, match="It has: f"):
             await ask(plane, "shop.g")
+
+    async def test_an_app_is_answered_with_its_functions(self, plane):
+        await plane.deploy("f", "Model.*")
+        with pytest.raises(InvalidRequest, match=r"one of its functions: shop\.Model, shop\.f\."):
+            await ask(plane, "shop")
 
     @pytest.mark.parametrize("make", [new_call_id, new_input_id])
     async def test_what_is_forgotten_is_said_to_be_kept_only_for_a_while(self, plane, make):
@@ -51,7 +56,7 @@ class TestStories:
         plane.clock.move(2)
         answer, text = await ask(plane, call.id)
         assert "0 of 3 inputs have a result" in text
-        assert f"{call.inputs[1].id} waits since 2.0 s, as number 2 of 3" in text
+        assert f"{call.inputs[1].id} has waited for 2.0 s, as number 2 of 3" in text
         assert "max_containers=1" in text
         assert "being started" in text
         assert answer["numbers"]["inputs"] == 3
@@ -60,14 +65,23 @@ class TestStories:
         _, live = await plane.deploy()
         call, task = await plane.call(live), await plane.a_ready_task(live)
         await plane.claim(task)
-        assert f"runs on {task.id}" in (await ask(plane, call.inputs[0].id))[1]
+        assert f"has been running on {task.id}" in (await ask(plane, call.inputs[0].id))[1]
 
     async def test_one_that_is_answered_says_how_it_ended(self, plane):
         _, live = await plane.deploy()
         call, task = await plane.call(live), await plane.a_ready_task(live)
         (item,) = await plane.claim(task)
         await plane.answer(task, item)
-        assert "it succeeded" in (await ask(plane, call.id))[1]
+        text = (await ask(plane, call.id))[1]
+        assert "it succeeded" in text
+        assert f"It ran on {task.id} for 0.0 s." in text
+
+    async def test_the_last_try_of_a_spawned_call_ends_with_its_result(self, plane):
+        _, live = await plane.deploy()
+        call, task = await plane.call(live, invocation=Invocation.ASYNC), await plane.a_ready_task(live)
+        (item,) = await plane.claim(task)
+        await plane.answer(task, item)
+        assert f"It ran on {task.id} for 0.0 s." in (await ask(plane, call.id))[1]
 
     async def test_a_function_that_crashes_says_when_it_is_tried_again(self, plane):
         _, live = await plane.deploy(autoscaler_settings={"min_containers": 1})

@@ -73,8 +73,8 @@ class TestInput:
     def test_one_that_waits_for_a_container_that_is_being_started(self):
         function = a_function(queued=3, decision=a_decision(3), tasks=[a_task(TaskState.STARTING)])
         text = said(explain_input(InputFacts(id="in-1", position=2, waited=0.5), function))
-        assert "in-1 waits since 0.5 s, as number 2 of 3 in the queue of shop.f." in text
-        assert "1 container being started; ta-1 is starting since 1.2 s." in text
+        assert "in-1 has waited for 0.5 s, as number 2 of 3 in the queue of shop.f." in text
+        assert "1 container being started; ta-1 has been starting for 1.2 s." in text
 
     def test_one_that_waits_behind_busy_containers(self):
         settings = AutoscalerSettings(max_containers=1)
@@ -88,7 +88,7 @@ class TestInput:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"task_id": "ta-7", "running_for": 12.3}, "in-1 runs on ta-7 since 12 s."),
+            ({"task_id": "ta-7", "running_for": 12.3}, "in-1 has been running on ta-7 for 12 s."),
             ({"next_try_in": 4.0}, "in-1 failed and is tried again in 4.0 s."),
             ({"end": "succeeded"}, "in-1 has its result: it succeeded."),
         ],

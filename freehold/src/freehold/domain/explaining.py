@@ -90,12 +90,12 @@ def explain_input(item: InputFacts, function: FunctionFacts) -> Explanation:
     if item.end:
         sentences = [f"{item.id} has its result: it {item.end}."]
     elif item.task_id:
-        sentences = [f"{item.id} runs on {item.task_id} since {_time(item.running_for)}."]
+        sentences = [f"{item.id} has been running on {item.task_id} for {duration(item.running_for)}."]
     elif item.next_try_in is not None:
-        sentences = [f"{item.id} failed and is tried again in {_time(item.next_try_in)}."]
+        sentences = [f"{item.id} failed and is tried again in {duration(item.next_try_in)}."]
     elif item.position:
         sentences = [
-            f"{item.id} waits since {_time(item.waited)}, as number {item.position} of {function.queued} in the queue of {function.name}.",
+            f"{item.id} has waited for {duration(item.waited)}, as number {item.position} of {function.queued} in the queue of {function.name}.",
             *_why_waiting(function),
         ]
     else:
@@ -135,7 +135,7 @@ def _obstacles(facts: FunctionFacts) -> list[str]:
     if facts.image_state:
         found.append(f"Its image is {facts.image_state}: containers start when it is built.")
     if facts.failed_starts:
-        found.append(f"{_count(facts.failed_starts, 'start')} in a row failed; the next may be in {_time(facts.next_start_in)}.")
+        found.append(f"{_count(facts.failed_starts, 'start')} in a row failed; the next may be in {duration(facts.next_start_in)}.")
     if facts.no_place:
         found.append(f"{facts.no_place} It gets room as soon as other containers leave.")
     if facts.decision is None:
@@ -152,7 +152,9 @@ def _why_waiting(facts: FunctionFacts) -> list[str]:
     sentences = _obstacles(facts)
     if starting:
         oldest = max(starting, key=lambda task: task.age)
-        sentences.append(f"{_count(len(starting), 'container')} being started; {oldest.id} is {oldest.state} since {_time(oldest.age)}.")
+        sentences.append(
+            f"{_count(len(starting), 'container')} being started; {oldest.id} has been {oldest.state} for {duration(oldest.age)}."
+        )
     busy = [task for task in facts.tasks if task.running]
     if busy and not starting:
         sentences.append(f"{'Its container is' if len(busy) == 1 else f'All its {len(busy)} containers are'} busy.")
@@ -179,25 +181,25 @@ def _task_now(task: TaskFacts, settings: AutoscalerSettings) -> str:
         return f"{task.id} is being stopped."
     match task.state:
         case TaskState.PENDING | TaskState.STARTING:
-            return f"{task.id} is being started since {_time(task.age)} ({task.state})."
+            return f"{task.id} has been starting for {duration(task.age)} ({task.state})."
         case TaskState.DRAINING:
             return f"{task.id} finishes {_count(task.running, 'input')} and leaves."
         case _ if task.running:
             return f"{task.id} runs {_count(task.running, 'input')}."
         case _:
             window = settings.scaledown_window.total_seconds()
-            return f"{task.id} is idle for {_time(task.idle_for or 0.0)} (scaledown_window is {window:g} s)."
+            return f"{task.id} has been idle for {duration(task.idle_for or 0.0)} (scaledown_window is {window:g} s)."
 
 
 def _kept(now: TaskFacts, function: FunctionFacts | None, let_go_for: str) -> list[str]:
     if now.is_stopping or now.state is TaskState.DRAINING:
         return [f"It is on its way out: {let_go_for or 'it was asked to leave'}."]
     if now.state is not TaskState.READY:
-        return [f"It is being started since {_time(now.age)} ({now.state})."]
+        return [f"It has been starting for {duration(now.age)} ({now.state})."]
     if now.running:
         return [f"It is kept because it runs {_count(now.running, 'input')}."]
     if function is None:
-        return [f"It is idle for {_time(now.idle_for or 0.0)}."]
+        return [f"It has been idle for {duration(now.idle_for or 0.0)}."]
     return [_why_idle_is_kept(now, function)]
 
 
@@ -206,10 +208,10 @@ def _why_idle_is_kept(now: TaskFacts, function: FunctionFacts) -> str:
     wanted = function.decision.wanted if function.decision else 0
     if wanted and _serving(function) <= wanted:
         why = f"min_containers={function.settings.min_containers}" if wanted == function.settings.min_containers else "buffer and inputs"
-        return f"It is idle for {_time(idle)} and kept because {function.name} wants {_count(wanted, 'container')} ({why})."
+        return f"It has been idle for {duration(idle)} and is kept because {function.name} wants {_count(wanted, 'container')} ({why})."
     if idle < window:
-        return f"It is idle for {_time(idle)} and leaves when that is {window:g} s (scaledown_window), unless an input comes."
-    return f"It is idle for {_time(idle)}, longer than its scaledown_window of {window:g} s, and leaves with the next group."
+        return f"It has been idle for {duration(idle)} and leaves when that is {window:g} s (scaledown_window), unless an input comes."
+    return f"It has been idle for {duration(idle)}, longer than its scaledown_window of {window:g} s, and leaves with the next group."
 
 
 def _end(end: TaskExit, let_go_for: str) -> list[str]:
@@ -221,8 +223,10 @@ def _end(end: TaskExit, let_go_for: str) -> list[str]:
 
 
 def _attempts(attempts: Sequence[Attempt]) -> list[str]:
-    if len(attempts) <= 1:
+    if not attempts or (len(attempts) == 1 and attempts[0].ended_at is None):
         return []
+    if len(attempts) == 1:
+        return [f"It ran on {attempts[0].task_id}{_outcome(attempts[0])}."]
     told = [f"Try {item.number + 1} ran on {item.task_id}{_outcome(item)}." for item in attempts[-_FEW:]]
     return [f"It has been tried {len(attempts)} times.", *told]
 
@@ -231,7 +235,7 @@ def _outcome(attempt: Attempt) -> str:
     if attempt.ended_at is None:
         return " and runs still"
     seconds = (attempt.ended_at - attempt.started_at).total_seconds()
-    return f" for {_time(seconds)}" + (f": {attempt.outcome}" if attempt.outcome else "")
+    return f" for {duration(seconds)}" + (f": {attempt.outcome.rstrip('.')}" if attempt.outcome else "")
 
 
 def _serving(facts: FunctionFacts) -> int:
@@ -275,7 +279,11 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, in the largest unit that tells enough."""
     if seconds < 10:  # noqa: PLR2004 — tenths say something only of short times
         return f"{seconds:.1f} s"
-    return f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"  # noqa: PLR2004
+    for unit, length, most in (("s", 1, 600), ("min", 60, 7200), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"

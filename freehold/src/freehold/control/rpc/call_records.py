@@ -103,7 +103,9 @@ class CallRecordRpcs:
             live = await self._functions.live(call.record.function_id)
         except NotFound:  # its app has stopped since
             return edge
-        edge.function_name, edge.module_name = live.function.tag, live.message.module_name
+        method = call.inputs[0].method_name if call.inputs else ""
+        edge.function_name = f"{live.function.tag.removesuffix('*')}{method}" if method else live.function.tag
+        edge.module_name = live.message.module_name
         return edge
 
 

@@ -353,6 +353,10 @@ def _check_name(name: str) -> None:
 def _one_of(ids: Mapping[str, str], tag: str, app: App, kind: str) -> str:
     if tag in ids:
         return ids[tag]
+    cls = f"{tag.partition('.')[0]}.*"
+    if cls in ids:
+        msg = f"{tag!r} is of a class, whose methods share one function: its name is {cls!r}, and in Python modal.Cls.from_name finds it."
+        raise NotFound(msg)
     there = ", ".join(sorted(name.removesuffix(".*") for name in ids)) or "none"
     msg = f"App {app.name!r} has no {kind} {tag!r}. It has: {there}."
     raise NotFound(msg)

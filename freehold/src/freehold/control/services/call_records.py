@@ -5,6 +5,7 @@ Asynchronous calls are on disk for as long as their results. Synchronous ones ar
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from freehold.control.services.call_history import PastCall, PastInput, past_of
@@ -109,6 +110,8 @@ async def _past(tx: Transaction, records: Sequence[FunctionCall]) -> list[PastCa
 
 
 def _past_input(item: StoredInput, tries: Sequence[Attempt]) -> PastInput:
+    if item.status and tries and tries[-1].ended_at is None:  # the one that gave the result ended with it, and was not noted for itself
+        tries = [*tries[:-1], replace(tries[-1], ended_at=item.finished_at)]
     return PastInput(
         id=item.id, idx=item.idx, status=item.status or 0, method_name=item.method_name, tries=tuple(tries), finished_at=item.finished_at
     )

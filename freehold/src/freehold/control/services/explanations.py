@@ -1,7 +1,6 @@
 """Why a function, a call, an input or a container is as it is: gathers the facts, `domain.explaining` says them."""
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from modal_proto import api_pb2
@@ -20,7 +19,16 @@ from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotFound
-from freehold.domain.explaining import Explanation, FunctionFacts, InputFacts, TaskFacts, explain_function, explain_input, explain_task
+from freehold.domain.explaining import (
+    Explanation,
+    FunctionFacts,
+    InputFacts,
+    TaskFacts,
+    duration,
+    explain_function,
+    explain_input,
+    explain_task,
+)
 from freehold.domain.functions import AutoscalerSettings
 from freehold.domain.ids import CallId, FunctionId, InputId, TaskId, is_id
 from freehold.domain.images import ImageState
@@ -102,7 +110,12 @@ class Explanations:
         for app_name, tag in _names(subject):
             if (app := await self._apps.find_deployed(environment, app_name)) is not None:
                 tags = (await self._apps.layout(app.id)).function_ids
-                return tags.get(f"{tag}.*") or await self._apps.function_id(app, tag)
+                cls = tag.partition(".")[0]  # `Model.predict`: all methods of a class share its containers
+                return tags.get(f"{tag}.*") or tags.get(f"{cls}.*") or await self._apps.function_id(app, tag)
+        if (app := await self._apps.find_deployed(environment, subject)) is not None:
+            names = sorted(f"{subject}.{tag.removesuffix('.*')}" for tag in (await self._apps.layout(app.id)).function_ids)
+            msg = f"{subject!r} is an app. Ask about one of its functions: {', '.join(names) or 'it has none'}."
+            raise InvalidRequest(msg)
         msg = (
             f"{subject!r} is neither an id (fu-…, fc-…, in-…, ta-…) nor a deployed app.function. `modal app list` shows what is deployed, "
             "`modal container list` what runs."
@@ -114,10 +127,8 @@ class Explanations:
         by_end = [item for item in call.inputs if item.status]
         open_ones = [item for item in call.inputs if not item.status]
         kind = "asynchronous" if call.record.invocation is Invocation.ASYNC else "synchronous"
-        first = (
-            f"{call.record.id} is a call of {function.name}, {kind}, made {_ago(self._clock.now() - call.record.created_at)} ago; "
-            f"{len(by_end)} of {len(call.inputs)} inputs have a result."
-        )
+        made = f"{call.record.id} is a call of {function.name}, {kind}, made {duration(max((self._clock.now() - call.record.created_at).total_seconds(), 0.0))} ago"
+        first = made + (f"; {len(by_end)} of {len(call.inputs)} inputs have a result." if len(call.inputs) != 1 else ".")
         cancelled = ("It was cancelled.",) if call.record.is_cancelled else ()
         told = [explain_input(self._input(item), function) for item in (open_ones or by_end)[:_INPUTS]]
         more = len(open_ones) - _INPUTS
@@ -247,8 +258,3 @@ def _names(subject: str) -> Iterable[tuple[str, str]]:
     parts = subject.removesuffix(".*").split(".")
     for cut in range(len(parts) - 1, 0, -1):
         yield ".".join(parts[:cut]), ".".join(parts[cut:])
-
-
-def _ago(length: timedelta) -> str:
-    seconds = max(length.total_seconds(), 0.0)
-    return f"{seconds:.1f} s" if seconds < 10 else str(timedelta(seconds=round(seconds)))  # noqa: PLR2004 — tenths of short times only
