@@ -151,7 +151,8 @@ class TestCommands:
         assert (at_work.hour, at_work.minute) == (9, 0)
         assert at_work.weekday() < 5
         table = engine.freehold("schedules").succeeded().output
-        assert re.search(r"schedules +weekdays +0 9 \* \* 1-5 +America/New_York +\d{4}-.* \(in .*\) +none yet +0", table)
+        assert re.search(r"schedules\.weekdays +0 9 \* \* 1-5 +\d{4}-\d\d-\d\d \d\d:\d\d +none yet +0", table)
+        assert re.search(r"America/New_York +\(in .*\)", table)
 
     def test_modals_own_commands_show_the_rule(self, engine: Engine, app: Deployment) -> None:
         assert "0 9 * * 1-5 (America/New_York)" in engine.modal("app", "info", app.name).succeeded().output

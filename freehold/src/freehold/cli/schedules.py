@@ -16,9 +16,9 @@ schedules = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @schedules.callback(invoke_without_command=True)
 def show(context: typer.Context, *, env: Environment = "", as_json: AsJson = False) -> None:
-    """Show the schedules of deployed functions: rule, next run, last run and how it ended.
+    """Show schedules, and run or pause one.
 
-    `missed` counts the due times that got no run of their own because the engine was down, since the rule was set.
+    Times are those of this machine's time zone. `missed` counts the due times that got no run of their own because the engine was down, since the rule was set.
     """
     if context.invoked_subcommand is not None:
         return
@@ -74,30 +74,30 @@ def _print_table(rows: list[dict[str, Any]], now: datetime) -> None:
 
     environments = {row["environment"] for row in rows}
     table = Table(box=None, pad_edge=False)
-    for heading in ("app", "function", "rule", "time zone", "next run", "last run", "missed"):
-        table.add_column(heading, justify="right" if heading == "missed" else "left", overflow="fold")
+    for heading in ("function", "rule", "next run", "last run", "missed"):
+        table.add_column(heading, justify="right" if heading == "missed" else "left", no_wrap=heading.endswith("run"), overflow="fold")
     for row in rows:
-        app = row["app"] if len(environments) == 1 else f"{row['app']} ({row['environment']})"
-        cells = (app, row["function"], row["rule"], row["timezone"], _next_run(row, now), _last_run(row), str(row["missed"]))
-        table.add_row(*cells)
+        name = row["name"] if len(environments) == 1 else f"{row['name']} ({row['environment']})"
+        rule = row["rule"] if row["timezone"] == "UTC" else f"{row['rule']}\n{row['timezone']}"
+        table.add_row(name, rule, _next_run(row, now, "\n"), _last_run(row), str(row["missed"]))
     Console().print(table)
 
 
-def _next_run(row: dict[str, Any], now: datetime) -> str:
+def _next_run(row: dict[str, Any], now: datetime, gap: str = " ") -> str:
     if row["is_paused"]:
         return "paused"
     if row["next_at"] is None:
         return "never"
     moment = datetime.fromisoformat(row["next_at"])
-    return f"{_local(moment)} (in {_span(max(moment - now, timedelta(0)))})"
+    return f"{_local(moment)}{gap}(in {_span(max(moment - now, timedelta(0)))})"
 
 
 def _last_run(row: dict[str, Any]) -> str:
-    return f"{_local(datetime.fromisoformat(row['last_at']))}, {row['last_state']}" if row["last_at"] else "none yet"
+    return f"{_local(datetime.fromisoformat(row['last_at']))}\n{row['last_state']}" if row["last_at"] else "none yet"
 
 
 def _local(moment: datetime) -> str:
-    return moment.astimezone().isoformat(sep=" ", timespec="seconds")
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def _span(span: timedelta) -> str:

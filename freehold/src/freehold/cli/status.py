@@ -1,9 +1,12 @@
 """`freehold status`: whether the engine runs, and what it says of itself."""
 
 import json
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import typer
+
+_WORDS = {"tasks": "containers", "tasks_with_own_transport": "of these, on its own socket", "apps": "apps with containers"}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -38,5 +41,11 @@ def _print_table(facts: dict[str, Any]) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name.replace("_", " "), str(value))
+        table.add_row(*_line(name, value))
     Console().print(table)
+
+
+def _line(name: str, value: object) -> tuple[str, str]:
+    if name == "uptime_s" and isinstance(value, int | float):
+        return "up since", f"{datetime.now().astimezone() - timedelta(seconds=value):%Y-%m-%d %H:%M:%S}"
+    return _WORDS.get(name, name.replace("_", " ")), "yes" if value is True else str(value)

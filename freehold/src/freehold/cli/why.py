@@ -15,7 +15,10 @@ def why(
     environment: Annotated[str, typer.Option("--env", help="Environment of the app; the default one if not given.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say why a call waits, what a function's containers are for, or why a container started or ended."""
+    """Say why something waits, runs or ended.
+
+    Why a call waits and what became of it, what a function's containers are for, why a container started or ended.
+    """
     from freehold.cli.operator import ask
 
     answer = ask("Why", subject=subject, environment=environment)
