@@ -46,6 +46,7 @@ def test_a_call_says_what_it_waits_for(engine: Engine, app: Deployment) -> None:
 
 
 def test_a_container_says_why_it_was_started_and_why_it_went(engine: Engine, app: Deployment) -> None:
+    eventually(lambda: not app.containers(), within=20, what="The end of what ran before")
     app.function("one_by_one").remote(0)
     [task] = [task.task_id for task in app.containers()]
 
