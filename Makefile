@@ -4,7 +4,7 @@ BIN := .venv/bin
 CODE := freehold/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test unit contracts conformance faults bench bench-flat simulate docs lock clean
+.PHONY: help setup demo check fix test long unit contracts conformance faults bench bench-flat simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ fix: setup ## Format the code and mend what ruff can mend
 
 test: check ## Everything that must be green: check, then all tests
 	$(BIN)/pytest tests
+
+long: check ## The same, with the tests that wait for half a minute or more
+	LONG=1 $(BIN)/pytest tests
 
 unit: setup ## Decisions and services, in seconds
 	$(BIN)/pytest tests/unit

@@ -20,18 +20,12 @@ _COLD_BUILD_SECONDS = 900
 MOST_DEATHS = 3
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "long(reason): takes more of a minute than `make test` has; run by `make faults`")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent not in item.path.parents:
             continue
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_COLD_BUILD_SECONDS))
-        if (long := item.get_closest_marker("long")) and "MINUTES" not in os.environ:
-            item.add_marker(pytest.mark.skip(reason=f"for `make faults`: {long.kwargs['reason']}"))
 
 
 @pytest.fixture(scope="session")
