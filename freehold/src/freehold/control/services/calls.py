@@ -155,7 +155,7 @@ class Calls:
         """Outputs that the reader has not had, waiting up to its timeout for the first."""
         call_id = CallId(request.function_call_id)
         call = self._book.find_answered(call_id) or await self._durable.recall(call_id)
-        if call is None and not request.HasField("start_idx") and not request.input_jwts:
+        if call is None and _is_of_a_map(request):
             call = await self._await_resumption(call_id)
         if call is None:
             return self._of_unknown(call_id, request)
@@ -373,6 +373,11 @@ def _unknown(call_id: CallId) -> NotFound:
         f"No function call {call_id}: its result was read or is too old, or the engine that waited for it was restarted. "
         "Call the function again."
     )
+
+
+def _is_of_a_map(request: api_pb2.FunctionGetOutputsRequest) -> bool:
+    """From a reader that is not done, and has no tickets to show yet."""
+    return not request.HasField("start_idx") and not request.input_jwts and not request.clear_on_success
 
 
 def _tickets(call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> list[InputTicket]:
