@@ -211,6 +211,7 @@ class TestOtherFarewells:
         left_in_order(app, container, ["said by the lifespan"])
 
 
+@pytest.mark.long(reason="the grace is half a minute")
 def test_what_does_not_leave_in_its_grace_is_killed(app: Deployment) -> None:
     app.function("deaf").spawn(600)
     stubborn = work(app, "Stubborn").remote()
@@ -269,6 +270,7 @@ class TestSingleUse:
 
 
 class TestSilence:
+    @pytest.mark.long(reason="containers have most of a minute to be heard from")
     def test_a_frozen_container_is_killed_and_its_input_runs_elsewhere(self, app: Deployment) -> None:
         function = app.function("sleepy")
         frozen = function.remote(0)
@@ -282,6 +284,7 @@ class TestSilence:
         gone(app, frozen, within=limit + 30)
         assert call.get(timeout=60) != frozen
 
+    @pytest.mark.long(reason="the engine waits a minute for a client to be heard from")
     def test_an_app_whose_client_was_killed_ends_with_what_it_runs(self, engine: Engine) -> None:
         with engine.start_modal("run", "--name", "orphan", f"{APPS / 'ends.py'}::sleepy", "--seconds", "600") as command:
             eventually(lambda: _ephemeral(engine, "orphan"), within=30, what="The app running")

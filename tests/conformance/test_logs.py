@@ -302,7 +302,9 @@ def test_a_follower_who_comes_back_gets_each_line_once(app: Deployment) -> None:
     assert sorted(heard) == sorted(expected)
 
 
-@pytest.mark.parametrize("line", [100, 0], ids=["in lines", "in one line"])
+@pytest.mark.parametrize(
+    "line", [pytest.param(100, id="in lines"), pytest.param(0, id="in one line", marks=pytest.mark.long(reason="it floods for a while"))]
+)
 def test_a_flood_fills_no_disk_and_slows_no_neighbour(app: Deployment, line: int) -> None:
     """64 MiB are kept of it, at most; the container that prints waits, and the others do not."""
     folder = app.engine.home / "logs" / "apps" / app.app_id
