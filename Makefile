@@ -27,8 +27,11 @@ fix: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format $(wildcard $(CODE))
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 
-test: check ## Everything that must be green: check, then all tests
-	$(BIN)/pytest tests
+test: check ## Everything that must be green: check, then all tests, those without an engine beside the others
+	@mkdir -p build
+	@env --default-signal=INT $(BIN)/pytest tests/unit > build/unit.log 2>&1 & unit=$$!; \
+	$(BIN)/pytest tests/conformance tests/contracts tests/faults; status=$$?; \
+	wait $$unit || status=1; cat build/unit.log; exit $$status
 
 long: check ## The same, with the tests that wait for half a minute or more
 	LONG=1 $(BIN)/pytest tests

@@ -102,7 +102,7 @@ class TestCancellation:
 
     def test_neighbours_of_an_async_input_go_on(self, app: Deployment) -> None:
         with ThreadPoolExecutor() as pool:
-            neighbour = pool.submit(app.function("interleaved_nap").remote, 20, "neighbour")
+            neighbour = pool.submit(app.function("interleaved_nap").remote, 12, "neighbour")
             call = app.function("interleaved_nap").spawn(60, "cancelled one")
             begun(app, "neighbour")
             begun(app, "cancelled one")
@@ -114,7 +114,7 @@ class TestCancellation:
 
     def test_terminating_the_containers_moves_their_other_inputs(self, app: Deployment) -> None:
         with ThreadPoolExecutor() as pool:
-            neighbour = pool.submit(app.function("interleaved_nap").remote, 20, "moved")
+            neighbour = pool.submit(app.function("interleaved_nap").remote, 12, "moved")
             call = app.function("interleaved_nap").spawn(60, "terminated one")
             begun(app, "moved")
             begun(app, "terminated one")

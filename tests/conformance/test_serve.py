@@ -1,7 +1,9 @@
 """`modal serve`: an app that follows the edits of its file."""
 
+import asyncio
 import re
 import signal
+import time
 
 import aiohttp
 
@@ -39,10 +41,12 @@ async def _answer(site: aiohttp.ClientSession, url: str) -> str:
         return await response.text()
 
 
-async def _until(site: aiohttp.ClientSession, url: str, expected: str, requests: int = 150) -> None:
+async def _until(site: aiohttp.ClientSession, url: str, expected: str, within: float = 30) -> None:
     """The reload is a new deployment from another process: nothing here can wait for it but asking."""
-    for _ in range(requests):
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
         if (answer := await _answer(site, url)) == expected:
             return
-    msg = f"After {requests} requests the answer is still {answer}."
+        await asyncio.sleep(0.02)
+    msg = f"After {within} s the answer is still {answer}."
     raise AssertionError(msg)

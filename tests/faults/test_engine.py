@@ -6,6 +6,7 @@ The worker is a part of the engine's process: whoever kills one kills both.
 import time
 from itertools import count
 
+import pytest
 from conformance.waiting import eventually
 
 from faults.workload import Workload
@@ -37,6 +38,7 @@ def test_five_hundred_spawned_inputs_survive_an_engine_that_is_killed_while_they
     assert work.finished() < 500, "it was killed in the middle"
 
 
+@pytest.mark.long(reason="the random faults do the same")
 def test_spawned_inputs_survive_an_engine_that_is_killed_again_and_again(work: Workload) -> None:
     numbers = count()
     for _ in range(4):

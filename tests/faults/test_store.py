@@ -26,6 +26,7 @@ def test_a_database_that_is_held_for_five_seconds_delays_spawn_and_not_remote(wo
         work.accepted |= {one.result(timeout=30).object_id: f"held-up-{number}" for number, one in enumerate(spawning)}
 
 
+@pytest.mark.long(reason="the store waits ten seconds for whoever holds it")
 def test_results_that_come_while_the_database_is_held_for_long_are_kept(work: Workload) -> None:
     """Longer than the engine waits for the lock: what it could not write, it must write later."""
     for number in range(20):
