@@ -69,11 +69,12 @@ class Engine:
                 self.call("AppStop", api_pb2.AppStopRequest(app_id=app.app_id))
 
     def resident_mb(self) -> float:
-        """Memory of the engine's process, without its containers."""
+        """Memory of the engine and its supervisor, without its containers."""
         running = find(self.settings.root)
         if running is None:
             sys.exit("The engine has ended.")
-        return float(psutil.Process(running.pid).memory_info().rss) / _MB
+        supervisor = psutil.Process(running.pid)
+        return sum(process.memory_info().rss for process in (supervisor, *supervisor.children())) / _MB
 
 
 @contextmanager

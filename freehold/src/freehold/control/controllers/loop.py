@@ -40,8 +40,8 @@ async def run(controller: Controller) -> None:
             wait = wait if asked is None else min(asked, wait)
         except Exception:
             log.exception("controller_failed", controller=controller.name)
-        await controller.changed.wait(generation, wait)
         await asyncio.sleep(controller.rest)
+        await controller.changed.wait(generation, wait)
 
 
 async def for_each(what: str, items: Iterable[T], step: Callable[[T], Awaitable[None]]) -> None:
