@@ -9,7 +9,7 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.journal import Journal
-from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.control.services.tasks import Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.clock import SystemClock
@@ -49,10 +49,7 @@ class World:
     def adopt(self, task):
         """A task of an earlier engine, alive and ready."""
         self.function = replace(self.function, id=task.task.function_id)
-        adopted = LiveTask(task.task, token=task.token)
-        self.tasks._alive[task.id] = adopted
-        self.tasks._by_function.setdefault(task.task.function_id, {})[task.id] = adopted
-        return adopted
+        return self.tasks.adopt(task.task, is_restricted=False)
 
     def an_output(self, call, result):
         live = call.inputs[0]

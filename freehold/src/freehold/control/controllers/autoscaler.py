@@ -131,8 +131,12 @@ class Autoscaler:
             is_current=_is_current(task, live),
             is_ready=task.state is TaskState.READY,
             running_inputs=len(task.running),
-            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if task.is_idle else timedelta(0),
+            idle_for=self._idle_for(task) or timedelta(0),
         )
+
+    def _idle_for(self, task: LiveTask) -> timedelta | None:
+        """None while it starts, runs something or may be at work unheard."""
+        return timedelta(seconds=self._clock.monotonic() - task.idle_since) if task.is_idle else None
 
     def _remember(self, function_id: FunctionId, decision: Decision, now: float) -> None:
         """What the next decision must know of this one."""
@@ -194,7 +198,7 @@ class Autoscaler:
             function_id=task.task.function_id,
             machine_id=task.machine_id,
             amounts=task.booked,
-            idle_for=timedelta(seconds=self._clock.monotonic() - task.idle_since) if task.is_idle else None,
+            idle_for=self._idle_for(task),
             is_leaving=not _counts(task),
         )
 

@@ -119,7 +119,7 @@ class Calls:
 
     async def put_inputs(self, call_id: CallId, items: Sequence[api_pb2.FunctionPutInputsItem]) -> list[LiveInput]:
         """Queue inputs of a call. An index that is there already is the same input, sent again."""
-        call = self._get(call_id)
+        call = self.get_live(call_id)
         by_idx = {item.idx: item for item in items}
         async with call.changing:
             fresh = [self._live_input(call, item) for idx, item in by_idx.items() if idx not in call.inputs]
@@ -257,7 +257,11 @@ class Calls:
         return self._book.add(call) if call else None
 
     def get_live(self, call_id: CallId) -> LiveCall:
-        return self._get(call_id)
+        """The call in memory. Raises NotFound."""
+        call = self._book.find(call_id)
+        if call is None:
+            raise _unknown(call_id)
+        return call
 
     def find_live(self, call_id: CallId) -> LiveCall | None:
         return self._book.find(call_id)
@@ -342,12 +346,6 @@ class Calls:
             retry_policy=policy.SerializeToString() if is_durable else b"",
         )
         return LiveCall(record, retry_policy_of(policy), last_seen=self._clock.monotonic())
-
-    def _get(self, call_id: CallId) -> LiveCall:
-        call = self._book.find(call_id)
-        if call is None:
-            raise _unknown(call_id)
-        return call
 
     def _with_inputs(self, call: LiveCall, items: Sequence[api_pb2.FunctionPutInputsItem]) -> Draft:
         fresh = [self._live_input(call, item) for item in {item.idx: item for item in items}.values()]

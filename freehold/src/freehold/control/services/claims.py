@@ -111,16 +111,14 @@ class Claims:
         for item in items:
             self._calls.inputs.note_answered(InputId(item.input_id))
             live = self._calls.find_input(InputId(item.input_id))
-            if live is None or not _is_expected(task, live, item.retry_count):
+            if live is None or not _is_expected(task, live, item.retry_count) or _is_told_again(task, live, item):
                 continue
-            if _is_told_again(task, live, item):
-                continue
-            if _was_interrupted(task, live, item) and not live.call.can_begin_again:
-                results.append((live, cut_short()))
-            elif _was_interrupted(task, live, item):
+            if not _was_interrupted(task, live, item):
+                results.append((live, _output(task_id, item)))
+            elif live.call.can_begin_again:
                 self._calls.inputs.lose(live, "interrupted with its container")
             else:
-                results.append((live, _output(task_id, item)))
+                results.append((live, cut_short()))
         await self._calls.inputs.settle_all(results)
 
     async def heartbeat(self, task_id: TaskId) -> api_pb2.ContainerHeartbeatResponse:
