@@ -6,7 +6,6 @@ task's, and a newer one replaces it.
 
 import asyncio
 import json
-import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError
 from modal_proto import api_pb2
 
 from freehold.container.frames import ANSWER, CANCEL, GET_INPUTS, HELLO, LONGEST, PUT_OUTPUTS, REFUSED, FrameTooLong, Splitter, frame
+from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.control.services.claims import Claims
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import InputId, TaskId
@@ -231,14 +231,8 @@ async def serve(claims: Claims, tokens: TaskTokens, path: Path) -> AsyncIterator
 
 
 def _bound(path: Path) -> socket.socket:
-    """The kernel takes 107 bytes for the path of a socket, and homes may be deep: the folder goes by its descriptor."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
+    with short_path(path) as address:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(f"/proc/self/fd/{folder}/{path.name}")
-    finally:
-        os.close(folder)
-    path.chmod(0o666)  # containers may run as any user; identity is the task token
+        listening.bind(address)
+    open_to_containers(path)
     return listening

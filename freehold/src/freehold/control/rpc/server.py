@@ -7,7 +7,6 @@ the `freehold` command asks, by name, in JSON.
 import asyncio
 import inspect
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from modal_proto import api_pb2
 from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.edge import Edge
+from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.domain.errors import PermissionDenied, Unavailable
 from freehold.wire import operator
 
@@ -127,13 +127,7 @@ def _bind_port(server: grpc.aio.Server, address: str) -> None:
 
 @contextmanager
 def _bound_socket(server: grpc.aio.Server, socket_path: Path) -> Iterator[None]:
-    """The kernel takes 107 bytes for the path of a socket, and homes may be deep: the folder goes by its descriptor."""
-    socket_path.parent.mkdir(parents=True, exist_ok=True)
-    socket_path.unlink(missing_ok=True)
-    folder = os.open(socket_path.parent, os.O_PATH | os.O_DIRECTORY)
-    try:
-        server.add_insecure_port(f"unix:/proc/self/fd/{folder}/{socket_path.name}")
-        socket_path.chmod(0o666)  # containers may run as any user; identity is the task token
+    with short_path(socket_path) as address:
+        server.add_insecure_port(f"unix:{address}")
+        open_to_containers(socket_path)
         yield
-    finally:
-        os.close(folder)
