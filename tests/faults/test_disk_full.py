@@ -13,6 +13,7 @@ from conformance.waiting import eventually
 
 from faults.conftest import APPS, held_against_the_engine
 from faults.small_disk import SmallDisk, small_disk
+from faults.victims import containers
 from faults.workload import Workload
 
 
@@ -45,12 +46,18 @@ def work(tight: Engine) -> Iterator[Workload]:
 
 
 @pytest.fixture
-def filled(disk: SmallDisk, work: Workload) -> Iterator[SmallDisk]:
-    """Full while the test runs, with a container that is warm already; with room when the invariants are checked."""
+def roomy(disk: SmallDisk, work: Workload) -> Iterator[SmallDisk]:
+    """To be filled by the test, with a container that is warm already; with room when the invariants are checked."""
     work.function("quick").remote("warm")
-    disk.fill()
     yield disk
     disk.free()
+
+
+@pytest.fixture
+def filled(roomy: SmallDisk) -> SmallDisk:
+    """Full from the first moment of the test."""
+    roomy.fill()
+    return roomy
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +78,10 @@ def spawn_until_refused(work: Workload, prefix: str) -> modal.exception.Error:
     pytest.fail("Nothing was refused.")
 
 
+def starts_that_failed(work: Workload) -> int:
+    return work.engine.log_tail(10_000_000).count("start_failed")
+
+
 def test_a_full_disk_refuses_spawn_with_words_and_takes_it_again_when_there_is_room(work: Workload, filled: SmallDisk) -> None:
     error = spawn_until_refused(work, "crowded")
 
@@ -86,27 +97,31 @@ def test_remote_answers_while_the_disk_is_full(work: Workload, filled: SmallDisk
     assert [work.function("quick").remote(f"full-{number}") for number in range(20)] == [f"full-{number}" for number in range(20)]
 
 
-def test_results_that_come_while_the_disk_is_full_are_kept_when_there_is_room(work: Workload, disk: SmallDisk) -> None:
+def test_results_that_come_while_the_disk_is_full_are_kept_when_there_is_room(work: Workload, roomy: SmallDisk) -> None:
     for number in range(30):
-        work.spawn("quick", f"unwritten-{number}", 2)
+        work.spawn("quick", f"unwritten-{number}", 5)
     work.wait_until_running("unwritten-29")
-    disk.fill()
+    roomy.fill()
 
     spawn_until_refused(work, "crowding-out")
     eventually(lambda: "write_delayed" in work.engine.log_tail(20_000), within=30, what="A result that could not be written")
 
-    disk.free()
 
-
-def test_inputs_that_wait_for_a_container_while_the_disk_is_full_are_run_when_there_is_room(work: Workload, disk: SmallDisk) -> None:
+def test_inputs_that_wait_for_a_container_while_the_disk_is_full_are_run_when_there_is_room(work: Workload, roomy: SmallDisk) -> None:
     """A start needs room, which is no fault of the function: it is not given up."""
+    for number in range(3):  # all that it may have
+        work.spawn_failing("exited with code 137", "alone", f"in-the-way-{number}", 600)
     for number in range(3):
+        work.wait_until_running(f"in-the-way-{number}")
         work.spawn("alone", f"cold-{number}")
-    disk.fill()
+    failed = starts_that_failed(work)
 
-    eventually(lambda: '"failures": 4' in work.engine.log_tail(4_000), within=60, what="Starts that failed, one after the other")
-
-    disk.free()
+    roomy.fill()
+    in_the_way = {work.task_of(f"in-the-way-{number}") for number in range(3)}
+    for container in containers(work.engine.home):
+        if container.task_id in in_the_way:
+            container.kill()
+    eventually(lambda: starts_that_failed(work) >= failed + 4, within=60, what="Starts that failed, one after the other")
 
 
 def test_a_deploy_on_a_full_disk_fails_with_words_and_leaves_the_old_version(work: Workload, filled: SmallDisk, tmp_path: Path) -> None:
