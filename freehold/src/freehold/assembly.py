@@ -150,7 +150,7 @@ class Engine:
         self.secrets = Secrets(store=self.store, environments=self.environments, keyring=self.keyring, clock=self.clock)
         self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
         self.proxy_tokens = ProxyTokens(store=self.store, environments=self.environments, clock=self.clock)
-        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, port=settings.gateway_port)
+        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, origin=settings.web_origin)
         self.functions = Functions(
             store=self.store,
             routes=self.routes,
