@@ -21,6 +21,7 @@ from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -47,9 +48,9 @@ from freehold.domain.creation import Creation
 from freehold.domain.files import TreeFile
 from freehold.domain.images import ImageConfig, ImageState
 from freehold.domain.placement import Amounts, Machine
-from freehold.domain.web import Origin
 from freehold.placement.local import LocalReports
 from freehold.store.blobs.folder import FolderBlobs
+from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.memory import MemoryStore
@@ -114,7 +115,7 @@ class ControlPlane:
         self.blobs = Blobs(store=store, content=self.content, keyring=keyring, clock=clock, settings=settings)
         self.mounts = Mounts(store=store, content=self.content, blobs=self.blobs, environments=self.environments, clock=clock)
         self.secrets = Secrets(store=store, environments=self.environments, keyring=keyring, clock=clock)
-        self.routes = WebRoutes(workspace="local", domain="localhost", origin=Origin(8980))
+        self.routes = WebRoutes(workspace="local", domain="localhost", port=8980)
         self.functions = Functions(
             store=store, routes=self.routes, tasks=self.tasks, clock=clock, demand=self.demand, max_inline_bytes=1024
         )
@@ -158,12 +159,23 @@ class ControlPlane:
             calls=self.calls,
             records=self.records,
             tasks=self.tasks,
-            history=TaskHistory(tasks=self.tasks, journal=self.journal, store=store),
+            history=(history := TaskHistory(tasks=self.tasks, journal=self.journal, store=store)),
             images=self.images,
             decisions=self.decisions,
             journal=self.journal,
             clock=clock,
             default_maximum=16,
+        )
+        self.import_lists = ImportLists(home / "imports")
+        self.cold_starts = ColdStarts(
+            store=store,
+            journal=self.journal,
+            tasks=self.tasks,
+            history=history,
+            apps=self.apps,
+            functions=self.functions,
+            explanations=self.explanations,
+            imports=self.import_lists,
         )
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(

@@ -41,7 +41,6 @@ from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
 from freehold.control.rpc.mounts import MountRpcs
-from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.tokens import TokenRpcs
@@ -52,6 +51,7 @@ from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -64,7 +64,6 @@ from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
-from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
@@ -81,6 +80,7 @@ from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
 from freehold.store.blobs.folder import FolderBlobs
+from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.sql.store import SqlStore
@@ -121,6 +121,7 @@ class Engine:
         self.store = SqlStore(home / "freehold.db")
         self.content = FolderBlobs(home / "blobs")
         self.log_store = LogStore(home / "logs" / "apps", bytes_per_log=settings.log_bytes_per_app)
+        self.import_lists = ImportLists(home / "imports")
         self.journal = Journal(store=self.store, clock=self.clock)
 
     def _serve_calls(self, settings: Settings) -> None:
@@ -149,8 +150,7 @@ class Engine:
         self.mounts = Mounts(store=self.store, content=self.content, blobs=self.blobs, environments=self.environments, clock=self.clock)
         self.secrets = Secrets(store=self.store, environments=self.environments, keyring=self.keyring, clock=self.clock)
         self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
-        self.proxy_tokens = ProxyTokens(store=self.store, environments=self.environments, clock=self.clock)
-        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, origin=settings.web_origin)
+        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, port=settings.gateway_port)
         self.functions = Functions(
             store=self.store,
             routes=self.routes,
@@ -205,6 +205,16 @@ class Engine:
             journal=self.journal,
             clock=self.clock,
             default_maximum=settings.default_max_containers,
+        )
+        self.cold_starts = ColdStarts(
+            store=self.store,
+            journal=self.journal,
+            tasks=self.tasks,
+            history=self.history,
+            apps=self.apps,
+            functions=self.functions,
+            explanations=self.explanations,
+            imports=self.import_lists,
         )
         self.stories = Stories(
             store=self.store, apps=self.apps, functions=self.functions, explanations=self.explanations, journal=self.journal
@@ -336,7 +346,6 @@ class Engine:
             ImageRpcs(images=self.images, logs=self.logs),
             LogRpcs(logs=self.logs, apps=self.apps, functions=self.functions, history=self.history),
             MountRpcs(self.mounts),
-            ProxyTokenRpcs(tokens=self.proxy_tokens, workspaces=self.workspaces),
             SecretRpcs(self.secrets),
             TokenRpcs(self.workspaces),
             WorkspaceRpcs(self.workspaces),
@@ -344,7 +353,7 @@ class Engine:
 
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
-        return {"Why": self.explanations.why, **ScheduleOperations(self.schedules).table()}
+        return {"Why": self.explanations.why, "ColdStart": self.cold_starts.show, **ScheduleOperations(self.schedules).table()}
 
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""
@@ -371,7 +380,6 @@ class Engine:
             await self.store.open()
             stack.push_async_callback(self._close_store)
             await self.restart.restore()
-            await self.proxy_tokens.restore()
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),
@@ -382,7 +390,9 @@ class Engine:
                     before_bind=self._supervision.free_port,
                 )
             )
-            await stack.enter_async_context(inputs_socket.serve(self.claims, self.tasks, self.settings.root / _INPUTS_SOCKET))
+            await stack.enter_async_context(
+                inputs_socket.serve(self.claims, self.tasks, self.cold_starts, self.settings.root / _INPUTS_SOCKET)
+            )
             await stack.enter_async_context(
                 Gateway(
                     settings=self.settings,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import typer
 
+from freehold.cli.coldstart import coldstart
 from freehold.cli.config import config
 from freehold.cli.doctor import doctor
 from freehold.cli.down import down
@@ -24,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, doctor, why, login, config, version):
+for own in (up, down, status, doctor, why, coldstart, login, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 for name, line in COMMANDS.items():

@@ -16,6 +16,7 @@ CANCEL = 4  # the request of this number is no longer waited for
 ANSWER = 5
 REFUSED = 6  # with the reason, as text
 SERVE = 7  # JSON: see `web.py`; answered, empty, when the container is to leave: at once if it says why it does not serve
+REPORT = 16  # JSON: see `phases.py`; how the container started, told once
 
 LONGEST = 128 * 1024 * 1024  # bytes of a payload; what gRPC takes too
 _HEADER = struct.Struct("!IBI")

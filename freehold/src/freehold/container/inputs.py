@@ -13,6 +13,7 @@ from typing import Any
 
 from .frames import GET_INPUTS, PUT_OUTPUTS
 from .link import Link, Unusable
+from .phases import report
 
 _SOCKET = "inputs.sock"  # beside the control plane's
 _PATIENCE = 150.0  # seconds without an engine after which inputs are asked for in the stock way
@@ -45,7 +46,7 @@ def install() -> None:
 def _link(held: dict[str, int]) -> Link:
     headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
     folder = Path(os.environ["MODAL_SERVER_URL"].removeprefix("unix://")).parent
-    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], lambda: held)
+    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], lambda: held, report)
 
 
 class _Call:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Callable
 
-from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, FrameTooLong, Splitter, frame
+from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, REPORT, FrameTooLong, Splitter, frame
 
 _GREETING = 10.0  # seconds for the engine to answer a connection
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between tries to connect again: what is restored answers within seconds
@@ -22,12 +22,18 @@ class Unusable(Exception):
 
 
 class Link:
-    """Requests by kind and bytes. `held` says what the container has in hand, for the engine to compare after a break."""
+    """Requests by kind and bytes. `held` says what the container has in hand, for the engine to compare after a break.
 
-    def __init__(self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]]) -> None:
+    The first connection is made when the container is ready; `report` is what the engine is told then, once, if it is not empty.
+    """
+
+    def __init__(
+        self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]], report: Callable[[], bytes] = bytes
+    ) -> None:
         self._path = path
         self._identity = {"task": task_id, "token": token}
         self._held = held
+        self._report = report
         self._wire: _Wire | None = None
         self._connecting: asyncio.Lock | None = None
         self._returning: asyncio.Task[None] | None = None
@@ -108,8 +114,14 @@ class Link:
         except BaseException:
             wire.close()
             raise
-        self._has_worked = True
+        if not self._has_worked:
+            self._has_worked = True
+            loop.call_soon(self._tell, wire)  # after the request that waits for this connection
         return wire
+
+    def _tell(self, wire: _Wire) -> None:
+        if report := self._report():
+            wire.tell(REPORT, report)
 
     async def _greet(self, wire: _Wire, loop: asyncio.AbstractEventLoop) -> None:
         wire.sock.setblocking(False)
@@ -182,6 +194,12 @@ class _Wire(asyncio.Protocol):
             raise
         finally:
             del self._waiting[number]
+
+    def tell(self, kind: int, payload: bytes) -> None:
+        """Ask, and do not wait for the answer: it is lost if the connection breaks."""
+        if self._transport is not None and self.is_open:
+            self._number += 1
+            self._transport.write(frame(kind, self._number, payload))
 
     def close(self) -> None:
         self.is_open = False

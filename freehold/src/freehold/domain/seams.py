@@ -9,8 +9,9 @@ from enum import StrEnum
 
 
 class Seam(StrEnum):
-    """Named as the module of `freehold.container` that installs it."""
+    """Named as the module of `freehold.container` that installs it; in the order in which they are installed."""
 
+    PHASES = "phases"  # a start is timed, import by import
     INPUTS = "inputs"  # inputs and results over the engine's own socket
     PATIENCE = "patience"  # an engine that does not answer is waited for
     STDIO = "stdio"  # output says which input wrote it
@@ -25,11 +26,11 @@ class Transport(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
+    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
 }
 
 
 def seams_for(client_version: str, wished: Transport) -> tuple[Seam, ...]:
     """The seams that a container of this client gets, in order."""
     proved = _PROVED.get(client_version, frozenset())
-    return tuple(sorted(seam for seam in proved if seam is not Seam.INPUTS or wished is not Transport.STOCK))
+    return tuple(seam for seam in Seam if seam in proved and (seam is not Seam.INPUTS or wished is not Transport.STOCK))

@@ -17,10 +17,9 @@ from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound, Unavailable
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
+from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
-from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -335,23 +334,6 @@ class _Secrets:
         self._rows.drop(secret_id)
 
 
-class _ProxyTokens:
-    def __init__(self, undo: _Undo) -> None:
-        self._rows: _Rows[str, ProxyToken] = _Rows(undo)
-
-    async def put(self, token: ProxyToken) -> None:
-        self._rows.put(token.id, token)
-
-    async def get(self, token_id: ProxyTokenId) -> ProxyToken:
-        return _required(self._rows.get(token_id), missing.proxy_token(token_id))
-
-    async def list(self) -> Sequence[ProxyToken]:
-        return sorted(self._rows, key=lambda row: (row.created_at, row.id), reverse=True)
-
-    async def delete(self, token_id: ProxyTokenId) -> None:
-        self._rows.drop(token_id)
-
-
 class _Schedules:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Schedule] = _Rows(undo)
@@ -399,9 +381,9 @@ class _Tasks:
     async def alive(self) -> Sequence[Task]:
         return sorted((row for row in self._rows if row.is_alive), key=lambda row: (row.enqueued_at, row.id))
 
-    async def of_app(self, app_id: AppId) -> Sequence[Task]:
+    async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
         found = [row for row in self._rows if row.app_id == app_id]
-        return sorted(found, key=lambda row: (row.enqueued_at, row.id), reverse=True)
+        return sorted(found, key=lambda row: (row.enqueued_at, row.id), reverse=True)[:limit]
 
     async def delete_ended_before(self, moment: datetime) -> int:
         old = [task.id for task in self._rows if task.ended_at is not None and task.ended_at < moment]
@@ -479,7 +461,6 @@ class MemoryTransaction:
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)
         self.secrets: ports.Secrets = _Secrets(undo)
-        self.proxy_tokens: ports.ProxyTokens = _ProxyTokens(undo)
         self.schedules: ports.Schedules = _Schedules(undo)
         self.tasks: ports.Tasks = _Tasks(undo)
         self.blobs: ports.Blobs = _Blobs(undo)

@@ -21,10 +21,9 @@ from freehold.domain.calls import Attempt, FunctionCall, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
+from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
-from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -187,16 +186,6 @@ class Secrets(Protocol):
     async def delete(self, secret_id: SecretId) -> None: ...
 
 
-class ProxyTokens(Protocol):
-    async def put(self, token: ProxyToken) -> None: ...
-    async def get(self, token_id: ProxyTokenId) -> ProxyToken: ...
-    async def list(self) -> Sequence[ProxyToken]:
-        """Newest first."""
-        ...
-
-    async def delete(self, token_id: ProxyTokenId) -> None: ...
-
-
 class Schedules(Protocol):
     """One for each deployed function that has a rule, by the function's id."""
 
@@ -226,7 +215,7 @@ class Tasks(Protocol):
         """Tasks that have not ended."""
         ...
 
-    async def of_app(self, app_id: AppId) -> Sequence[Task]:
+    async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
         """Newest first."""
         ...
 
@@ -305,7 +294,6 @@ class Transaction(Protocol):
     images: Images
     mounts: Mounts
     secrets: Secrets
-    proxy_tokens: ProxyTokens
     schedules: Schedules
     tasks: Tasks
     blobs: Blobs

@@ -17,7 +17,19 @@ import structlog
 from google.protobuf.message import DecodeError
 from modal_proto import api_pb2
 
-from freehold.container.frames import ANSWER, CANCEL, GET_INPUTS, HELLO, LONGEST, PUT_OUTPUTS, REFUSED, FrameTooLong, Splitter, frame
+from freehold.container.frames import (
+    ANSWER,
+    CANCEL,
+    GET_INPUTS,
+    HELLO,
+    LONGEST,
+    PUT_OUTPUTS,
+    REFUSED,
+    REPORT,
+    FrameTooLong,
+    Splitter,
+    frame,
+)
 from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.control.services.claims import Claims
 from freehold.domain.errors import FreeholdError
@@ -36,6 +48,10 @@ class TaskTokens(Protocol):
     def accepts_task(self, task_id: TaskId, token: str) -> bool: ...
 
 
+class StartReports(Protocol):
+    async def report(self, task_id: TaskId, payload: bytes) -> None: ...
+
+
 class _BadFrameError(Exception):
     """Nobody of ours sends this: the connection is closed."""
 
@@ -43,9 +59,10 @@ class _BadFrameError(Exception):
 class InputsSocket:
     """All connections, and the work that they have asked for."""
 
-    def __init__(self, claims: Claims, tokens: TaskTokens, group: asyncio.TaskGroup) -> None:
+    def __init__(self, claims: Claims, tokens: TaskTokens, reports: StartReports, group: asyncio.TaskGroup) -> None:
         self.claims = claims
         self.tokens = tokens
+        self.reports = reports
         self.group = group
         self._strangers: dict[_Connection, None] = {}
         self._of_task: dict[TaskId, _Connection] = {}
@@ -141,6 +158,8 @@ class _Connection(asyncio.Protocol):
             self._start(number, self._get_inputs, payload)
         elif kind == PUT_OUTPUTS:
             self._start(number, self._put_outputs, payload)
+        elif kind == REPORT:
+            self._start(number, self._report, payload)
         else:
             raise _BadFrameError(kind)
 
@@ -201,6 +220,13 @@ class _Connection(asyncio.Protocol):
         await self._server.claims.put_outputs(task_id, list(api_pb2.FunctionPutOutputsRequest.FromString(payload).outputs))
         return b""
 
+    async def _report(self, task_id: TaskId, payload: bytes) -> bytes:
+        try:
+            await self._server.reports.report(task_id, payload)
+        except FreeholdError as error:  # nobody waits for the answer
+            log.info("start_report_refused", task_id=task_id, why=str(error))
+        return b""
+
 
 @dataclass(frozen=True, slots=True)
 class _Greeting:
@@ -218,10 +244,10 @@ def _greeting(payload: bytes) -> _Greeting | None:
 
 
 @asynccontextmanager
-async def serve(claims: Claims, tokens: TaskTokens, path: Path) -> AsyncIterator[None]:
+async def serve(claims: Claims, tokens: TaskTokens, reports: StartReports, path: Path) -> AsyncIterator[None]:
     """Serve at `path` until the block ends."""
     async with asyncio.TaskGroup() as group:
-        connections = InputsSocket(claims, tokens, group)
+        connections = InputsSocket(claims, tokens, reports, group)
         server = await asyncio.get_running_loop().create_unix_server(connections.connection, sock=_bound(path))
         try:
             yield

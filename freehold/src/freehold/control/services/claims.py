@@ -68,6 +68,7 @@ class Claims:
         while len(items) < max(batch, 1) and (live := pool.take()) is not None:
             self._calls.inputs.lease(task, pool, live)
             items.append(live)
+            self._tasks.note_input(task)
         task.remember(items)
         if items and task.is_single_use:
             self._tasks.drain(task, "it is used once")
@@ -107,6 +108,7 @@ class Claims:
     async def put_outputs(self, task_id: TaskId, items: list[api_pb2.FunctionPutOutputsItem]) -> None:
         """Results of tries that this task has made. Others are late: someone else has answered, or will."""
         task = self._tasks.get(task_id)
+        self._tasks.note_output(task)
         results = []
         for item in items:
             self._calls.inputs.note_answered(InputId(item.input_id))

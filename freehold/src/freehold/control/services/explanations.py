@@ -84,7 +84,7 @@ class Explanations:
     async def why(self, request: dict[str, Any]) -> dict[str, Any]:
         """`subject` is an id or `app.function`, `environment` that of the name. Sentences, numbers and the last events."""
         subject = str(request.get("subject", ""))
-        subject_id = await self._id_of(subject, str(request.get("environment", "")))
+        subject_id = await self.id_of(subject, str(request.get("environment", "")))
         explanation = await self.of(subject_id)
         events = await self._events(subject_id)
         return {
@@ -104,7 +104,8 @@ class Explanations:
             return await self._of_input(InputId(subject))
         return await self._of_task(TaskId(subject))
 
-    async def _id_of(self, subject: str, environment: str) -> str:
+    async def id_of(self, subject: str, environment: str) -> str:
+        """An id as it is, or that of the function that is meant by `app.function`. Raises InvalidRequest and NotFound."""
         if any(is_id(subject, prefix) for prefix in ("fu", "fc", "in", "ta")):
             return subject
         for app_name, tag in _names(subject):

@@ -63,6 +63,8 @@ class LiveTask:
     is_mute: bool = False  # it cannot hear that it should leave, so it gets no grace
     heard: float | None = None  # when it last showed that it lives; None before the first time
     is_silent: bool = False  # an earlier engine's, and has not asked for inputs since: it may be at work on one that nobody knows
+    first_input_at: float | None = None
+    has_answered: bool = False  # its first output is recorded
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
     @property
@@ -177,6 +179,7 @@ class Tasks:
             is_single_use=is_single_use,
             booked=booked,
             is_silent=True,
+            has_answered=True,  # if at all, then its earlier engine
             heard=now if task.ready_at else None,
         )
         self._journal.event(task.id, "task_adopted")
@@ -247,6 +250,19 @@ class Tasks:
             self._advance(live, TaskState.READY, fields={"transport": transport})
             live.idle_since = self._clock.monotonic()
             self._health.pop(live.task.function_id, None)
+
+    def note_input(self, live: LiveTask) -> None:
+        """It was given an input: perhaps its first."""
+        if live.first_input_at is None:
+            live.first_input_at = self._clock.monotonic()
+
+    def note_output(self, live: LiveTask) -> None:
+        """It has given an output: with its first, its start is over."""
+        if live.has_answered:
+            return
+        live.has_answered = True
+        taken_at = live.first_input_at or self._clock.monotonic()
+        self._journal.event(live.id, "task_answered", fields={"input": f"{taken_at - live.wanted_at:.4f}"})
 
     def drain(self, live: LiveTask, reason: str) -> None:
         """No new inputs; it ends by itself when its own are done. One that is not ready yet has none: it is stopped."""

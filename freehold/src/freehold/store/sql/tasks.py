@@ -29,9 +29,9 @@ class SqlTasks:
         query = select(tasks).where(tasks.c.state != TaskState.ENDED.value).order_by(tasks.c.enqueued_at, tasks.c.id)
         return [_task(row) for row in await self._connection.execute(query)]
 
-    async def of_app(self, app_id: AppId) -> Sequence[Task]:
-        query = select(tasks).where(tasks.c.app_id == app_id).order_by(tasks.c.enqueued_at.desc(), tasks.c.id.desc())
-        return [_task(row) for row in await self._connection.execute(query)]
+    async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
+        newest = select(tasks).where(tasks.c.app_id == app_id).order_by(tasks.c.enqueued_at.desc(), tasks.c.id.desc())
+        return [_task(row) for row in await self._connection.execute(newest.limit(limit))]
 
     async def delete_ended_before(self, moment: datetime) -> int:
         old = (tasks.c.state == TaskState.ENDED.value) & (tasks.c.ended_at < moment)
