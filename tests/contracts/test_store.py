@@ -23,11 +23,13 @@ from freehold.domain.ids import (
     new_image_id,
     new_input_id,
     new_mount_id,
+    new_proxy_token_id,
     new_secret_id,
     new_task_id,
 )
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.proxy_tokens import ProxyToken, allow
 from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
@@ -94,6 +96,10 @@ def a_mount(tree, **changes):
 def a_secret(**changes):
     secret = Secret(id=new_secret_id(), environment="main", name="models", keys=("A", "B"), sealed=b"sealed", created_at=NOW)
     return replace(secret, **changes)
+
+
+def a_proxy_token(**changes):
+    return replace(ProxyToken(id=new_proxy_token_id(), secret_hash="hash", created_at=NOW), **changes)
 
 
 def an_image(**changes):
@@ -624,6 +630,31 @@ class TestSecrets:
                 await tx.secrets.get(secret.id)
 
 
+class TestProxyTokens:
+    async def test_a_token_comes_back_as_it_was_put_last(self, store):
+        token = a_proxy_token(name="webhooks")
+        scoped = allow(token, new_environment_id())
+        async with store.transaction() as tx:
+            await tx.proxy_tokens.put(token)
+            await tx.proxy_tokens.put(scoped)
+        async with store.transaction() as tx:
+            assert await tx.proxy_tokens.get(token.id) == scoped
+
+    async def test_tokens_are_listed_newest_first(self, store):
+        old, new = a_proxy_token(), a_proxy_token(created_at=NOW + MINUTE)
+        async with store.transaction() as tx:
+            await tx.proxy_tokens.put(new)
+            await tx.proxy_tokens.put(old)
+            assert await tx.proxy_tokens.list() == [new, old]
+
+    async def test_a_deleted_token_is_gone(self, store):
+        token = a_proxy_token()
+        async with store.transaction() as tx:
+            await tx.proxy_tokens.put(token)
+            await tx.proxy_tokens.delete(token.id)
+            assert await tx.proxy_tokens.list() == []
+
+
 class TestSchedules:
     @pytest.mark.parametrize(
         "rule",
@@ -776,6 +807,7 @@ class TestEvents:
         ("images", "get", "im-x"),
         ("mounts", "get", "mo-x"),
         ("secrets", "get", "st-x"),
+        ("proxy_tokens", "get", "wk-x"),
         ("tasks", "get", "ta-x"),
     ],
 )

@@ -48,6 +48,7 @@ from freehold.domain.creation import Creation
 from freehold.domain.files import TreeFile
 from freehold.domain.images import ImageConfig, ImageState
 from freehold.domain.placement import Amounts, Machine
+from freehold.domain.web import Origin
 from freehold.placement.local import LocalReports
 from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.import_lists import ImportLists
@@ -115,7 +116,7 @@ class ControlPlane:
         self.blobs = Blobs(store=store, content=self.content, keyring=keyring, clock=clock, settings=settings)
         self.mounts = Mounts(store=store, content=self.content, blobs=self.blobs, environments=self.environments, clock=clock)
         self.secrets = Secrets(store=store, environments=self.environments, keyring=keyring, clock=clock)
-        self.routes = WebRoutes(workspace="local", domain="localhost", port=8980)
+        self.routes = WebRoutes(workspace="local", domain="localhost", origin=Origin(8980))
         self.functions = Functions(
             store=store, routes=self.routes, tasks=self.tasks, clock=clock, demand=self.demand, max_inline_bytes=1024
         )

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.domain.web import label_of_host, label_of_path, path_url, web_label, web_url
+from freehold.domain.domains import checked_domain, of_host
+from freehold.domain.errors import InvalidRequest
+from freehold.domain.web import Origin, label_of_host, label_of_path, path_url, web_label, web_url
 
 NAME = re.compile(r"^[\w.-]*[a-zA-Z0-9][\w.-]*$")  # of an app, a function, a class and its method
 LONG = "a-rather-long-name-for-an-application-of-the-house"
@@ -54,7 +56,7 @@ class TestLabel:
 
 class TestUrls:
     def test_by_host_and_by_path(self):
-        assert web_url("local--iris-predict", "localhost", 8980) == "http://local--iris-predict.localhost:8980"
+        assert web_url("local--iris-predict", "localhost", Origin(8980)) == "http://local--iris-predict.localhost:8980"
         assert path_url("local--iris-predict", "127.0.0.1", 8980) == "http://127.0.0.1:8980/local--iris-predict/"
 
 
@@ -90,3 +92,58 @@ def test_the_host_header_names_the_function(host, label):
 )
 def test_a_first_segment_with_two_dashes_names_the_function(path, label):
     assert label_of_path(path) == label
+
+
+class TestOrigin:
+    def test_the_usual_port_of_a_scheme_is_left_out(self):
+        assert Origin(443, is_secure=True).url("a.example.com") == "https://a.example.com"
+        assert Origin(80).url("a.example.com") == "http://a.example.com"
+        assert Origin(443).url("a.example.com") == "http://a.example.com:443"
+        assert Origin(8980, is_secure=True).url("a.example.com") == "https://a.example.com:8980"
+
+
+class TestCustomDomains:
+    @pytest.mark.parametrize("name", ["api.example.com", "a.b", "*.example.com", "xn--bcher-kva.example", "x1.2y.org"])
+    def test_a_host_name_can_be_one(self, name):
+        assert checked_domain(name.upper() + ".", "localhost") == name
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "",
+            "example",
+            "https://example.com",
+            "example.com:443",
+            "example.com/x",
+            "10.0.0.1",
+            "[::1]",
+            "*",
+            "*.com.*",
+            "a..b",
+            "-a.com",
+            "a_b.com",
+        ],
+    )
+    def test_what_is_no_host_name_is_refused(self, name):
+        with pytest.raises(InvalidRequest, match="custom domain"):
+            checked_domain(name, "localhost")
+
+    @pytest.mark.parametrize("name", ["a" * 64 + ".com", ".".join(["a" * 60] * 5), "bücher.example", "a.example.com..", "a.com\n"])
+    def test_what_no_resolver_would_take_is_refused(self, name):
+        with pytest.raises(InvalidRequest, match="custom domain"):
+            checked_domain(name, "localhost")
+
+    @pytest.mark.parametrize("name", ["mine.apps.example.com", "*.apps.example.com", "apps.example.com", "a.b.apps.example.com"])
+    def test_names_below_the_engines_own_domain_are_its_own_to_give(self, name):
+        with pytest.raises(InvalidRequest, match="label="):
+            checked_domain(name, "apps.example.com")
+
+    def test_a_host_is_found_whatever_its_case_port_and_dot(self):
+        owners = {"api.example.com": "exact", "*.example.com": "any"}
+        assert of_host(owners, "API.example.com.:8980") == "exact"
+        assert of_host(owners, "api.example.com") == "exact"
+        assert of_host(owners, "other.example.com:1") == "any"
+        assert of_host(owners, "a.b.example.com") is None
+        assert of_host(owners, "example.com") is None
+        assert of_host(owners, "[::1]:8980") is None
+        assert of_host(owners, "") is None

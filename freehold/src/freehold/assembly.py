@@ -41,6 +41,7 @@ from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
 from freehold.control.rpc.mounts import MountRpcs
+from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.tokens import TokenRpcs
@@ -64,6 +65,7 @@ from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
+from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
@@ -150,7 +152,8 @@ class Engine:
         self.mounts = Mounts(store=self.store, content=self.content, blobs=self.blobs, environments=self.environments, clock=self.clock)
         self.secrets = Secrets(store=self.store, environments=self.environments, keyring=self.keyring, clock=self.clock)
         self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
-        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, port=settings.gateway_port)
+        self.proxy_tokens = ProxyTokens(store=self.store, environments=self.environments, clock=self.clock)
+        self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, origin=settings.web_origin)
         self.functions = Functions(
             store=self.store,
             routes=self.routes,
@@ -346,6 +349,7 @@ class Engine:
             ImageRpcs(images=self.images, logs=self.logs),
             LogRpcs(logs=self.logs, apps=self.apps, functions=self.functions, history=self.history),
             MountRpcs(self.mounts),
+            ProxyTokenRpcs(tokens=self.proxy_tokens, workspaces=self.workspaces),
             SecretRpcs(self.secrets),
             TokenRpcs(self.workspaces),
             WorkspaceRpcs(self.workspaces),
@@ -380,6 +384,7 @@ class Engine:
             await self.store.open()
             stack.push_async_callback(self._close_store)
             await self.restart.restore()
+            await self.proxy_tokens.restore()
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),

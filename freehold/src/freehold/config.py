@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.seams import Transport
+from freehold.domain.web import Origin
 
 _PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
@@ -49,6 +50,12 @@ class Settings(BaseSettings):
     gateway_port: int = Field(default=8980, ge=1, le=65535, description="Port of the gateway (HTTP).")
     workspace: str = Field(default="local", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="First part of web addresses.")
     domain: str = Field(default="localhost", description="Last part of web addresses.")
+    https_port: int = Field(
+        default=0,
+        ge=0,
+        le=65535,
+        description="Port of a proxy with HTTPS in front of the gateway: printed web addresses name it. 0: there is none.",
+    )
     default_max_containers: int = Field(default=16, ge=1, description="Tasks of one function where max_containers is not given.")
     max_tasks: int = Field(default=64, ge=1, description="Tasks on this machine, all functions together.")
     machine_cpus: float = Field(default=0, ge=0, description="CPUs that tasks may book here; 0: all of the machine's.")
@@ -131,6 +138,11 @@ class Settings(BaseSettings):
     @property
     def control_url(self) -> str:
         return f"http://{self.host}:{self.control_port}"
+
+    @property
+    def web_origin(self) -> Origin:
+        """How web addresses are told to people."""
+        return Origin(self.https_port, is_secure=True) if self.https_port else Origin(self.gateway_port)
 
     @property
     def gateway_url(self) -> str:

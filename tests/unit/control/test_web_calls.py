@@ -6,7 +6,7 @@ import pytest
 from modal_proto import api_pb2
 
 from freehold.domain.apps import AppState
-from freehold.domain.errors import DeadlineExceeded, NotFound, Unavailable
+from freehold.domain.errors import DeadlineExceeded, InvalidRequest, NotFound, Unavailable
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.wire import asgi
 
@@ -52,6 +52,61 @@ class TestRoutes:
     async def test_a_plain_function_has_no_address(self, plane):
         _, live = await plane.deploy()
         assert live.web_urls == {}
+
+
+class TestCustomDomains:
+    async def test_a_function_answers_at_its_domains(self, plane):
+        app, live = await plane.deploy("site", webhook_config=with_domains("api.example.com", "*.x.org"))
+        assert plane.routes.target_of_host("api.example.com:8980").function_id == live.id
+        assert plane.routes.target_of_host("any.x.org").function_id == live.id
+        assert plane.routes.target_of_host("example.com") is None
+        said = plane.functions.described(app, live)
+        assert [info.url for info in said.custom_domain_info] == ["http://api.example.com:8980", "http://*.x.org:8980"]
+        assert said.web_url == "http://local--shop-site.localhost:8980"
+
+    async def test_of_two_functions_with_one_domain_the_later_has_it(self, plane):
+        await plane.deploy("site", webhook_config=with_domains("api.example.com"))
+        _, later = await plane.deploy("site", name="other", webhook_config=with_domains("api.example.com"))
+        assert plane.routes.target_of_host("api.example.com").function_id == later.id
+
+    async def test_a_redeploy_without_the_domain_gives_it_up(self, plane):
+        app, live = await plane.deploy("site", webhook_config=with_domains("api.example.com"))
+        newer = await plane.define(app, "site", existing=live.id, webhook_config=ASGI)
+        await plane.publish(app, newer)
+        assert plane.routes.target_of_host("api.example.com") is None
+        assert plane.routes.custom_domains() == []
+
+    async def test_an_app_that_is_served_does_not_take_the_domain_of_the_deployed_one(self, plane):
+        _, deployed = await plane.deploy("site", webhook_config=with_domains("api.example.com"))
+        app = await plane.an_app(state=AppState.EPHEMERAL)
+        served = await plane.define(app, "site", webhook_config=with_domains("api.example.com"))
+        await plane.publish(app, served, state=None, name="")
+        assert plane.routes.target_of_host("api.example.com").function_id == deployed.id
+
+    async def test_a_method_has_domains_of_its_own(self, plane):
+        methods = {"page": api_pb2.MethodDefinition(function_name="Model.page", webhook_config=with_domains("page.example.com"))}
+        app, live = await plane.deploy("Model.*", method_definitions=methods)
+        assert plane.routes.target_of_host("page.example.com").method_name == "page"
+        said = plane.functions.described(app, live).method_definitions["page"]
+        assert [info.url for info in said.custom_domain_info] == ["http://page.example.com:8980"]
+        assert said.web_url == "http://local--shop-model-page.localhost:8980"
+
+    async def test_a_domain_that_cannot_be_one_is_refused_at_deploy(self, plane):
+        app = await plane.an_app()
+        with pytest.raises(InvalidRequest, match="custom domain"):
+            await plane.define(app, "site", webhook_config=with_domains("https://example.com"))
+
+    async def test_whether_anything_answers_at_a_host_can_be_asked(self, plane):
+        await plane.deploy("site", webhook_config=with_domains("api.example.com"))
+        assert plane.routes.answers_at("api.example.com")
+        assert plane.routes.answers_at("local--shop-site.localhost")
+        assert not plane.routes.answers_at("local--other.localhost")
+        assert not plane.routes.answers_at("localhost")
+        assert not plane.routes.answers_at("example.com")
+
+
+def with_domains(*names):
+    return {**ASGI, "custom_domains": [api_pb2.CustomDomainConfig(name=name) for name in names]}
 
 
 class TestCalls:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId, ImageId, MountId, SecretId
+from freehold.domain.ids import AppId, ClassId, DefinitionId, EnvironmentId, FunctionId, ImageId, MountId, SecretId
 
 
 class WebKind(StrEnum):
@@ -100,10 +100,15 @@ class UserClass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebTarget:
-    """The function that a host or path means. `name` is its own name (`predict`), without class or app."""
+    """The function that a host or path means. `name` is its own name (`predict`), without class or app.
+
+    `environment_id` is where it is deployed: a scoped proxy token opens it there or not.
+    """
 
     function_id: FunctionId
     app_id: AppId
     name: str
     kind: WebKind
     method_name: str = ""  # of a class; empty for plain functions
+    needs_proxy_auth: bool = False
+    environment_id: EnvironmentId | None = None

@@ -21,6 +21,7 @@ CallId = NewType("CallId", str)
 InputId = NewType("InputId", str)
 TaskId = NewType("TaskId", str)
 LayerId = NewType("LayerId", str)
+ProxyTokenId = NewType("ProxyTokenId", str)
 
 _ALPHABET = string.ascii_letters + string.digits
 _BODY_LENGTH = 22
@@ -84,6 +85,14 @@ def new_input_id() -> InputId:
 
 def new_task_id() -> TaskId:
     return TaskId(_fresh("ta"))
+
+
+def new_proxy_token_id() -> ProxyTokenId:
+    return ProxyTokenId(_fresh("wk"))
+
+
+def new_proxy_token_secret() -> str:
+    return _fresh("ws")
 
 
 def is_id(text: str, prefix: str) -> bool:

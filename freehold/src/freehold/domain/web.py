@@ -10,6 +10,7 @@ WebLabel = NewType("WebLabel", str)
 SEPARATOR = "--"  # between the workspace (and environment) and the rest; every label has it
 DEFAULT_DEV_SUFFIX = "dev"  # of ephemeral apps, so that `modal serve` does not take the address of the deployed app
 
+_HTTP_PORT, _HTTPS_PORT = 80, 443
 _MAX_LENGTH = 63  # of one DNS label (RFC 1035)
 _HASH_LENGTH = 6
 _NOT_ALLOWED = re.compile(r"[^a-z0-9-]")
@@ -35,8 +36,24 @@ def web_label(*, workspace: str, environment_suffix: str = "", app: str, functio
     return _fitted(f"{_cleaned(owner)}{SEPARATOR}{_cleaned(name)}")
 
 
-def web_url(label: str, domain: str, port: int) -> str:
-    return f"http://{label}.{domain}:{port}"
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """How callers reach the gateway: its own port, or that of a proxy in front of it."""
+
+    port: int
+    is_secure: bool = False
+
+    @property
+    def scheme(self) -> str:
+        return "https" if self.is_secure else "http"
+
+    def url(self, host: str) -> str:
+        is_usual = self.port == (_HTTPS_PORT if self.is_secure else _HTTP_PORT)
+        return f"{self.scheme}://{host}" if is_usual else f"{self.scheme}://{host}:{self.port}"
+
+
+def web_url(label: str, domain: str, origin: Origin) -> str:
+    return origin.url(f"{label}.{domain}")
 
 
 def path_url(label: str, host: str, port: int) -> str:

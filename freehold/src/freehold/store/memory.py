@@ -17,9 +17,10 @@ from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound, Unavailable
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
+from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -334,6 +335,23 @@ class _Secrets:
         self._rows.drop(secret_id)
 
 
+class _ProxyTokens:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, ProxyToken] = _Rows(undo)
+
+    async def put(self, token: ProxyToken) -> None:
+        self._rows.put(token.id, token)
+
+    async def get(self, token_id: ProxyTokenId) -> ProxyToken:
+        return _required(self._rows.get(token_id), missing.proxy_token(token_id))
+
+    async def list(self) -> Sequence[ProxyToken]:
+        return sorted(self._rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+    async def delete(self, token_id: ProxyTokenId) -> None:
+        self._rows.drop(token_id)
+
+
 class _Schedules:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Schedule] = _Rows(undo)
@@ -461,6 +479,7 @@ class MemoryTransaction:
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)
         self.secrets: ports.Secrets = _Secrets(undo)
+        self.proxy_tokens: ports.ProxyTokens = _ProxyTokens(undo)
         self.schedules: ports.Schedules = _Schedules(undo)
         self.tasks: ports.Tasks = _Tasks(undo)
         self.blobs: ports.Blobs = _Blobs(undo)

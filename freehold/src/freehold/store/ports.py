@@ -21,9 +21,10 @@ from freehold.domain.calls import Attempt, FunctionCall, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, SecretId, TaskId
+from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
+from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -186,6 +187,16 @@ class Secrets(Protocol):
     async def delete(self, secret_id: SecretId) -> None: ...
 
 
+class ProxyTokens(Protocol):
+    async def put(self, token: ProxyToken) -> None: ...
+    async def get(self, token_id: ProxyTokenId) -> ProxyToken: ...
+    async def list(self) -> Sequence[ProxyToken]:
+        """Newest first."""
+        ...
+
+    async def delete(self, token_id: ProxyTokenId) -> None: ...
+
+
 class Schedules(Protocol):
     """One for each deployed function that has a rule, by the function's id."""
 
@@ -294,6 +305,7 @@ class Transaction(Protocol):
     images: Images
     mounts: Mounts
     secrets: Secrets
+    proxy_tokens: ProxyTokens
     schedules: Schedules
     tasks: Tasks
     blobs: Blobs

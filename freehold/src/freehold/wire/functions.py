@@ -1,6 +1,7 @@
 """Modal's `Function` message, read into what the engine decides with, and written into the handles that clients get."""
 
 import pickle
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from modal_proto import api_pb2
@@ -182,6 +183,17 @@ def handle_metadata(
     for name, method in message.method_definitions.items():
         metadata.method_handle_metadata[name].CopyFrom(_method_metadata(function, name, method, web_urls.get(name, ""), definition_id))
     return metadata
+
+
+def described(message: api_pb2.Function, web_urls: Mapping[str, str], domain_urls: Mapping[str, Sequence[str]]) -> api_pb2.Function:
+    """A definition with its addresses. Both map method names; "" is the function itself."""
+    copy = api_pb2.Function()
+    copy.CopyFrom(message)
+    for method, url in web_urls.items():
+        part = copy.method_definitions[method] if method else copy
+        part.web_url = url
+        part.custom_domain_info.extend(api_pb2.CustomDomainInfo(url=each) for each in domain_urls.get(method, ()))
+    return copy
 
 
 def _method_metadata(

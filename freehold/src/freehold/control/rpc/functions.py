@@ -29,7 +29,7 @@ class FunctionRpcs:
         live = await self._functions.create(app, message, request.existing_function_id)
         return api_pb2.FunctionCreateResponse(
             function_id=live.id,
-            function=message,
+            function=self._functions.described(app, live),
             handle_metadata=self._functions.handle(live),
             function_data=function_data(message),
         )

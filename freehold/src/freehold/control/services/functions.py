@@ -65,12 +65,13 @@ class Functions:
             supported_input_formats=request.supported_input_formats,
             supported_output_formats=request.supported_output_formats,
         )
-        urls = self._routes.urls(app, environment.web_suffix, message)
+        urls = self._routes.urls(app, environment, message)
         return function, self._metadata(function, message, "", urls)
 
     async def create(self, app: App, message: api_pb2.Function, existing_id: str) -> LiveFunction:
         """A new definition. It goes live with the publication of its app; a function's first one at once."""
         _check(message)
+        self._routes.check(message)
         async with self._store.transaction() as tx:
             function = await self._existing(tx, app.id, _tag(message.function_name), existing_id)
             environment = await tx.environments.get(app.environment)
@@ -81,7 +82,7 @@ class Functions:
             if function.live_definition_id is None:
                 function = replace(function, live_definition_id=definition.id)
             await tx.functions.put(function)
-        urls = self._routes.urls(app, environment.web_suffix, message)
+        urls = self._routes.urls(app, environment, message)
         return LiveFunction(function=function, definition_id=definition.id, message=message, spec=wire.spec_of(message), web_urls=urls)
 
     async def create_class(self, app: App, request: api_pb2.ClassCreateRequest) -> UserClass:
@@ -204,7 +205,7 @@ class Functions:
     async def route(self, app: App, function_id: FunctionId) -> None:
         live = await self.live(function_id)
         environment = await self._environment(app)
-        self._routes.publish(app, environment.web_suffix, live.function, live.message)
+        self._routes.publish(app, environment, live.function, live.message)
 
     def retire(self, function_ids: "frozenset[FunctionId]") -> list[FunctionId]:
         """These functions (and what is bound to them) serve nothing more; the ids that were in use."""
@@ -215,6 +216,10 @@ class Functions:
             self._routes.withdraw(function_id)
         self._demand.notify()
         return gone
+
+    def described(self, app: App, live: LiveFunction) -> api_pb2.Function:
+        """Its definition with the addresses that it was given, for the client to print."""
+        return wire.described(live.message, live.web_urls, self._routes.domain_urls(app, live.message))
 
     def handle(self, live: LiveFunction) -> api_pb2.FunctionHandleMetadata:
         return self._metadata(live.function, live.message, live.definition_id, dict(live.web_urls))
@@ -236,7 +241,7 @@ class Functions:
             definition_id=definition.id,
             message=message,
             spec=wire.spec_of(message),
-            web_urls={} if function.is_bound else self._routes.urls(app, environment.web_suffix, message),
+            web_urls={} if function.is_bound else self._routes.urls(app, environment, message),
         )
         return live, override
 

@@ -21,6 +21,7 @@ from freehold.store.sql.functions import SqlFunctions
 from freehold.store.sql.images import SqlImages
 from freehold.store.sql.mounts import SqlMounts
 from freehold.store.sql.overrides import SqlOverrides
+from freehold.store.sql.proxy_tokens import SqlProxyTokens
 from freehold.store.sql.schedules import SqlSchedules
 from freehold.store.sql.secrets import SqlSecrets
 from freehold.store.sql.tasks import SqlTasks
@@ -40,6 +41,7 @@ class SqlTransaction:
         self.images: ports.Images = SqlImages(connection)
         self.mounts: ports.Mounts = SqlMounts(connection)
         self.secrets: ports.Secrets = SqlSecrets(connection)
+        self.proxy_tokens: ports.ProxyTokens = SqlProxyTokens(connection)
         self.schedules: ports.Schedules = SqlSchedules(connection)
         self.tasks: ports.Tasks = SqlTasks(connection)
         self.blobs: ports.Blobs = SqlBlobs(connection)

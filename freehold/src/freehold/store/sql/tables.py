@@ -227,6 +227,17 @@ mounts = Table(
     Column("app_id", String, nullable=False),
 )
 
+proxy_tokens = Table(
+    "proxy_tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("secret_hash", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("name", String, nullable=False),
+    Column("is_scoped", Boolean, nullable=False),
+    Column("environment_ids", JSON, nullable=False),
+)
+
 secrets = Table(
     "secrets",
     metadata,
