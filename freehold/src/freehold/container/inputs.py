@@ -8,14 +8,11 @@ its caller must get.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from .frames import GET_INPUTS, PUT_OUTPUTS
-from .link import Link, Unusable
-from .phases import report
+from .link import Link, Unusable, link_to_engine
 
-_SOCKET = "inputs.sock"  # beside the control plane's
 _PATIENCE = 150.0  # seconds without an engine after which inputs are asked for in the stock way
 _FOR_EVER = float("inf")  # results are offered until they are taken, as by the stock code
 
@@ -28,7 +25,7 @@ def install() -> None:
 
     client_class: Any = _Client
     held: dict[str, int] = {}
-    link, process, opened = _link(held), os.getpid(), client_class._open
+    link, process, opened = link_to_engine(lambda: held), os.getpid(), client_class._open
 
     async def _open(client: Any) -> None:
         await opened(client)
@@ -41,12 +38,6 @@ def install() -> None:
             stub.FunctionPutOutputs = _PutOutputs(client, stock[1], link, held)
 
     client_class._open = _open
-
-
-def _link(held: dict[str, int]) -> Link:
-    headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
-    folder = Path(os.environ["MODAL_SERVER_URL"].removeprefix("unix://")).parent
-    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], lambda: held, report)
 
 
 class _Call:

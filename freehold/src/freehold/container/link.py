@@ -9,16 +9,32 @@ import random
 import socket
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Callable
 
 from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, REPORT, FrameTooLong, Splitter, frame
+from .phases import report
 
 _GREETING = 10.0  # seconds for the engine to answer a connection
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between tries to connect again: what is restored answers within seconds
 
 
+_SOCKET = "inputs.sock"  # beside the control plane's
+
+
 class Unusable(Exception):
     """Closed for this request, or for all: the stock way must do."""
+
+
+class Refused(Unusable):
+    """The engine was heard, and says no."""
+
+
+def link_to_engine(held: Callable[[], Mapping[str, int]]) -> Link:
+    """As the engine has said in the environment. Raises when it has not."""
+    headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
+    folder = Path(os.environ["MODAL_SERVER_URL"].removeprefix("unix://")).parent
+    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], held, report)
 
 
 class Link:
@@ -38,33 +54,43 @@ class Link:
         self._connecting: asyncio.Lock | None = None
         self._returning: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._has_worked = False
+        self.has_worked = False
         self._is_over = False
+        self._lost_at = 0.0
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._leave_to_parent)
 
     async def ask(self, kind: int, payload: bytes, *, patience: float) -> bytes:
-        """The answer, through as many connections as it takes; Unusable if there is none for `patience` seconds, or never was.
+        """The answer, through as many connections as it takes; Unusable if there is none for `patience` seconds together, or never was.
 
         A request may reach the engine more than once.
         """
         if len(payload) > LONGEST:
             raise Unusable
         pause = _FIRST_PAUSE
-        gives_up = time.monotonic() + patience
+        asked_at = time.monotonic()
         while True:
             try:
                 wire = await self._connected()
+                pause = _FIRST_PAUSE
                 return await wire.ask(kind, payload)
             except OSError as error:
-                self._is_over = self._is_over or not self._has_worked
-                if self._is_over or time.monotonic() > gives_up:
+                self._is_over = self._is_over or not self.has_worked
+                if self._is_over or time.monotonic() - max(asked_at, self._lost_at) > patience:
                     raise Unusable from error
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 — spreads containers, keeps no secret
             pause = min(pause * 2, _LONGEST_PAUSE)
 
+    def close(self) -> None:
+        """Nothing is asked over it any more."""
+        self._is_over = True
+        if self._wire is not None:
+            self._wire.close()
+
     def _lost(self, wire: _Wire) -> None:
         """Whoever waits for inputs connects again by asking. One that is at work asks nothing, and the next engine must learn of it."""
+        if wire is self._wire:
+            self._lost_at = time.monotonic()
         is_returning = self._returning is not None and not self._returning.done()
         if wire is self._wire and self._loop is not None and self._held() and not is_returning:
             self._returning = self._loop.create_task(self._return())
@@ -114,8 +140,8 @@ class Link:
         except BaseException:
             wire.close()
             raise
-        if not self._has_worked:
-            self._has_worked = True
+        if not self.has_worked:
+            self.has_worked = True
             loop.call_soon(self._tell, wire)  # after the request that waits for this connection
         return wire
 
@@ -177,7 +203,7 @@ class _Wire(asyncio.Protocol):
             if kind == ANSWER:
                 future.set_result(payload)
             elif kind == REFUSED:
-                future.set_exception(Unusable(payload.decode(errors="replace")))
+                future.set_exception(Refused(payload.decode(errors="replace")))
 
     async def ask(self, kind: int, payload: bytes) -> bytes:
         if self._transport is None or not self.is_open:

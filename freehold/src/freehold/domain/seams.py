@@ -15,6 +15,7 @@ class Seam(StrEnum):
     INPUTS = "inputs"  # inputs and results over the engine's own socket
     PATIENCE = "patience"  # an engine that does not answer is waited for
     STDIO = "stdio"  # output says which input wrote it
+    WEB = "web"  # web functions serve HTTP themselves
 
 
 class Transport(StrEnum):
@@ -28,9 +29,10 @@ class Transport(StrEnum):
 _PROVED: Mapping[str, frozenset[Seam]] = {
     "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
 }
+_ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.WEB})  # of the engine
 
 
 def seams_for(client_version: str, wished: Transport) -> tuple[Seam, ...]:
     """The seams that a container of this client gets, in order."""
     proved = _PROVED.get(client_version, frozenset())
-    return tuple(seam for seam in Seam if seam in proved and (seam is not Seam.INPUTS or wished is not Transport.STOCK))
+    return tuple(seam for seam in Seam if seam in proved and (seam not in _ON_THE_SOCKET or wished is not Transport.STOCK))

@@ -34,6 +34,7 @@ class ClientRuntime:
     python_series: str  # of the image: "3.11"
     with_dependencies: bool
     with_web: bool
+    with_server: bool = False  # what serves HTTP in it (`Seam.WEB`)
     seams: tuple[Seam, ...] = ()  # parts of its container runtime that are replaced by ours
 
 

@@ -11,7 +11,7 @@ import structlog
 
 from freehold import container
 from freehold.domain.clock import Clock
-from freehold.domain.errors import InvalidRequest
+from freehold.domain.errors import FreeholdError, InvalidRequest
 from freehold.domain.ids import LayerId
 from freehold.wire.worker import ClientRuntime
 from freehold.worker.builds.bench import Benches, Command
@@ -21,6 +21,7 @@ from freehold.worker.locks import KeyedLocks
 from freehold.worker.logs import ContainerLog
 from freehold.worker.packages import install_packages
 from freehold.worker.ports import Bind, Networks, Runtime, Snapshotter
+from freehold.worker.servers import install_server, recipe
 from freehold.worker.staging import fresh_folder
 
 log = structlog.get_logger(__name__)
@@ -30,6 +31,7 @@ _CLIENT = "pkg"  # modal itself, before the image's packages: the caller and the
 _DEPENDENCIES = "__modal/deps"  # what modal imports, after the image's packages: the user's versions win
 _WEB = "__modal/web"  # FastAPI, likewise
 _CLIENT_PACKAGES = ("modal*", "synchronicity*")
+_RETRY = 600.0  # seconds before a server that could not be made is tried again
 _SITECUSTOMIZE = f'''\
 """Puts modal's dependencies after the image's own packages, then does what the image's own sitecustomize does."""
 
@@ -64,6 +66,7 @@ class Bundles:
         self._benches = Benches(snapshots=snapshots, runtime=runtime, networks=networks)
         self._clock = clock
         self._locks = KeyedLocks()
+        self._given_up: dict[str, float] = {}  # servers that could not be made, and when
         self._own_modules = {path.name: path.read_bytes() for path in sorted(Path(container.__file__).parent.glob("*.py"))}
 
     async def layers_for(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]:
@@ -73,8 +76,9 @@ class Bundles:
         own = await self._own(client, image_layers)
         modal = await self._modal(client, image_layers)
         web = (await self._web(client, image_layers),) if client.with_web else ()
+        server = await self._server(client, image_layers) if client.with_server else ()
         dependencies = (modal / "dependencies",) if client.with_dependencies else ()
-        return (own, modal / "client", *dependencies, *web)
+        return (own, *server, modal / "client", *dependencies, *web)
 
     async def _modal(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         async def make(folder: Path) -> None:
@@ -95,8 +99,7 @@ class Bundles:
                 (package / name).write_bytes(content)
             await self._compile(client, image_layers, {_CLIENT: folder})
 
-        digest = hashlib.sha256(repr(self._own_modules).encode()).hexdigest()
-        return await self._made(f"own-{digest[:16]}-{client.python_series}", make)
+        return await self._made(f"own-{_digest(self._own_modules)}-{client.python_series}", make)
 
     async def _web(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         async def make(folder: Path) -> None:
@@ -104,6 +107,28 @@ class Bundles:
             await self._compile(client, image_layers, {_WEB: folder})
 
         return await self._made(f"web-{client.python_series}", make)
+
+    async def _server(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]:
+        """What serves HTTP. A container without it takes its requests as inputs, so a machine that cannot get it has web functions too."""
+        serving = self._own_modules["serving.py"].decode()
+
+        async def make(folder: Path) -> None:
+            await install_server(serving, client.python_series, folder / _CLIENT)
+            await self._compile(client, image_layers, {_CLIENT: folder})
+
+        name = f"server-{_digest((recipe(), serving))}-{client.python_series}"
+        if self._is_given_up(name):
+            return ()
+        try:
+            return (await self._made(name, make),)
+        except (FreeholdError, OSError) as error:
+            log.warning("web_functions_without_server", python=client.python_series, reason=str(error))
+            self._given_up[name] = self._clock.monotonic()
+            return ()
+
+    def _is_given_up(self, name: str) -> bool:
+        """For a while: an attempt takes seconds, and each start of a container would wait for it."""
+        return self._clock.monotonic() - self._given_up.get(name, -_RETRY) < _RETRY
 
     async def _made(self, name: str, make: Callable[[Path], Awaitable[None]]) -> Path:
         target = self._root / f"{name}-{platform.machine()}-{_RECIPE}"
@@ -133,6 +158,10 @@ class Bundles:
                 ended = await bench.run(command, ContainerLog(sink=lambda _: None, clock=self._clock))
             if ended.code != 0:
                 log.warning("bundle_without_bytecode", folder=str(folder), python=client.python_series)
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def _split(packages: Path, folder: Path) -> None:

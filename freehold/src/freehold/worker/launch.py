@@ -16,6 +16,7 @@ OWN_PACKAGE = "freehold_container"  # as containers call `freehold.container`
 _TASKS_FOLDER = Path("run/tasks")
 _CONTROL_TARGET = "/__freehold/control"
 _ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
+_WEB_TARGET = "/__freehold/web"
 _HOSTNAME = "modal"
 _HOME = "/root"
 _SOURCES = "/root:/pkg"  # where modal puts the app's modules, and its own
@@ -69,7 +70,14 @@ def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:
     file = folder / "arguments.bin"
     file.touch(mode=0o600)
     file.write_bytes(arguments)
-    return (Bind(source=file, target=_ARGUMENTS_TARGET), *write_etc(folder, _HOSTNAME))
+    return (Bind(source=file, target=_ARGUMENTS_TARGET), _web_bind(folder / "web"), *write_etc(folder, _HOSTNAME))
+
+
+def _web_bind(folder: Path) -> Bind:
+    """Where the container may listen, whoever its user is; outside, only the engine gets there."""
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return Bind(source=folder, target=_WEB_TARGET, read_only=False)
 
 
 def remove_files(home: Path, task_id: str) -> None:

@@ -145,11 +145,12 @@ class Worker:
         """The client for functions over this image, while its deploy goes on: else the first call would wait for it."""
         if not image.config.python_series:
             return
-        client = ClientRuntime(version=version, python_series=image.config.python_series, with_dependencies=True, with_web=True)
+        series = image.config.python_series
+        client = ClientRuntime(version=version, python_series=series, with_dependencies=True, with_web=True, with_server=True)
         try:
             await self._shop.bundles.layers_for(client, image.layers)
         except (FreeholdError, OSError) as error:
-            log.warning("client_not_prepared", version=version, python=client.python_series, reason=str(error))
+            log.warning("client_not_prepared", version=version, python=series, reason=str(error))
 
     async def _outcome(self, spec: BuildSpec) -> BuiltImage | str:
         """A build runs other people's commands over other people's files: whatever goes wrong is the answer, not the end of the engine."""

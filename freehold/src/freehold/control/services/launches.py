@@ -15,7 +15,7 @@ from freehold.domain.files import FileTree
 from freehold.domain.functions import FunctionSpec, ResourceRequest, WebKind
 from freehold.domain.ids import ClassId, FunctionId, TaskId
 from freehold.domain.images import Image
-from freehold.domain.seams import seams_for
+from freehold.domain.seams import Seam, seams_for
 from freehold.store.ports import Store
 from freehold.wire.worker import ClientRuntime, Limits, TaskSpec
 
@@ -70,12 +70,14 @@ class Launches:
             msg = f"Image {image.id} has no Python on its PATH, so no function can run in it. Add one, or use modal.Image.debian_slim()."
             raise Unavailable(msg)
         version = app.client_version or self._default_client
+        seams = seams_for(version, self._settings.container_transport)
         return ClientRuntime(
             version=version,
             python_series=image.config.python_series,
             with_dependencies=spec.needs_client_dependencies or image.builder_version > "2024.10",
             with_web=spec.web is WebKind.FUNCTION,
-            seams=seams_for(version, self._settings.container_transport),
+            with_server=spec.web is not WebKind.NONE and Seam.WEB in seams,
+            seams=seams,
         )
 
     async def environment(self, app: App, spec: FunctionSpec) -> dict[str, str]:

@@ -14,9 +14,9 @@ from freehold.worker.snapshots.mounts import mount_overlay, unmount
 
 # The lowest layer of every root holds the places where the runtime mounts things. Otherwise it would make them in the writable
 # folder, and every layer that a build commits would carry them.
-_MOUNT_FOLDERS = ("proc", "sys", "dev", "etc", "__freehold/control", "__freehold/task", "root")
+_MOUNT_FOLDERS = ("proc", "sys", "dev", "etc", "__freehold/control", "__freehold/task", "__freehold/web", "root")
 _MOUNT_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf", "__freehold/init", "__freehold/task/arguments.bin")
-_GROUND = 1  # raise when these change: roots that an engine of another version mounted stand on theirs
+_GROUND = 2  # raise when these change: roots that an engine of another version mounted stand on theirs
 
 
 class OverlaySnapshots:

@@ -1,0 +1,199 @@
+"""Seam: a web function serves HTTP itself, on a socket that the engine's gateway connects to; its requests are no inputs.
+
+Modal's own code does all up to that point (imports, enter hooks, the start of the app's lifespan) and after it. What it calls in between,
+`call_function`, is replaced in the container that turns out to be one of a web function. The engine hears where the app is served, or
+why it is not (`SERVE`, JSON: {"address": "http.sock" or the user's own port, "why_not": "" or the reason}), and answers when the
+container is to leave. Where something is not as expected, the stock way serves: over the data channel, as inputs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from .frames import SERVE
+from .link import Link, Refused, Unusable, link_to_engine
+
+_FOLDER, _SOCKET = "/__freehold/web", "http.sock"
+_PATIENCE = 300.0  # seconds without an engine, and so without requests, after which the container leaves
+_FEW_WORDS = 5.0  # seconds for the engine to hear why not
+_ENTRYPOINT = "modal._container_entrypoint"
+
+
+class _CannotServe(Exception):
+    """With the reason."""
+
+
+@dataclass(frozen=True)
+class _Web:
+    """One web function or method: what modal has made of it. `port` is that of the user's own server."""
+
+    app: Any
+    lifespan: Any
+    is_endpoint: bool  # one function, which FastAPI wraps
+    port: int
+
+
+def install() -> None:
+    """Raises when this client is not as we know it; then nothing was changed."""
+    from modal._runtime import user_code_imports
+
+    stock: Any = user_code_imports.construct_webhook_callable
+    if stock.__code__.co_varnames[:3] != ("user_defined_callable", "webhook_config", "container_io_manager"):
+        raise TypeError
+    found: dict[Any, _Web] = {}
+
+    def construct_webhook_callable(user_defined_callable: Any, webhook_config: Any, container_io_manager: Any) -> Any:
+        made, seen = _watched(stock, user_defined_callable, webhook_config, container_io_manager)
+        if len(seen) == 1 and _is_replaced(found):
+            found[made[0]] = _described(seen[0], webhook_config)
+        return made
+
+    user_code_imports.construct_webhook_callable = construct_webhook_callable
+
+
+def _watched(stock: Any, *args: Any) -> tuple[Any, list[tuple[Any, Any]]]:
+    """What the stock function returns, and the apps that went into it, each with the manager of its lifespan."""
+    from modal._runtime import asgi
+
+    wrapper: Any = asgi.asgi_app_wrapper
+    seen: list[tuple[Any, Any]] = []
+
+    def asgi_app_wrapper(asgi_app: Any, container_io_manager: Any) -> Any:
+        wrapped = wrapper(asgi_app, container_io_manager)
+        seen.append((asgi_app, wrapped[1]))
+        return wrapped
+
+    asgi.asgi_app_wrapper = asgi_app_wrapper
+    try:
+        return stock(*args), seen
+    finally:
+        asgi.asgi_app_wrapper = wrapper
+
+
+def _described(seen: tuple[Any, Any], config: Any) -> _Web:
+    from modal_proto.api_pb2 import WEBHOOK_TYPE_FUNCTION, WEBHOOK_TYPE_WEB_SERVER
+
+    app, lifespan = seen
+    port = config.web_server_port if config.type == WEBHOOK_TYPE_WEB_SERVER else 0
+    return _Web(app, lifespan, is_endpoint=config.type == WEBHOOK_TYPE_FUNCTION, port=port)
+
+
+def _is_replaced(found: dict[Any, _Web]) -> bool:
+    """Put ours where the entrypoint looks `call_function` up, once. It runs as the main module."""
+    main: Any = sys.modules["__main__"]
+    if getattr(main.__spec__, "name", "") != _ENTRYPOINT:
+        return False
+    if found:
+        return True
+    stock = main.call_function
+
+    def call_function(event_loop: Any, container_io_manager: Any, finalized_functions: Any, *rest: Any) -> None:
+        if not _has_served(event_loop, finalized_functions, found):
+            stock(event_loop, container_io_manager, finalized_functions, *rest)
+
+    main.call_function = call_function
+    return True
+
+
+def _has_served(event_loop: Any, functions: Mapping[str, Any], found: Mapping[Any, _Web]) -> bool:
+    """False: nothing was served, and nothing has changed."""
+    try:
+        link = link_to_engine(dict)
+    except (KeyError, ValueError):
+        return False
+    try:
+        served = event_loop.run(_serve(link, {name: found.get(function.callable) for name, function in functions.items()}))
+    finally:
+        link.close()
+    return served is not False
+
+
+async def _serve(link: Link, functions: Mapping[str, _Web | None]) -> bool:
+    try:
+        address, server = await _server(functions)
+    except Exception as error:  # noqa: BLE001 — whatever it is: the stock way does not need it
+        await _explain(link, str(error) if isinstance(error, _CannotServe) else f"its server does not start: {error!r}")
+        return False
+    try:
+        return await _until_told_to_leave(link, address, server)
+    except BaseException:
+        await server.interrupt()
+        raise
+
+
+async def _until_told_to_leave(link: Link, address: str, server: Any) -> bool:
+    try:
+        await link.ask(SERVE, _offer(address), patience=_PATIENCE)
+    except Unusable as error:
+        if not link.has_worked or isinstance(error, Refused):
+            await server.interrupt()
+            return False
+    await server.leave()
+    return True
+
+
+async def _explain(link: Link, why_not: str) -> None:
+    with contextlib.suppress(Unusable, asyncio.TimeoutError):
+        await asyncio.wait_for(link.ask(SERVE, _offer(why_not=why_not), patience=_FEW_WORDS), _FEW_WORDS)
+
+
+def _offer(address: str = "", why_not: str = "") -> bytes:
+    return json.dumps({"address": address, "why_not": why_not}).encode()
+
+
+async def _server(functions: Mapping[str, _Web | None]) -> tuple[str, Any]:
+    """Where the functions are served from now on, and by what."""
+    webs = {name: web for name, web in functions.items() if web is not None}
+    if len(webs) != len(functions):
+        msg = "its class mixes web and other methods"
+        raise _CannotServe(msg)
+    if any(web.port for web in webs.values()):
+        return _own_server(list(webs.values()))
+    return _SOCKET, await _started(webs)
+
+
+def _own_server(webs: list[_Web]) -> tuple[str, Any]:
+    if len(webs) != 1:
+        msg = "its class has a web server beside other web methods"
+        raise _CannotServe(msg)
+    return str(webs[0].port), _OwnServer()
+
+
+async def _started(webs: Mapping[str, _Web]) -> Any:
+    serving = _serving()
+    sites = {name: serving.Site(web.app, web.lifespan.state, is_endpoint=web.is_endpoint) for name, web in webs.items()}
+    server = serving.Server(sites)
+    await server.start(f"{_FOLDER}/{_SOCKET}")
+    return server
+
+
+def _serving() -> Any:
+    """Our copy of httptools enters itself under its first name too, and looks there for its neighbours: the user's must not be met."""
+    kept = {name: sys.modules.pop(name) for name in _modules_of("httptools")}
+    try:
+        return import_module("freehold_web.serving")
+    finally:
+        for name in _modules_of("httptools"):
+            del sys.modules[name]
+        sys.modules.update(kept)
+
+
+def _modules_of(package: str) -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == package]
+
+
+class _OwnServer:
+    """The user's: it listens already, and ends with the container."""
+
+    async def leave(self) -> None:
+        pass
+
+    async def interrupt(self) -> None:
+        pass
