@@ -4,6 +4,8 @@ Modal's own code does all up to that point (imports, enter hooks, the start of t
 `call_function`, is replaced in the container that turns out to be one of a web function. The engine hears where the app is served, or
 why it is not (`SERVE`, JSON: {"address": "http.sock" or the user's own port, "why_not": "" or the reason}), and answers when the
 container is to leave. Where something is not as expected, the stock way serves: over the data channel, as inputs.
+
+A class of `@app.server` starts a server of its own and has no inputs at all: in `call_server` it is waited for, and offered likewise.
 """
 
 from __future__ import annotations
@@ -11,11 +13,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
+import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, Callable
 
 from .frames import SERVE
 from .link import Link, Refused, Unusable, link_to_engine
@@ -23,6 +29,7 @@ from .link import Link, Refused, Unusable, link_to_engine
 _FOLDER, _SOCKET = "/__freehold/web", "http.sock"
 _PATIENCE = 300.0  # seconds without an engine, and so without requests, after which the container leaves
 _FEW_WORDS = 5.0  # seconds for the engine to hear why not
+_PROBE_PAUSE = 0.01  # seconds
 _ENTRYPOINT = "modal._container_entrypoint"
 
 
@@ -56,6 +63,20 @@ def install() -> None:
         return made
 
     user_code_imports.construct_webhook_callable = construct_webhook_callable
+    _install_for_servers(user_code_imports)
+
+
+def _install_for_servers(user_code_imports: Any) -> None:
+    """What the entrypoint imports from there is ours: it has not run yet."""
+    stock: Any = user_code_imports.import_server_service
+    if stock.__code__.co_varnames[0] != "function_def":
+        raise TypeError
+
+    def import_server_service(function_def: Any, *rest: Any) -> Any:
+        _replace("call_server", lambda stock, event_loop: _stand(stock, event_loop, function_def.http_config))
+        return stock(function_def, *rest)
+
+    user_code_imports.import_server_service = import_server_service
 
 
 def _watched(stock: Any, *args: Any) -> tuple[Any, list[tuple[Any, Any]]]:
@@ -86,30 +107,34 @@ def _described(seen: tuple[Any, Any], config: Any) -> _Web:
 
 
 def _is_replaced(found: dict[Any, _Web]) -> bool:
-    """Put ours where the entrypoint looks `call_function` up, once. It runs as the main module."""
+    """Put ours where the stock `call_function` was, once. Enter and exit hooks are among the functions, though nobody calls them."""
+
+    def call_function(stock: Any, event_loop: Any, container_io_manager: Any, functions: Any, *rest: Any) -> None:
+        declared = container_io_manager.function_def.method_definitions
+        served = {name: found.get(functions[name].callable) for name in functions if not name or declared[name].function_name}
+        if not _has_served(event_loop, served):
+            stock(event_loop, container_io_manager, functions, *rest)
+
+    return bool(found) or _replace("call_function", call_function)
+
+
+def _replace(name: str, ours: Callable[..., None]) -> bool:
+    """Put ours where the entrypoint looks a function of its own up; it gets the stock one first. The entrypoint runs as the main module."""
     main: Any = sys.modules["__main__"]
     if getattr(main.__spec__, "name", "") != _ENTRYPOINT:
         return False
-    if found:
-        return True
-    stock = main.call_function
-
-    def call_function(event_loop: Any, container_io_manager: Any, finalized_functions: Any, *rest: Any) -> None:
-        if not _has_served(event_loop, finalized_functions, found):
-            stock(event_loop, container_io_manager, finalized_functions, *rest)
-
-    main.call_function = call_function
+    setattr(main, name, partial(ours, getattr(main, name)))
     return True
 
 
-def _has_served(event_loop: Any, functions: Mapping[str, Any], found: Mapping[Any, _Web]) -> bool:
+def _has_served(event_loop: Any, functions: Mapping[str, _Web | None]) -> bool:
     """False: nothing was served, and nothing has changed."""
     try:
         link = link_to_engine(dict)
     except (KeyError, ValueError):
         return False
     try:
-        served = event_loop.run(_serve(link, {name: found.get(function.callable) for name, function in functions.items()}))
+        served = event_loop.run(_serve(link, functions))
     finally:
         link.close()
     return served is not False
@@ -187,6 +212,57 @@ def _serving() -> Any:
 
 def _modules_of(package: str) -> list[str]:
     return [name for name in sys.modules if name.partition(".")[0] == package]
+
+
+def _stand(stock: Any, event_loop: Any, config: Any) -> None:
+    """As the stock `call_server`: returns when the container is to leave."""
+    try:
+        link = link_to_engine(dict)
+    except (KeyError, ValueError):
+        stock(event_loop)
+        return
+    try:
+        is_told = event_loop.run(_wait_and_serve(link, config.port, config.startup_timeout))
+    finally:
+        link.close()
+    if is_told is False:
+        stock(event_loop)
+
+
+async def _wait_and_serve(link: Link, port: int, patience: float) -> bool:
+    await _wait_for_port(port, patience)
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        return await _until_told_to_leave(link, str(port), _OwnServer())
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+
+
+async def _wait_for_port(port: int, patience: float) -> None:
+    """Asked for at the address that others see, as modal does it for `web_server`."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            _, writer = await asyncio.wait_for(asyncio.open_connection(_address(), port), 1.0)
+        except (OSError, asyncio.TimeoutError) as error:
+            if time.monotonic() > deadline:
+                msg = (
+                    f"Nothing accepts connections at port {port} after {patience:g} s (startup_timeout). The server must listen on 0.0.0.0."
+                )
+                raise TimeoutError(msg) from error
+        else:
+            writer.close()
+            return
+        await asyncio.sleep(_PROBE_PAUSE)
+
+
+def _address() -> str:
+    """Of this container in its network; no packet is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
 
 
 class _OwnServer:
