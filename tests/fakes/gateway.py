@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ import aiohttp
 import anyio
 from fakes.web import FakeWebCalls
 from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
@@ -96,7 +97,7 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def a_gateway(*, blobs: FakeBlobs | None = None, **settings: Any) -> AsyncIterator[RunningGateway]:
+async def a_gateway(*, blobs: FakeBlobs | None = None, routes: Sequence[BaseRoute] = (), **settings: Any) -> AsyncIterator[RunningGateway]:
     port = free_port()
     async with (
         FakeWebCalls() as calls,
@@ -106,6 +107,7 @@ async def a_gateway(*, blobs: FakeBlobs | None = None, **settings: Any) -> Async
             blobs=blobs or FakeBlobs(),
             status=lambda: STATUS,
             stories=FakeStories(),
+            routes=routes,
         ),
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
     ):

@@ -17,6 +17,7 @@ from typing import Any
 import anyio
 import structlog
 from anyio.abc import TaskGroup
+from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.control.controllers import loop
@@ -61,6 +62,7 @@ from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import Images
 from freehold.control.services.journal import Journal
+from freehold.control.services.json_calls import JsonCalls
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
@@ -78,6 +80,8 @@ from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport
+from freehold.gateway.ask import AskRoutes
+from freehold.gateway.call_api import CallRoutes
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
@@ -223,6 +227,15 @@ class Engine:
             store=self.store, apps=self.apps, functions=self.functions, explanations=self.explanations, journal=self.journal
         )
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
+        self.json_calls = JsonCalls(
+            apps=self.apps,
+            functions=self.functions,
+            calls=self.calls,
+            blobs=self.blobs,
+            clock=self.clock,
+            max_inline_bytes=settings.max_inline_bytes,
+            result_ttl=settings.result_ttl,
+        )
         self.launches = Launches(
             store=self.store,
             settings=settings,
@@ -355,6 +368,11 @@ class Engine:
             WorkspaceRpcs(self.workspaces),
         ]
 
+    def pages(self) -> list[BaseRoute]:
+        """What the gateway's bare host serves besides its own pages."""
+        calls = CallRoutes(self.json_calls, self.workspaces, patience=self.settings.http_request_timeout)
+        return [*calls.routes, *AskRoutes(self.routes).routes]
+
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
         return {"Why": self.explanations.why, "ColdStart": self.cold_starts.show, **ScheduleOperations(self.schedules).table()}
@@ -405,6 +423,7 @@ class Engine:
                     blobs=self.blobs,
                     status=self.status,
                     stories=self.stories,
+                    routes=self.pages(),
                     listener=self._supervision.gateway,
                 )
             )

@@ -1,6 +1,6 @@
 """The gateway's ASGI application: a function's address is carried to its container, the bare host answers for the engine itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +8,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.domain.errors import FreeholdError, NotFound
@@ -60,8 +60,8 @@ class GatewayApp:
             raise NotDeployed(*error.args) from error
 
 
-def own_pages(*, blobs: Blobs, status: Status, stories: Stories) -> Starlette:
-    """What the bare host serves."""
+def own_pages(*, blobs: Blobs, status: Status, stories: Stories, routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """What the bare host serves; `routes` come from other modules."""
 
     async def index(_: Request) -> Response:
         return pages.index(status())
@@ -73,7 +73,7 @@ def own_pages(*, blobs: Blobs, status: Status, stories: Stories) -> Starlette:
         return pages.story(await stories.of(request.path_params["subject"]))
 
     return Starlette(
-        routes=[Route("/", index), Route("/healthz", healthz), Route("/id/{subject}", story), *BlobRoutes(blobs).routes],
+        routes=[Route("/", index), Route("/healthz", healthz), Route("/id/{subject}", story), *BlobRoutes(blobs).routes, *routes],
         exception_handlers={404: _nothing_here, ClientDisconnect: _nobody_reads, FreeholdError: _refusal, Exception: _refusal},
     )
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Self
@@ -12,6 +12,7 @@ from typing import Self
 import anyio
 import anyio.abc
 import uvicorn
+from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, FreeholdError
@@ -37,16 +38,17 @@ class Gateway:
         blobs: Blobs,
         status: Status,
         stories: Stories,
+        routes: Sequence[BaseRoute] = (),
         listener: socket.socket | None = None,
     ) -> None:
-        """`listener` is a socket that listens already; without one the gateway binds its own."""
+        """`routes` are further pages of the bare host. `listener` is a socket that listens already; without one the gateway binds its own."""
         self._settings = settings
         self._listener = listener
         self._app = GatewayApp(
             domain=settings.domain,
             start_timeout=settings.http_request_timeout,
             web_calls=web_calls,
-            own_pages=own_pages(blobs=blobs, status=status, stories=stories),
+            own_pages=own_pages(blobs=blobs, status=status, stories=stories, routes=routes),
         )
         self._serving: AbstractAsyncContextManager[None] = self._serve()
 

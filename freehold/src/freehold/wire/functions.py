@@ -100,6 +100,14 @@ def is_web(message: api_pb2.Function) -> bool:
     return web_kind(message.webhook_config) is not WebKind.NONE
 
 
+def is_web_part(part: api_pb2.Function | api_pb2.MethodDefinition) -> bool:
+    return web_kind(part.webhook_config) is not WebKind.NONE
+
+
+def is_generator(part: api_pb2.Function | api_pb2.MethodDefinition) -> bool:
+    return part.function_type == api_pb2.Function.FUNCTION_TYPE_GENERATOR
+
+
 def no_arguments() -> api_pb2.FunctionInput:
     """The input of `f.remote()`."""
     return api_pb2.FunctionInput(args=pickle.dumps(((), {}), protocol=_PICKLE_PROTOCOL), data_format=api_pb2.DATA_FORMAT_PICKLE)

@@ -5,8 +5,10 @@ from datetime import timedelta
 from freehold.config import Settings
 from freehold.control.caller import Caller
 from freehold.domain.environments import builder_version_for
+from freehold.domain.errors import Unauthenticated
 from freehold.store.keyring import Keyring
 
+_AUTH = "auth"
 _TOKEN_LIFE = timedelta(hours=1)  # clients renew theirs at half its life
 
 
@@ -31,4 +33,14 @@ class Workspaces:
 
     def auth_token(self) -> str:
         """A short-lived proof of having a token, for the services beside the control plane."""
-        return self._keyring.sign({"op": "auth", "workspace": self.name}, _TOKEN_LIFE)
+        return self._keyring.sign({"op": _AUTH, "workspace": self.name}, _TOKEN_LIFE)
+
+    def admits(self, token: str) -> bool:
+        """Whether a bearer token is the client's own, `<id>:<secret>` or `<id>.<secret>`, or a proof of it that has not expired."""
+        first, separator, rest = token.partition(":" if ":" in token else ".")
+        if separator and self._keyring.accepts(first, rest):
+            return True
+        try:
+            return self._keyring.verify(token).get("op") == _AUTH
+        except Unauthenticated:
+            return False
