@@ -64,17 +64,12 @@ class TestWhatTheGatewayTells:
 
         assert (seen["client"], seen["scheme"], seen["server"]) == (["192.0.2.7", 0], "https", ["me.example", 8443])
 
-    async def test_a_prefix_is_part_of_the_path_of_an_app_but_not_of_an_endpoint(self, tmp_path):
-        sites = {"app": Site(tell_scope, {}), "endpoint": Site(tell_scope, {}, is_endpoint=True)}
+    async def test_the_prefix_of_its_address_is_the_root_path_of_the_app(self, tmp_path):
         told = {"x-forwarded-prefix": "/local--a-b"}
-        async with served(tmp_path, **sites) as client:
-            async with client.get("/x/y", headers={**told, "x-freehold-method": "app"}) as answer:
-                app = await answer.json(content_type=None)
-            async with client.get("/", headers={**told, "x-freehold-method": "endpoint"}) as answer:
-                endpoint = await answer.json(content_type=None)
+        async with served(tmp_path, tell_scope) as client, client.get("/local--a-b/x", headers=told) as answer:
+            seen = await answer.json(content_type=None)
 
-        assert (app["path"], app["raw_path"], app["root_path"]) == ("/local--a-b/x/y", "/local--a-b/x/y", "/local--a-b")
-        assert (endpoint["path"], endpoint["raw_path"], endpoint["root_path"]) == ("/", "/", "/local--a-b")
+        assert (seen["path"], seen["raw_path"], seen["root_path"]) == ("/local--a-b/x", "/local--a-b/x", "/local--a-b")
 
     async def test_each_method_has_its_own_state_and_each_request_its_copy(self, tmp_path):
         async def count(scope, receive, send):

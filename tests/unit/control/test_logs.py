@@ -152,6 +152,9 @@ class TestReading:
     def test_the_last_lines_of_a_time_span(self, hours):
         assert self.heads(hours.newest("ap-1", LogFilter(until=3640), 2)) == ["1:38", "1:39"]
 
+    def test_a_time_span_of_a_log_that_has_nothing_is_empty(self, store):
+        assert store.newest("ap-none", LogFilter(since=1.0), 10) == []
+
     def test_a_search_finds_lines_and_not_what_was_printed_with_them(self, store):
         store.append("ap-1", entries('one\nsay "two" ü\\n\nthree\n'))
         assert texts(store.all("ap-1", LogFilter(search='"two" ü\\n'), 10)) == ['say "two" ü\\n\n']

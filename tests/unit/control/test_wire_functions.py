@@ -112,6 +112,31 @@ class TestHandles:
 
     def test_the_summary_carries_the_definition_as_its_first_choice(self):
         message = a_definition(timeout_secs=5, supported_input_formats=[1], webhook_config={"type": 2})
-        data = wire.function_data(message)
+        data = wire.function_data(message, {})
         assert (data.function_name, data.timeout_secs, data.webhook_config.type) == ("f", 5, 2)
         assert [ranked.function for ranked in data.ranked_functions] == [message]
+
+
+class TestServers:
+    MESSAGE = api_pb2.Function(function_name="Site", is_server=True, http_config=api_pb2.HTTPConfig(port=8000, unauthenticated=True))
+
+    def test_a_server_is_web_by_a_port_of_its_own_and_has_no_timeout_for_requests(self):
+        spec = wire.spec_of(self.MESSAGE)
+
+        assert (spec.is_server, spec.web, spec.timeout) == (True, WebKind.SERVER, timedelta(days=1))
+        assert spec.concurrency.max_inputs == 1000
+
+    def test_max_concurrency_bounds_the_requests_of_a_container(self):
+        message = api_pb2.Function(is_server=True, max_concurrent_inputs=7)
+
+        assert wire.spec_of(message).concurrency.max_inputs == 7
+
+    def test_who_may_ask_is_said_by_unauthenticated(self):
+        assert not wire.web_config(self.MESSAGE).requires_proxy_auth
+        assert wire.web_config(api_pb2.Function(is_server=True)).requires_proxy_auth
+
+    def test_clients_learn_its_address_where_they_look_for_it(self):
+        assert list(wire.function_data(self.MESSAGE, {"": "http://x"}).flash_service_urls) == ["http://x"]
+        function = Function(id=FunctionId("fu-1"), app_id=AppId("ap-1"), tag="Site")
+        handle = wire.handle_metadata(function, self.MESSAGE, definition_id="de-1", web_urls={"": "http://x"}, max_inline_bytes=1)
+        assert list(handle._experimental_flash_urls) == ["http://x"]

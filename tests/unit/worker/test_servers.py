@@ -27,13 +27,14 @@ async def main():
     print((await reader.readuntil(b"\\r\\n")).split()[1].decode())
     await server.interrupt()
 
-asyncio.run(main())
+from freehold_web import uvloop
+uvloop.run(main())
 print(sorted({name.partition(".")[0] for name in sys.modules} & {"uvicorn", "click", "h11", "websockets"}))
 """
 
 
 def test_it_stands_alone_under_its_own_name(tmp_path: Path) -> None:
-    packages = {name: Path(find_spec(name).origin).parent for name in ("uvicorn", "httptools", "websockets")}
+    packages = {name: Path(find_spec(name).origin).parent for name in ("uvicorn", "httptools", "websockets", "uvloop")}
     servers._assemble(packages, Path(serving.__file__).read_text(), tmp_path / servers.PACKAGE)
 
     script = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{_SCRIPT}"

@@ -39,7 +39,6 @@ class Site(NamedTuple):
 
     app: App
     state: dict[str, Any]
-    is_endpoint: bool = False  # one function at any path: old versions of FastAPI match `path` without `root_path`
 
 
 class Server:
@@ -175,12 +174,12 @@ class _Front:
             input_id, _, call_id = ids.decode("latin-1").partition(",")
             self._set_ids(input_id, call_id)
         _tell_caller(scope, told)
-        if prefix := told.get(b"x-forwarded-prefix"):
-            _add_prefix(scope, prefix, site)
         return site
 
 
 def _tell_caller(scope: Any, told: Mapping[bytes, bytes]) -> None:
+    """The path has come as the app is to see it: with the prefix, which is the app's `root_path`, or without."""
+    scope["root_path"] = told.get(b"x-forwarded-prefix", b"").decode("latin-1")
     if told.get(b"x-forwarded-proto") in {b"https", b"wss"}:
         scope["scheme"] = _SECURE[scope["scheme"]]
     address = told.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip().decode("latin-1")
@@ -188,14 +187,6 @@ def _tell_caller(scope: Any, told: Mapping[bytes, bytes]) -> None:
     host, _, port = told.get(b"x-forwarded-host", told.get(b"host", b"")).decode("latin-1").rpartition(":")
     default = 443 if scope["scheme"] in {"https", "wss"} else 80
     scope["server"] = (host, int(port)) if host and port.isdecimal() else (host or port, default)
-
-
-def _add_prefix(scope: Any, prefix: bytes, site: Site) -> None:
-    """The request names the path after the prefix; ASGI has `path` include `root_path`."""
-    scope["root_path"] = prefix.decode("latin-1")
-    if not site.is_endpoint:
-        scope["path"] = scope["root_path"] + scope["path"]
-        scope["raw_path"] = prefix + scope["raw_path"]
 
 
 async def _no_such_method(scope: Any, receive: Any, send: Any) -> None:

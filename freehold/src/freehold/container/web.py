@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import socket
 import sys
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Callable
 
 from .frames import SERVE
@@ -43,7 +45,6 @@ class _Web:
 
     app: Any
     lifespan: Any
-    is_endpoint: bool  # one function, which FastAPI wraps
     port: int
 
 
@@ -64,6 +65,7 @@ def install() -> None:
 
     user_code_imports.construct_webhook_callable = construct_webhook_callable
     _install_for_servers(user_code_imports)
+    _install_loop()
 
 
 def _install_for_servers(user_code_imports: Any) -> None:
@@ -77,6 +79,34 @@ def _install_for_servers(user_code_imports: Any) -> None:
         return stock(function_def, *rest)
 
     user_code_imports.import_server_service = import_server_service
+
+
+def _install_loop() -> None:
+    """The user's code runs on uvloop, which carries more than twice the requests, where the engine has put a server into the container."""
+    from modal._runtime.user_code_event_loop import UserCodeEventLoop
+
+    loop_class: Any = UserCodeEventLoop
+    stock = loop_class.__enter__
+
+    def enter(loop: Any) -> Any:
+        entered = stock(loop)
+        quick = _quick_loop()
+        if quick is not None:
+            loop.loop.close()
+            loop.loop = quick
+        return entered
+
+    loop_class.__enter__ = enter
+
+
+def _quick_loop() -> Any:
+    """None where that could be noticed: by a fork from a snapshot, or by nest_asyncio, which knows asyncio's own loop only."""
+    if os.environ.get("MODAL_ENABLE_SNAP_RESTORE") == "1" or find_spec("freehold_web") is None or find_spec("nest_asyncio"):
+        return None
+    try:
+        return _apart("freehold_web.uvloop").new_event_loop()
+    except Exception:  # noqa: BLE001 — asyncio's own does it too
+        return None
 
 
 def _watched(stock: Any, *args: Any) -> tuple[Any, list[tuple[Any, Any]]]:
@@ -99,11 +129,11 @@ def _watched(stock: Any, *args: Any) -> tuple[Any, list[tuple[Any, Any]]]:
 
 
 def _described(seen: tuple[Any, Any], config: Any) -> _Web:
-    from modal_proto.api_pb2 import WEBHOOK_TYPE_FUNCTION, WEBHOOK_TYPE_WEB_SERVER
+    from modal_proto.api_pb2 import WEBHOOK_TYPE_WEB_SERVER
 
     app, lifespan = seen
     port = config.web_server_port if config.type == WEBHOOK_TYPE_WEB_SERVER else 0
-    return _Web(app, lifespan, is_endpoint=config.type == WEBHOOK_TYPE_FUNCTION, port=port)
+    return _Web(app, lifespan, port)
 
 
 def _is_replaced(found: dict[Any, _Web]) -> bool:
@@ -192,26 +222,26 @@ def _own_server(webs: list[_Web]) -> tuple[str, Any]:
 
 
 async def _started(webs: Mapping[str, _Web]) -> Any:
-    serving = _serving()
-    sites = {name: serving.Site(web.app, web.lifespan.state, is_endpoint=web.is_endpoint) for name, web in webs.items()}
+    serving = _apart("freehold_web.serving")
+    sites = {name: serving.Site(web.app, web.lifespan.state) for name, web in webs.items()}
     server = serving.Server(sites)
     await server.start(f"{_FOLDER}/{_SOCKET}")
     return server
 
 
-def _serving() -> Any:
-    """Our copy of httptools enters itself under its first name too, and looks there for its neighbours: the user's must not be met."""
-    kept = {name: sys.modules.pop(name) for name in _modules_of("httptools")}
+def _apart(module: str) -> Any:
+    """Import a part of our copies. Compiled ones enter themselves under their first names too: they and the user's must not meet."""
+    kept = {name: sys.modules.pop(name) for name in _compiled()}
     try:
-        return import_module("freehold_web.serving")
+        return import_module(module)
     finally:
-        for name in _modules_of("httptools"):
+        for name in _compiled():
             del sys.modules[name]
         sys.modules.update(kept)
 
 
-def _modules_of(package: str) -> list[str]:
-    return [name for name in sys.modules if name.partition(".")[0] == package]
+def _compiled() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] in {"httptools", "uvloop"}]
 
 
 def _stand(stock: Any, event_loop: Any, config: Any) -> None:

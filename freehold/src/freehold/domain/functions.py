@@ -16,7 +16,7 @@ class WebKind(StrEnum):
     FUNCTION = "function"  # @modal.fastapi_endpoint
     ASGI = "asgi"
     WSGI = "wsgi"
-    SERVER = "server"  # @modal.web_server(port)
+    SERVER = "server"  # @modal.web_server(port), and @app.server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +63,7 @@ class FunctionSpec:
     needs_client_dependencies: bool = False
     untrusted: bool = False
     single_use: bool = False
+    is_server: bool = False  # @app.server: has no inputs, only web requests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ def segments(folder: Path, after: int = 0) -> list[Path]:
 
 def within(paths: list[Path], since: float, until: float) -> list[Path]:
     """Those that may hold entries of a time: a segment ends when the next one begins."""
-    if since <= 0 and until == float("inf"):
+    if not paths or (since <= 0 and until == float("inf")):
         return paths
     begins = [_begin(path) for path in paths]
     ends = [*(float("inf") if begin is None else begin for begin in begins[1:]), float("inf")]

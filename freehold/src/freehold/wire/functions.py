@@ -21,6 +21,8 @@ from freehold.domain.retries import RetryPolicy
 from freehold.domain.schedules import Cron, Period, Rule
 
 _PICKLE_PROTOCOL = 4  # what the client itself writes, readable by every Python it supports
+_LONGEST_REQUEST = timedelta(days=1)  # to a server
+_MOST_REQUESTS = 1000  # that a server without a max_concurrency has at a time
 _DEFAULT_TIMEOUT = timedelta(seconds=300)
 _DEFAULT_LONGEST_PAUSE = timedelta(seconds=60)
 _STEEPEST_BACKOFF = 10.0
@@ -42,6 +44,17 @@ _SCALING_OPTIONS = {  # option → field of AutoscalerSettings
 }
 
 
+def web_config(message: api_pb2.Function) -> api_pb2.WebhookConfig:
+    """How the function itself answers on the web. A class of `@app.server` says it in fields of its own."""
+    if not message.is_server:
+        return message.webhook_config
+    return api_pb2.WebhookConfig(
+        type=api_pb2.WEBHOOK_TYPE_WEB_SERVER,
+        web_server_port=message.http_config.port,
+        requires_proxy_auth=not message.http_config.unauthenticated,
+    )
+
+
 def web_kind(config: api_pb2.WebhookConfig) -> WebKind:
     return _WEB_KINDS.get(config.type, WebKind.NONE)
 
@@ -56,7 +69,7 @@ def effective(definition: Definition, function: Function) -> api_pb2.Function:
 
 def spec_of(message: api_pb2.Function) -> FunctionSpec:
     methods = [web_kind(method.webhook_config) for method in message.method_definitions.values()]
-    kinds = [kind for kind in (web_kind(message.webhook_config), *methods) if kind is not WebKind.NONE]
+    kinds = [kind for kind in (web_kind(web_config(message)), *methods) if kind is not WebKind.NONE]
     return FunctionSpec(
         image_id=ImageId(message.image_id),
         mount_ids=tuple(MountId(mount_id) for mount_id in message.mount_ids),
@@ -64,14 +77,22 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
         resources=_resources(message.resources),
         autoscaler=_autoscaler(message),
         concurrency=_concurrency(message),
-        timeout=timedelta(seconds=message.timeout_secs) if message.timeout_secs else _DEFAULT_TIMEOUT,
+        timeout=_timeout(message),
         startup_timeout=timedelta(seconds=message.startup_timeout_secs or message.timeout_secs or 300),
         block_network=message.block_network,
         web=kinds[0] if kinds else WebKind.NONE,
         needs_client_dependencies=message.mount_client_dependencies,
         untrusted=message.untrusted,
         single_use=message.single_use_containers or message.max_inputs == 1,
+        is_server=message.is_server,
     )
+
+
+def _timeout(message: api_pb2.Function) -> timedelta:
+    """A server has none of its own for its requests."""
+    if message.timeout_secs:
+        return timedelta(seconds=message.timeout_secs)
+    return _LONGEST_REQUEST if message.is_server else _DEFAULT_TIMEOUT
 
 
 def retry_policy_of(message: api_pb2.FunctionRetryPolicy) -> RetryPolicy:
@@ -97,7 +118,7 @@ def rule_of(message: api_pb2.Function) -> Rule | None:
 
 def is_web(message: api_pb2.Function) -> bool:
     """Whether its inputs are requests: without one there is nothing to call it with."""
-    return web_kind(message.webhook_config) is not WebKind.NONE
+    return web_kind(web_config(message)) is not WebKind.NONE
 
 
 def is_web_part(part: api_pb2.Function | api_pb2.MethodDefinition) -> bool:
@@ -140,6 +161,9 @@ def _autoscaler(message: api_pb2.Function) -> AutoscalerSettings:
 
 
 def _concurrency(message: api_pb2.Function) -> Concurrency:
+    if message.is_server:
+        maximum = message.max_concurrent_inputs or _MOST_REQUESTS
+        return Concurrency(max_inputs=maximum, target_inputs=maximum)
     maximum = max(message.max_concurrent_inputs, message.target_concurrent_inputs, 1)
     if message.batch_max_size:
         return Concurrency(max_inputs=maximum * message.batch_max_size, target_inputs=maximum * message.batch_max_size)
@@ -185,6 +209,7 @@ def handle_metadata(
         supported_output_formats=message.supported_output_formats,
         app_id=function.app_id,
         base_function_id=function.base_id or "",
+        _experimental_flash_urls=[web_urls[""]] if message.is_server and "" in web_urls else [],
         max_object_size_bytes=max_inline_bytes,
         max_async_object_size_bytes=max_inline_bytes,
     )
@@ -221,7 +246,7 @@ def _method_metadata(
     )
 
 
-def function_data(message: api_pb2.Function) -> api_pb2.FunctionData:
+def function_data(message: api_pb2.Function, web_urls: Mapping[str, str]) -> api_pb2.FunctionData:
     """The summary form of a definition. `ranked_functions` must not be empty: the client reads the first."""
     data = api_pb2.FunctionData()
     for field, value in message.ListFields():
@@ -232,6 +257,8 @@ def function_data(message: api_pb2.Function) -> api_pb2.FunctionData:
         else:
             getattr(data, field.name).MergeFrom(value)
     data.ranked_functions.add(rank=0, function=message)
+    if message.is_server:
+        data.flash_service_urls.extend(web_urls.values())
     return data
 
 

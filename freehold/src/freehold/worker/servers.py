@@ -8,11 +8,13 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
+from freehold.domain.errors import FreeholdError
 from freehold.worker.packages import install_packages
 
 PACKAGE = "freehold_web"
 _UVICORN = f"uvicorn=={version('uvicorn')}"  # the one that the tests of this engine have passed with
 _WHOLE = ("httptools", "websockets")
+_IF_THERE_IS_ONE = "uvloop"  # for this Python and machine
 _OF_UVICORN = (
     "_types.py",
     "protocols/utils.py",
@@ -22,7 +24,7 @@ _OF_UVICORN = (
 )
 # Those name these for their annotations only; uvicorn's own import half of the standard library.
 _STUBS = {"config.py": "Config = object\n", "server.py": "ServerState = object\n", "logging.py": "TRACE_LOG_LEVEL = 5\n"}
-_IMPORT = re.compile(r"^(\s*)from (uvicorn|httptools|websockets)\b|^(\s*)import (httptools|websockets)$", re.MULTILINE)
+_IMPORT = re.compile(r"^(\s*)from (uvicorn|httptools|websockets|uvloop)\b|^(\s*)import (httptools|websockets|uvloop)$", re.MULTILINE)
 _LOGGER = re.compile(r'"uvicorn\.(error|access)"')
 
 
@@ -30,21 +32,26 @@ async def install_server(serving: str, series: str, folder: Path) -> None:
     """Make the package in `folder`, for a Python series. `serving` is the source of our part."""
     staging = folder / "staging"
     packages = {}
-    for requirement in (_UVICORN, *_WHOLE):
+    for requirement in (_UVICORN, *_WHOLE, _IF_THERE_IS_ONE):
         name = requirement.partition("=")[0]
-        await install_packages(requirement, series, staging / name)
-        packages[name] = staging / name / name
+        try:
+            await install_packages(requirement, series, staging / name)
+        except FreeholdError:
+            if name != _IF_THERE_IS_ONE:
+                raise
+        else:
+            packages[name] = staging / name / name
     _assemble(packages, serving, folder / PACKAGE)
     shutil.rmtree(staging)
 
 
 def recipe() -> str:
     """Changes when something else would be made."""
-    return repr((_UVICORN, _WHOLE, _OF_UVICORN, _STUBS, _IMPORT, _LOGGER))
+    return repr((_UVICORN, _WHOLE, _IF_THERE_IS_ONE, _OF_UVICORN, _STUBS, _IMPORT, _LOGGER))
 
 
 def _assemble(packages: dict[str, Path], serving: str, target: Path) -> None:
-    for name in _WHOLE:
+    for name in packages.keys() - {"uvicorn"}:
         shutil.copytree(packages[name], target / name)
     for name in _OF_UVICORN:
         _write(target / "uvicorn" / name, _renamed((packages["uvicorn"] / name).read_text()))

@@ -31,19 +31,21 @@ class FunctionRpcs:
             function_id=live.id,
             function=self._functions.described(app, live),
             handle_metadata=self._functions.handle(live),
-            function_data=function_data(message),
+            function_data=function_data(message, live.web_urls),
         )
 
     async def FunctionGet(self, request: api_pb2.FunctionGetRequest, _caller: Caller) -> api_pb2.FunctionGetResponse:
         app = await self._apps.get_deployed(request.environment_name, request.app_name)
         live = await self._functions.live(await self._apps.function_id(app, request.object_tag))
         return api_pb2.FunctionGetResponse(
-            function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message)
+            function_id=live.id, handle_metadata=self._functions.handle(live), function=function_data(live.message, live.web_urls)
         )
 
     async def FunctionGetById(self, request: api_pb2.FunctionGetByIdRequest, _caller: Caller) -> api_pb2.FunctionGetByIdResponse:
         live = await self._live(request.function_id)
-        return api_pb2.FunctionGetByIdResponse(handle_metadata=self._functions.handle(live), function=function_data(live.message))
+        return api_pb2.FunctionGetByIdResponse(
+            handle_metadata=self._functions.handle(live), function=function_data(live.message, live.web_urls)
+        )
 
     async def FunctionBindParams(self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller) -> api_pb2.FunctionBindParamsResponse:
         bound = await self._functions.bind(FunctionId(request.function_id), request)

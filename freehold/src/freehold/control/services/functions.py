@@ -315,7 +315,15 @@ def _check(message: api_pb2.Function) -> None:
     if message.is_server:
         msg = f"{message.function_name!r} is a server (@app.server), which is not built yet. Use @modal.asgi_app or @modal.web_server."
         raise InvalidRequest(msg)
+    if message.http_config.HasField("lift_and_shift_config"):
+        msg = f"{message.function_name!r} is a server that its image's own command starts, which is not built yet. Use @app.server."
+        raise InvalidRequest(msg)
+    if message.HasField("http_config") and not message.is_server:
+        msg = (
+            f"{message.function_name!r} uses @modal.experimental.http_server, which is not built yet. Use @app.server or @modal.web_server."
+        )
+        raise InvalidRequest(msg)
 
 
 def _web_configs(message: api_pb2.Function) -> list[api_pb2.WebhookConfig]:
-    return [message.webhook_config, *(method.webhook_config for method in message.method_definitions.values())]
+    return [wire.web_config(message), *(method.webhook_config for method in message.method_definitions.values())]

@@ -19,6 +19,8 @@ from freehold.domain.seams import Seam, seams_for
 from freehold.store.ports import Store
 from freehold.wire.worker import ClientRuntime, Limits, TaskSpec
 
+_WITHOUT_SERVER = frozenset({WebKind.NONE, WebKind.SERVER})  # the user's own
+
 
 class Launches:
     def __init__(
@@ -76,7 +78,7 @@ class Launches:
             python_series=image.config.python_series,
             with_dependencies=spec.needs_client_dependencies or image.builder_version > "2024.10",
             with_web=spec.web is WebKind.FUNCTION,
-            with_server=spec.web is not WebKind.NONE and Seam.WEB in seams,
+            with_server=spec.web not in _WITHOUT_SERVER and Seam.WEB in seams,
             seams=seams,
         )
 

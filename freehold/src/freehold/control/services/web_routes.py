@@ -12,7 +12,7 @@ from freehold.domain.errors import NotFound
 from freehold.domain.functions import Function, WebKind, WebTarget
 from freehold.domain.ids import FunctionId
 from freehold.domain.web import DEFAULT_DEV_SUFFIX, Label, Origin, label_of_host, web_label, web_url
-from freehold.wire.functions import web_kind
+from freehold.wire.functions import web_config, web_kind
 
 
 class WebRoutes:
@@ -99,7 +99,7 @@ class WebRoutes:
 def _web_parts(message: api_pb2.Function) -> Mapping[str, tuple[str, api_pb2.WebhookConfig]]:
     """Method name → (tag, configuration) of what is web in a definition."""
     parts = {name: (method.function_name, method.webhook_config) for name, method in message.method_definitions.items()}
-    parts[""] = (message.function_name, message.webhook_config)
+    parts[""] = (message.function_name, web_config(message))
     return {name: part for name, part in parts.items() if web_kind(part[1]) is not WebKind.NONE}
 
 
