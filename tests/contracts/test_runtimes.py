@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +59,10 @@ def traces_of(home):
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(home) in line]
     states = [*home.glob("run/runc/state/*"), *home.glob("run/runc/bundles/*"), *home.glob("run/runc/*.log")]
     return [*filter(Path.exists, groups), *mounts, *states]
+
+
+def groups_of(pid):
+    return Path(f"/proc/{pid}/cgroup").read_text()
 
 
 def sh(spec, script, **changes):
@@ -324,6 +331,42 @@ class TestLimits:
         text = await printed(runc, sh(spec, "for i in 1 2 3 4 5 6 7 8 9; do sleep 100 & done", limits=Limits(pids=5)), outputs)
 
         assert "can't fork" in text
+
+
+class TestJoining:
+    @pytest.fixture
+    def first(self):
+        """Process 1 of a pid namespace that is no container's."""
+        with subprocess.Popen(["unshare", "--pid", "--fork", "sleep", "1000"]) as unshare:
+            children = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children")
+            while not children.read_text():
+                time.sleep(0.01)
+            pid = int(children.read_text())
+            yield pid
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    async def test_a_container_can_be_in_a_pid_namespace_that_is_there(self, runc, spec, outputs, first):
+        theirs = os.readlink(f"/proc/{first}/ns/pid")  # noqa: PTH115 — the other way is taken for one that blocks
+
+        assert (await printed(runc, sh(spec, "ls -l /proc/self/ns/pid", pidns=f"/proc/{first}/ns/pid"), outputs)).endswith(theirs)
+
+    async def test_what_others_have_put_into_it_ends_with_it(self, runc, spec, first):
+        container = await runc.start(replace(spec, pidns=f"/proc/{first}/ns/pid"))
+
+        runc.enroll(spec.id, first)
+        assert spec.id in groups_of(first)
+
+        await container.destroy()
+        assert mark_of(first) is None
+
+    async def test_what_it_reads_can_be_given(self, runc, spec, outputs):
+        reading, writing = os.pipe()
+        os.write(writing, b"hello\n")
+        os.close(writing)
+
+        assert await printed(runc, sh(spec, "cat", stdin=reading), outputs) == "hello"
+        os.close(reading)
 
 
 class TestConfinement:

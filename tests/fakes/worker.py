@@ -84,6 +84,9 @@ class FakeRuntime:
         assert mark == mark_of(os.getpid())
         return self.running.get(container_id)
 
+    def enroll(self, container_id: str, pid: int) -> None:
+        pass
+
     async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
         left = sorted(self.running.keys() - keep)
         for container_id in left:
@@ -195,6 +198,11 @@ class FakeTrees:
         return Path("/trees") / tree.id
 
 
+class NoModules:
+    async def of(self, image_id, app_id):
+        return []
+
+
 class FakeBuilder:
     """Answers each build when told, or raises what it is told to."""
 
@@ -226,8 +234,8 @@ class RecordedReports:
         self._answers: dict[tuple[str, str], object] = {}
         self._changed = anyio.Event()
 
-    async def task_started(self, task_id):
-        self._record("started", task_id)
+    async def task_started(self, task_id, start=""):
+        self._record("started", task_id, start)
 
     async def task_exited(self, task_id, exit):  # noqa: A002 — as in the port
         self._record("exited", task_id, exit)
@@ -290,6 +298,7 @@ def a_worker(home: Path, **parts) -> Worker:
         "trees": FakeTrees(),
         "bundles": FakeBundles(),
         "builder": FakeBuilder(),
+        "modules": NoModules(),
         "reports": RecordedReports(),
         "door": no_door,
         "grace": timedelta(seconds=5),

@@ -71,7 +71,6 @@ from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
-from freehold.control.services.stock_lanes import StockLanes
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
@@ -285,6 +284,9 @@ class Engine:
             reports=reports,
             gateway=(settings.host, settings.gateway_port),
             clock=self.clock,
+            modules=self.import_lists,
+            zygotes=settings.zygotes,
+            zygote_memory_mib=settings.zygote_memory_mib,
         )
 
     def _control(self) -> None:
@@ -390,6 +392,7 @@ class Engine:
             "uptime_s": round(time.monotonic() - self._started_at, 1),
             "tasks": len(tasks),
             "tasks_with_own_transport": sum(live.transport is Transport.OWN for live in tasks),
+            "zygotes": self.worker.zygotes.summary(),
             "apps": len({live.task.app_id for live in tasks}),
             "control_url": self.settings.control_url,
             "gateway_url": self.settings.gateway_url,
@@ -420,8 +423,6 @@ class Engine:
             await stack.enter_async_context(
                 Gateway(
                     settings=self.settings,
-                    lanes=StockLanes(self.routes),
-                    proxy_tokens=self.proxy_tokens,
                     web_calls=self.web_calls,
                     blobs=self.blobs,
                     status=self.status,

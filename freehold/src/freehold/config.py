@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from freehold.domain.errors import InvalidRequest
-from freehold.domain.seams import Transport
+from freehold.domain.seams import Transport, Zygotes
 from freehold.domain.web import Origin
 
 _PREFIX = "FREEHOLD_"
@@ -78,6 +78,13 @@ class Settings(BaseSettings):
     container_transport: Transport = Field(
         default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
     )
+    zygotes: Zygotes = Field(
+        default=Zygotes.AUTO,
+        description="Fork containers from a process that has imported what they need: auto (where it is safe), or off.",
+    )
+    zygote_memory_mib: int = Field(
+        default=2048, ge=64, description="Memory that such processes may use together, in MiB; the idlest goes first."
+    )
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
     heartbeat_timeout: Duration = Field(
         default=timedelta(seconds=300),
@@ -85,19 +92,7 @@ class Settings(BaseSettings):
         description="Silence after which a container is taken for hung and killed.",
     )
     http_request_timeout: Duration = Field(
-        default=timedelta(seconds=150), description="How long a web request may wait for a container, or for its first byte."
-    )
-    http_redirect_after: Duration = Field(
-        default=timedelta(seconds=150), description="How long a caller waits for a response before it is asked to come back for it (303)."
-    )
-    http_head_timeout: Duration = Field(default=timedelta(seconds=30), description="How long the fields of a web request may take to come.")
-    http_body_timeout: Duration = Field(
-        default=timedelta(seconds=60), description="How long the body of a web request may make no progress."
-    )
-    http_max_body_bytes: int = Field(default=0, ge=0, description="Largest body of a web request; 0: any.")
-    http_connections: int = Field(default=20_000, ge=1, description="Connections that the gateway keeps; more are answered 429.")
-    http_connections_per_address: int = Field(
-        default=512, ge=1, description="Connections of one address, except this machine's own; more are answered 429."
+        default=timedelta(seconds=150), description="How long a web request may wait for its first byte."
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe level that is printed.")

@@ -7,7 +7,7 @@ from freehold.domain.errors import InvalidRequest
 from freehold.wire.worker import Limits
 from freehold.worker.ports import Bind, ContainerSpec
 from freehold.worker.runtimes import seccomp
-from freehold.worker.runtimes.spec import Machine, User, oci_config
+from freehold.worker.runtimes.spec import TASK_CAPABILITIES, Machine, User, oci_config
 from freehold.worker.runtimes.users import resolve_user
 
 SPEC = ContainerSpec(id="ta-1", rootfs=Path("/roots/ta-1"), argv=("python", "app.py"), stdout=1, stderr=2)
@@ -117,3 +117,46 @@ class TestUser:
 
         with pytest.raises(InvalidRequest):
             resolve_user(rootfs, "root")
+
+
+class TestZygote:
+    def test_it_may_enter_namespaces_that_it_is_handed_and_a_task_may_not(self):
+        zygote, task = config(is_zygote=True), config()
+
+        assert set(zygote["process"]["capabilities"]["bounding"]) - set(task["process"]["capabilities"]["bounding"]) == {"CAP_SYS_ADMIN"}
+        assert calls(zygote["linux"]["seccomp"]) - calls(task["linux"]["seccomp"]) == {"setns", "unshare"}
+
+    def test_it_makes_no_namespaces_but_those_of_pids(self):
+        rules = [rule for rule in config(is_zygote=True)["linux"]["seccomp"]["syscalls"] if "unshare" in rule["names"]]
+
+        assert [rule["args"] for rule in rules] == [[{"index": 0, "value": 0x20000000, "op": "SCMP_CMP_EQ"}]]
+
+    @pytest.mark.parametrize(
+        ("request_number", "allowed"),
+        [(0x5401, True), (0x541B, True), (0x8912, True), (0xC0045877, False), (0xB702, False), (0x1260, False)],
+    )
+    def test_it_asks_devices_and_file_systems_for_nothing(self, request_number, allowed):
+        """TCGETS, FIONREAD and SIOCGIFCONF are harmless; FIFREEZE, NS_GET_PARENT and BLKGETSIZE are not, with its capability."""
+        rules = [rule["args"][0] for rule in config(is_zygote=True)["linux"]["seccomp"]["syscalls"] if "ioctl" in rule["names"]]
+
+        assert any(matches(rule, request_number) for rule in rules) is allowed
+
+    def test_a_container_in_a_given_pid_namespace_needs_no_init(self):
+        made = config(pidns="/proc/7/ns/pid")
+
+        assert made["process"]["args"] == ["python", "app.py"]
+        assert {"type": "pid", "path": "/proc/7/ns/pid"} in made["linux"]["namespaces"]
+
+    def test_what_forks_keep_is_what_a_task_has(self):
+        names = config()["process"]["capabilities"]["bounding"]
+
+        assert TASK_CAPABILITIES.bit_count() == len(names)
+        assert TASK_CAPABILITIES == 0xA80405FB
+
+
+def calls(profile):
+    return {name for rule in profile["syscalls"] if rule["action"] == "SCMP_ACT_ALLOW" for name in rule["names"]}
+
+
+def matches(rule, number):
+    return number & rule["value"] == rule["valueTwo"] if rule["op"] == "SCMP_CMP_MASKED_EQ" else number == rule["value"]

@@ -116,6 +116,7 @@ class Phases:
 
 
 PHASES = Phases()  # of this process
+STARTED = ["plain", "python"]  # how, and the name of the point that our first line of code is; a fork says otherwise
 
 
 def report() -> bytes:
@@ -144,7 +145,7 @@ def _origin(module: Any) -> str:
 
 def install() -> None:
     """Raises when this client is not as we know it; then nothing is recorded."""
-    PHASES.begin("plain", "python")
+    PHASES.begin(*STARTED)
     try:
         _watch_user_imports()
     except BaseException:

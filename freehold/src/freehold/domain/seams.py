@@ -26,6 +26,13 @@ class Transport(StrEnum):
     STOCK = "stock"
 
 
+class Zygotes(StrEnum):
+    """Whether tasks are forked from a process that has imported what they need."""
+
+    AUTO = "auto"  # where that is proved for the client and safe
+    OFF = "off"
+
+
 _PROVED: Mapping[str, frozenset[Seam]] = {
     "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from freehold.domain.files import FileTree
-from freehold.domain.ids import ImageId, LayerId, TaskId
+from freehold.domain.ids import AppId, ImageId, LayerId, TaskId
 from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogEntry
 from freehold.domain.seams import Seam
@@ -52,6 +52,8 @@ class TaskSpec:
     env: Mapping[str, str] = field(repr=False, default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     network: bool = True  # outbound
+    app_id: AppId | None = None  # whose tasks may be forked from one process; None: it is started plainly
+    image_id: ImageId | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +97,9 @@ class BuiltImage:
 class WorkerReports(Protocol):
     """Facts that a worker reports, each once, in the order in which they happened for one id. Calls must return quickly."""
 
-    async def task_started(self, task_id: TaskId) -> None: ...
+    async def task_started(self, task_id: TaskId, start: str = "") -> None:
+        """`start` is "forked", or says why not: "plain: …"; empty when it was another engine's."""
+        ...
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None: ...
 

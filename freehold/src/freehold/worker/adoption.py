@@ -23,10 +23,11 @@ from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.ports import Container
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.workshop import Workshop, tidy
+from freehold.worker.zygotes.zygote import ZygoteMark
 
 log = structlog.get_logger(__name__)
 
-FORMAT = 1  # raise when records, or what they stand for (roots, networks, pipes), change so that a successor would get them wrong
+FORMAT = 2  # raise when records, or what they stand for (roots, networks, pipes), change so that a successor would get them wrong
 _RECORD = "record.json"
 
 
@@ -37,16 +38,17 @@ class Record:
     mark: ProcessMark  # of its first process
     address: str  # in its network; empty without a way out
     output_secret: str  # of the marks in its output; empty without them
+    zygote: ZygoteMark | None = None  # in whose pid namespace it is
 
 
-def write_record(folder: Path, pid: int, address: str, output_secret: str) -> None:
+def write_record(folder: Path, pid: int, address: str, output_secret: str, zygote: ZygoteMark | None = None) -> None:
     """Whole or not at all: whoever reads it may come after a kill at any moment. Without one, the container works but is not adopted."""
     mark = mark_of(pid)
     if mark is None:
         return
     unfinished = folder / f"{_RECORD}.new"
     try:
-        record = Record(mark=mark, address=address, output_secret=output_secret)
+        record = Record(mark=mark, address=address, output_secret=output_secret, zygote=zygote)
         unfinished.write_text(json.dumps({"format": FORMAT, **asdict(record)}))
         unfinished.rename(folder / _RECORD)
     except OSError as error:
@@ -59,7 +61,12 @@ def read_record(folder: Path) -> Record | None:
         content = json.loads((folder / _RECORD).read_text())
         if content["format"] != FORMAT:
             return None
-        return Record(mark=ProcessMark(**content["mark"]), address=content["address"], output_secret=content["output_secret"])
+        return Record(
+            mark=ProcessMark(**content["mark"]),
+            address=content["address"],
+            output_secret=content["output_secret"],
+            zygote=ZygoteMark.read(content["zygote"]),
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -76,6 +83,15 @@ class Adoption:
         self._pipes = pipes
         self._netns = netns
         self._shop = workshop
+
+    @property
+    def start(self) -> str:
+        return ""
+
+    @property
+    def needs(self) -> set[str]:
+        """Other containers without which it would end."""
+        return {self._record.zygote.id} if self._record.zygote else set()
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
         remove_files = partial(launch.remove_files, self._shop.home, self._task_id)
@@ -106,6 +122,8 @@ async def _adopt(task_id: TaskId, shop: Workshop) -> Adoption | None:
         netns = await shop.networks.adopt(task_id, pid=record.mark.pid, address=record.address)
         # Looked at afterwards: if it is the process that was meant, so was it when its network was opened.
         if container := await shop.runtime.adopt(task_id, record.mark):
+            if record.zygote:
+                container = await shop.zygotes.adopt(container, record.zygote)
             return Adoption(task_id, container, OutputPipes(folder), record=record, netns=netns, workshop=shop)
     except (FreeholdError, OSError) as error:
         log.info("task_not_adopted", task_id=task_id, reason=str(error))

@@ -61,6 +61,13 @@ class Cgroups:
         counts = dict(line.split() for line in counter.read_text().splitlines())
         return int(counts.get("oom_kill", 0))
 
+    def enroll(self, group: str, pid: int) -> None:
+        """Move a process into a group, in every hierarchy that has it."""
+        for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:
+            members = root / group.lstrip("/") / "cgroup.procs"
+            if members.exists():
+                members.write_text(str(pid))
+
     def remove(self, group: str) -> None:
         """Remove an empty group, and its empty children, from every hierarchy."""
         for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:

@@ -1,6 +1,6 @@
 """The seams inside a worker: root filesystems, networks and runtimes, each replaceable and proved by its contract suite."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +29,8 @@ class ContainerSpec:
     """One container: a mounted root, a process, and what it may use and see.
 
     `stdout` and `stderr` are open file descriptors that the container inherits; the caller keeps and closes its own ends.
-    `netns` is the path of a network namespace; None gives the container a fresh, empty one with only loopback.
+    `netns` is the path of a network namespace; None gives the container a fresh, empty one with only loopback. `pidns` is the path of a
+    pid namespace that has its process 1 already, which then is the one that reaps and passes signals on; None gives it a fresh one.
     """
 
     id: str  # unique on this machine; letters, digits and dashes
@@ -44,6 +45,9 @@ class ContainerSpec:
     binds: tuple[Bind, ...] = ()
     limits: Limits = field(default_factory=Limits)
     netns: str | None = None
+    pidns: str | None = None
+    stdin: int | None = None  # an open descriptor; None: nothing to read
+    is_zygote: bool = False  # it may make pid namespaces, and enter namespaces that it is handed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +88,10 @@ class Runtime(Protocol):
 
     async def adopt(self, container_id: str, mark: ProcessMark) -> Container | None:
         """A container that an earlier engine of this home started, if its first process, which had this mark, still runs."""
+        ...
+
+    def enroll(self, container_id: str, pid: int) -> None:
+        """Put a process under the limits of a container that runs. Raises OSError when either has gone."""
         ...
 
     async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
@@ -191,6 +199,14 @@ class Bundles(Protocol):
     """The modal package and what comes with it, as folders that can be layers."""
 
     async def layers_for(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]: ...
+
+
+class ModuleLists(Protocol):
+    """What starts were seen to import from their image's own packages."""
+
+    async def of(self, image_id: str, app_id: str) -> Sequence[str]:
+        """In an order in which it can be imported; empty when nothing is known."""
+        ...
 
 
 class Builder(Protocol):

@@ -101,16 +101,17 @@ class Process:
         return None if code is None else _exit_status(code)
 
 
-def spawn(argv: tuple[str, ...], *, stdout: int, stderr: int, env: Mapping[str, str] = _ENVIRONMENT) -> Process:
-    """Start a program by its path, with no input and these two outputs. All other descriptors of ours are closed on exec."""
+def spawn(argv: tuple[str, ...], *, stdout: int, stderr: int, stdin: int | None = None, env: Mapping[str, str] = _ENVIRONMENT) -> Process:
+    """Start a program by its path, with no input or this, and these two outputs. All other descriptors of ours are closed on exec."""
     with ExitStack() as stack:
         null = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, null)
+        given = null if stdin is None else stdin
         pid = os.posix_spawn(
             argv[0],
             argv,
             env,
-            file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate((null, stdout, stderr))],
+            file_actions=[(os.POSIX_SPAWN_DUP2, source, target) for target, source in enumerate((given, stdout, stderr))],
             setsigdef=_DEFAULT_SIGNALS,
             setsigmask=(),
         )

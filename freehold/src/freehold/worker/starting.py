@@ -16,6 +16,7 @@ from freehold.worker import adoption, launch
 from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.ports import Bind, Container, ContainerSpec
 from freehold.worker.workshop import Workshop, tidy
+from freehold.worker.zygotes.zygote import ZygoteMark
 
 
 class Start:
@@ -24,6 +25,8 @@ class Start:
     def __init__(self, spec: TaskSpec, workshop: Workshop) -> None:
         self._spec = spec
         self._shop = workshop
+        self.start = ""
+        self._zygote: ZygoteMark | None = None  # of what it was forked from
         self._output_secret = secrets.token_hex(6) if Seam.STDIO in spec.client.seams else ""
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
@@ -34,14 +37,22 @@ class Start:
         output.expect_marks(self._output_secret)
         pipes.read(output, companions)
         try:
-            container = await self._shop.runtime.start(self._container(rootfs, netns, binds, pipes))
+            container = await self._run(self._container(rootfs, netns, binds, pipes))
         finally:
             pipes.close()
         traces.push_async_callback(tidy, container.destroy)
         with anyio.CancelScope(shield=True):  # it runs: from here on it is ended by a signal, and has its grace period
             address = self._shop.networks.address_of(self._spec.task_id)
-            await anyio.to_thread.run_sync(adoption.write_record, self._folder, container.pid, address, self._output_secret)
+            await anyio.to_thread.run_sync(adoption.write_record, self._folder, container.pid, address, self._output_secret, self._zygote)
         return container, pipes
+
+    async def _run(self, spec: ContainerSpec) -> Container:
+        forked, why = await self._shop.zygotes.task(self._spec, spec)
+        if forked is None:
+            self.start = f"plain: {why}"
+            return await self._shop.runtime.start(spec)
+        self.start, self._zygote = "forked", forked.zygote
+        return forked
 
     @property
     def _folder(self) -> Path:

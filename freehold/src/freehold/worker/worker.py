@@ -17,15 +17,17 @@ from anyio.abc import TaskGroup
 from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
+from freehold.domain.seams import Zygotes
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.pace import machine_pace
-from freehold.worker.ports import Builder, Bundles, Door, Networks, Runtime, Snapshotter, Trees
+from freehold.worker.ports import Builder, Bundles, Door, ModuleLists, Networks, Runtime, Snapshotter, Trees
 from freehold.worker.reconcile import Phase, reconcile
 from freehold.worker.starting import Start
 from freehold.worker.tasks import TaskLife
 from freehold.worker.workshop import Beginning, Workshop
+from freehold.worker.zygotes.pool import Machine, ZygotePool
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,9 @@ class Worker:
         door: Door = serve_gateway_door,
         clock: Clock,
         grace: timedelta = timedelta(seconds=30),
+        modules: ModuleLists,
+        zygotes: Zygotes = Zygotes.OFF,
+        zygote_memory_mib: int = 1024,
     ) -> None:
         self._shop = Workshop(
             home=home,
@@ -62,6 +67,12 @@ class Worker:
             networks=networks,
             trees=trees,
             bundles=bundles,
+            zygotes=ZygotePool(
+                Machine(runtime=runtime, snapshots=snapshots, bundles=bundles, modules=modules),
+                mode=zygotes,
+                budget_mib=zygote_memory_mib,
+                clock=clock,
+            ),
             reports=reports,
             gateway=gateway,
             door=door,
@@ -78,6 +89,10 @@ class Worker:
         self._stack = AsyncExitStack()
         self._group: TaskGroup
 
+    @property
+    def zygotes(self) -> ZygotePool:
+        return self._shop.zygotes
+
     async def adopt(self, candidates: Collection[TaskId]) -> AbstractSet[TaskId]:
         """Take over, before this worker is entered, what still runs of an earlier engine's tasks: those that could be had.
 
@@ -87,9 +102,10 @@ class Worker:
         return self._adopted.keys()
 
     async def __aenter__(self) -> Self:
-        await self._sweep(keep=self._adopted.keys())
+        await self._sweep(keep=self._adopted.keys() | {other for adopted in self._adopted.values() for other in adopted.needs})
         await self._shop.networks.start()
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._shop.zygotes.open(self._group)
         for task_id, adopted in self._adopted.items():
             self._begin(task_id, adopted)
         return self
@@ -97,6 +113,7 @@ class Worker:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with anyio.CancelScope(shield=True):
             await self._stop_all()
+            await self._shop.zygotes.close()
         self._group.cancel_scope.cancel()
         try:
             await self._stack.aclose()
@@ -175,7 +192,7 @@ class Worker:
             for life in self._lives.values():
                 life.abandon()
 
-    async def _sweep(self, keep: AbstractSet[TaskId] = frozenset()) -> None:
+    async def _sweep(self, keep: AbstractSet[str] = frozenset()) -> None:
         """Remove what is on the machine under this home's name: of this engine, or of one that was killed."""
         containers = await self._shop.runtime.sweep(keep)
         roots = await self._shop.snapshots.sweep(keep)

@@ -17,6 +17,7 @@ from freehold.wire.worker import WorkerReports
 from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.pace import Pace
 from freehold.worker.ports import Bundles, Container, Door, Networks, Runtime, Snapshotter, Trees
+from freehold.worker.zygotes.pool import ZygotePool
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +32,7 @@ class Workshop:
     networks: Networks
     trees: Trees
     bundles: Bundles
+    zygotes: ZygotePool
     reports: WorkerReports
     gateway: tuple[str, int]
     door: Door
@@ -44,8 +46,11 @@ class Beginning(Protocol):
     """Brings a task to where its container runs.
 
     What it makes on the machine it removes with `traces`; what goes on beside the container (readers, the door) runs in `companions`.
-    Raises FreeholdError or OSError with the reason when there is no container.
+    Raises FreeholdError or OSError with the reason when there is no container. `start` is then what `WorkerReports.task_started` says.
     """
+
+    @property
+    def start(self) -> str: ...
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]: ...
 

@@ -60,6 +60,8 @@ class Launches:
             env=await self.environment(app, live.spec),
             limits=limits(live.spec.resources, self._settings.pids_limit),
             network=not live.spec.block_network,
+            app_id=app.id,
+            image_id=image.id,
         )
 
     async def trees(self, spec: FunctionSpec) -> tuple[FileTree, ...]:

@@ -233,10 +233,10 @@ class Tasks:
         """A new definition gets a fresh start."""
         self._health.pop(function_id, None)
 
-    def record_started(self, task_id: TaskId) -> None:
+    def record_started(self, task_id: TaskId, start: str = "") -> None:
         live = self._alive.get(task_id)
         if live is not None and live.state is TaskState.PENDING:
-            self._advance(live, TaskState.STARTING)
+            self._advance(live, TaskState.STARTING, fields={"start": start} if start else None)
 
     def record_ready(self, live: LiveTask, transport: Transport = Transport.STOCK) -> None:
         """It asks for inputs: perhaps for the first time, or for the first time this engine."""

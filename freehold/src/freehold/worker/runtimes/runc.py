@@ -67,6 +67,9 @@ class RuncRuntime:
             await anyio.to_thread.run_sync(self._remove_folders)
         return leftovers
 
+    def enroll(self, container_id: str, pid: int) -> None:
+        self._cgroups.enroll(self._group_of(container_id), pid)
+
     async def delete(self, container_id: str) -> None:
         """Remove the container's state and cgroup, with whatever still runs in it. No such container: nothing to do."""
         if not (self._state / container_id).exists():
@@ -113,17 +116,20 @@ class RuncRuntime:
     async def _run_detached(self, spec: ContainerSpec, bundle: Path) -> "RuncContainer":
         words, pid_file = bundle / "log", bundle / "pid"
         arguments = ("run", "--detach", "--bundle", str(bundle), "--pid-file", str(pid_file), spec.id)
-        code = await self._run(arguments, words, stdout=spec.stdout, stderr=spec.stderr)
+        code = await self._run(arguments, words, stdin=spec.stdin, stdout=spec.stdout, stderr=spec.stderr)
         if code != 0:
             msg = f"{self._program.name} could not start the container: {_last_words(words)}"
             raise Unavailable(msg)
         return RuncContainer(runtime=self, container_id=spec.id, process=Process(int(pid_file.read_text())))
 
-    async def _run(self, arguments: tuple[str, ...], words: Path, *, stdout: int | None = None, stderr: int | None = None) -> int | None:
+    async def _run(
+        self, arguments: tuple[str, ...], words: Path, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None
+    ) -> int | None:
         null = os.open(os.devnull, os.O_WRONLY)
         try:
             child = spawn(
                 (str(self._program), "--root", str(self._state), "--log", str(words), "--log-format", "json", *arguments),
+                stdin=stdin,
                 stdout=null if stdout is None else stdout,
                 stderr=null if stderr is None else stderr,
             )
@@ -167,7 +173,9 @@ class RuncContainer:
         self._process.signal(number)
 
     async def _init_is_ready(self) -> None:
-        """The kernel drops signals to a process 1 that has no handlers yet; tini begins by blocking them, and passes them on later."""
+        """The kernel drops signals to a process 1 that has no handlers yet; tini begins by blocking them, and passes them on later. What
+        stands for a fork of a zygote catches them.
+        """
         with anyio.move_on_after(_INIT_DEADLINE):
             while not _keeps_signals(self.pid):  # noqa: ASYNC110 — the kernel tells nobody about this
                 await anyio.sleep(_INIT_POLL)
@@ -180,13 +188,14 @@ class RuncContainer:
 
 
 def _keeps_signals(pid: int) -> bool:
-    """Whether a process blocks SIGINT, or has ended."""
+    """Whether a process blocks or catches SIGINT, or has ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return True
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    return status["State"].startswith("Z") or bool(int(status["SigBlk"], 16) & 1 << (signal.SIGINT - 1))
+    kept = int(status["SigBlk"], 16) | int(status["SigCgt"], 16)
+    return status["State"].startswith("Z") or bool(kept & 1 << (signal.SIGINT - 1))
 
 
 def _open_files() -> int:

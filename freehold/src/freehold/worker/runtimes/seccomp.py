@@ -56,6 +56,10 @@ _ARCHITECTURES = {
     "aarch64": ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
 }
 _NAMESPACE_FLAGS = 0x7E020000  # every CLONE_NEW…
+_CLONE_NEWPID = 0x20000000
+_IOCTL_TYPES = (0x54, 0x89)  # terminals and every descriptor; sockets
+# FICLONE, FICLONERANGE, FIDEDUPERANGE, FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_IOC_FIEMAP, RNDGETENTCNT
+_IOCTLS = (0x40049409, 0x4020940D, 0xC0189436, 0x80086601, 0x40086602, 0xC020660B, 0x80045200)
 _AF_VSOCK = 40  # talks to the hypervisor, past every network namespace
 _HARMLESS_PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
@@ -74,6 +78,26 @@ def profile(machine: str = platform.machine()) -> dict[str, Any]:
             {"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno.ENOSYS},
         ],
     }
+
+
+def zygote_profile(machine: str = platform.machine()) -> dict[str, Any]:
+    """A task's, which forks of the zygote keep, and what makes them tasks: a pid namespace, and entering those that they are handed.
+
+    Neither works without CAP_SYS_ADMIN, so it is nothing to a task. In turn `ioctl` is bounded to what a terminal, a socket, a copy and a
+    look at a file need: with that capability others freeze file systems or list the machine's namespaces.
+    """
+    found = profile(machine)
+    first, *others = found["syscalls"]
+    names = [name for name in first["names"] if name != "ioctl"]
+    found["syscalls"] = [
+        _allow(names),
+        *others,
+        _allow(["setns"]),
+        _allow(["unshare"], {"index": 0, "value": _CLONE_NEWPID, "op": "SCMP_CMP_EQ"}),
+        *(_allow(["ioctl"], {"index": 1, "value": 0xFF00, "valueTwo": kind << 8, "op": "SCMP_CMP_MASKED_EQ"}) for kind in _IOCTL_TYPES),
+        *(_allow(["ioctl"], {"index": 1, "value": number, "op": "SCMP_CMP_EQ"}) for number in _IOCTLS),
+    ]
+    return found
 
 
 def _allow(names: list[str], *conditions: dict[str, Any]) -> dict[str, Any]:

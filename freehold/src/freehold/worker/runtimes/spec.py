@@ -15,11 +15,21 @@ _CAPABILITIES = [
     "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
     "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
 ]  # fmt: skip
+_NAMESPACES = ("mount", "pid", "ipc", "uts", "cgroup", "network")
+# Entering a namespace takes it, for the moment between a fork and the task that the fork becomes (`seccomp.py` bounds what else it could do).
+_ZYGOTE_CAPABILITY = "CAP_SYS_ADMIN"
 _MASKED = [
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi",
     "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
 ]  # fmt: skip
 _READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+_CAPABILITY_NUMBERS = {
+    "CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_FOWNER": 3, "CAP_FSETID": 4, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8, "CAP_NET_BIND_SERVICE": 10, "CAP_SYS_CHROOT": 18, "CAP_MKNOD": 27, "CAP_AUDIT_WRITE": 29, "CAP_SETFCAP": 31,
+}  # fmt: skip
+TASK_CAPABILITIES = sum(1 << _CAPABILITY_NUMBERS[name] for name in _CAPABILITIES)  # as the kernel counts them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +59,9 @@ def oci_config(spec: ContainerSpec, *, user: User, cgroup: str, machine: Machine
         "mounts": [*_kernel_mounts(), *map(_bind_mount, binds)],
         "linux": {
             "cgroupsPath": cgroup,
-            "namespaces": _namespaces(spec.netns),
+            "namespaces": _namespaces(spec.netns, spec.pidns),
             "resources": _resources(spec.limits, bounds_swap=machine.bounds_swap),
-            "seccomp": seccomp.profile(),
+            "seccomp": seccomp.zygote_profile() if spec.is_zygote else seccomp.profile(),
             "maskedPaths": _MASKED,
             "readonlyPaths": _READ_ONLY,
         },
@@ -59,20 +69,21 @@ def oci_config(spec: ContainerSpec, *, user: User, cgroup: str, machine: Machine
 
 
 def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]:
+    capabilities = [*_CAPABILITIES, _ZYGOTE_CAPABILITY] if spec.is_zygote else _CAPABILITIES
     return {
-        "args": [INIT, "--", *spec.argv],
+        "args": [*spec.argv] if spec.pidns else [INIT, "--", *spec.argv],
         "env": [f"{name}={value}" for name, value in spec.env.items()],
         "cwd": spec.cwd,
         "user": {"uid": user.uid, "gid": user.gid},
         "noNewPrivileges": True,
-        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), _CAPABILITIES),
+        "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files, "hard": open_files}],
     }
 
 
-def _namespaces(netns: str | None) -> list[dict[str, str]]:
-    network = {"type": "network"} | ({"path": netns} if netns else {})
-    return [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "cgroup")] + [network]
+def _namespaces(netns: str | None, pidns: str | None) -> list[dict[str, str]]:
+    given = {"network": netns, "pid": pidns}
+    return [{"type": kind} | ({"path": path} if (path := given.get(kind)) else {}) for kind in _NAMESPACES]
 
 
 def _resources(limits: Limits, *, bounds_swap: bool) -> dict[str, Any]:
