@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import anyio
+from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
@@ -97,13 +98,17 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def a_gateway(*, blobs: FakeBlobs | None = None, routes: Sequence[BaseRoute] = (), **settings: Any) -> AsyncIterator[RunningGateway]:
+async def a_gateway(
+    *, blobs: FakeBlobs | None = None, lanes: Any = None, routes: Sequence[BaseRoute] = (), **settings: Any
+) -> AsyncIterator[RunningGateway]:
     port = free_port()
     async with (
         FakeWebCalls() as calls,
         Gateway(
             settings=Settings.load(gateway_port=port, **settings),
+            lanes=lanes or StockLanes(calls),
             web_calls=calls,
+            proxy_tokens=FakeProxyTokens(),
             blobs=blobs or FakeBlobs(),
             status=lambda: STATUS,
             stories=FakeStories(),

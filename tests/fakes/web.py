@@ -13,7 +13,7 @@ import anyio
 from modal_proto import api_pb2
 
 from freehold.domain.errors import Conflict, FreeholdError, NotFound, Unavailable
-from freehold.domain.functions import WebKind, WebTarget
+from freehold.domain.functions import WebKind, WebRoute, WebTarget
 from freehold.domain.ids import CallId, new_app_id, new_call_id, new_function_id
 from freehold.gateway.ports import AsgiMessage
 from freehold.wire import asgi
@@ -52,6 +52,12 @@ class FakeWebCalls:
         await self._stack.aclose()
         for call in self.calls:
             call.close()
+
+    def route(self, label: str) -> WebRoute:
+        if label not in self._deployed:
+            msg = f"No app is deployed at '{label}'."
+            raise NotFound(msg)
+        return WebRoute(target=self._deployed[label].target)
 
     async def target_of_label(self, label: str) -> WebTarget:
         if label not in self._deployed:

@@ -71,6 +71,7 @@ from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
+from freehold.control.services.stock_lanes import StockLanes
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
@@ -423,6 +424,8 @@ class Engine:
             await stack.enter_async_context(
                 Gateway(
                     settings=self.settings,
+                    lanes=StockLanes(self.routes),
+                    proxy_tokens=self.proxy_tokens,
                     web_calls=self.web_calls,
                     blobs=self.blobs,
                     status=self.status,

@@ -92,7 +92,19 @@ class Settings(BaseSettings):
         description="Silence after which a container is taken for hung and killed.",
     )
     http_request_timeout: Duration = Field(
-        default=timedelta(seconds=150), description="How long a web request may wait for its first byte."
+        default=timedelta(seconds=150), description="How long a web request may wait for a container, or for its first byte."
+    )
+    http_redirect_after: Duration = Field(
+        default=timedelta(seconds=150), description="How long a caller waits for a response before it is asked to come back for it (303)."
+    )
+    http_head_timeout: Duration = Field(default=timedelta(seconds=30), description="How long the fields of a web request may take to come.")
+    http_body_timeout: Duration = Field(
+        default=timedelta(seconds=60), description="How long the body of a web request may make no progress."
+    )
+    http_max_body_bytes: int = Field(default=0, ge=0, description="Largest body of a web request; 0: any.")
+    http_connections: int = Field(default=20_000, ge=1, description="Connections that the gateway keeps; more are answered 429.")
+    http_connections_per_address: int = Field(
+        default=512, ge=1, description="Connections of one address, except this machine's own; more are answered 429."
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe level that is printed.")

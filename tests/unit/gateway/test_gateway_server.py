@@ -8,6 +8,7 @@ import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
 from fakes.gateway import STATUS, FakeBlobs, FakeStories, a_gateway, free_port
+from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
 
 from freehold.config import Settings
@@ -17,8 +18,18 @@ from freehold.gateway.server import Gateway
 
 
 def a_component(port: int) -> Gateway:
+    return a_gateway_of(FakeWebCalls(), port)
+
+
+def a_gateway_of(calls: FakeWebCalls, port: int) -> Gateway:
     return Gateway(
-        settings=Settings.load(gateway_port=port), web_calls=FakeWebCalls(), blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
+        settings=Settings.load(gateway_port=port),
+        lanes=StockLanes(calls),
+        web_calls=calls,
+        proxy_tokens=FakeProxyTokens(),
+        blobs=FakeBlobs(),
+        status=lambda: STATUS,
+        stories=FakeStories(),
     )
 
 
@@ -51,9 +62,7 @@ class TestLife:
         app, port = Stepwise(), free_port()
         async with FakeWebCalls() as calls, aiohttp.ClientSession() as http:
             calls.deploy("local--f", app)
-            async with Gateway(
-                settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
-            ):
+            async with a_gateway_of(calls, port):
                 response = await http.get(f"http://127.0.0.1:{port}/local--f/")
                 app.say(b"begun, ")
                 assert await response.content.readexactly(7) == b"begun, "
@@ -66,9 +75,7 @@ class TestLife:
         port = free_port()
         async with FakeWebCalls() as calls, aiohttp.ClientSession() as http, anyio.create_task_group() as callers:
             calls.deploy("local--f", silent)
-            async with Gateway(
-                settings=Settings.load(gateway_port=port), web_calls=calls, blobs=FakeBlobs(), status=lambda: STATUS, stories=FakeStories()
-            ):
+            async with a_gateway_of(calls, port):
                 callers.start_soon(http.get, f"http://127.0.0.1:{port}/local--f/")
                 call = await calls.first()
             assert call.is_cancelled

@@ -113,3 +113,13 @@ class WebTarget:
     method_name: str = ""  # of a class; empty for plain functions
     needs_proxy_auth: bool = False
     environment_id: EnvironmentId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebRoute:
+    """A web address, and the rules for requests to it."""
+
+    target: WebTarget
+    timeout: float = 300.0  # seconds from when a container takes the request to the end of its response
+    needs_proxy_auth: bool = False
+    has_sessions: bool = False  # requests of one `Modal-Session-ID` go to the same container

@@ -83,6 +83,17 @@ def new_input_id() -> InputId:
     return InputId(_fresh("in"))
 
 
+def new_request_ids() -> tuple[InputId, CallId]:
+    """Of a web request that goes to its container directly: one random body for both, so that either is known from the other."""
+    call_id = new_call_id()
+    return InputId(f"in{call_id[2:]}"), call_id
+
+
+def call_of_request(input_id: InputId) -> CallId:
+    """The other id of such a request."""
+    return CallId(f"fc{input_id[2:]}")
+
+
 def new_task_id() -> TaskId:
     return TaskId(_fresh("ta"))
 

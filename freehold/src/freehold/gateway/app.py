@@ -1,4 +1,4 @@
-"""The gateway's ASGI application: a function's address is carried to its container, the bare host answers for the engine itself."""
+"""Functions whose containers take requests as messages, as one ASGI application; and the pages of the engine itself."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
@@ -9,16 +9,16 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from freehold.domain.errors import FreeholdError, NotFound
-from freehold.domain.functions import WebTarget
-from freehold.gateway import pages
+from freehold.domain.errors import FreeholdError
+from freehold.gateway import metrics, pages
+from freehold.gateway.asgi import OPENED
 from freehold.gateway.blobs import BlobRoutes, Blobs
-from freehold.gateway.errors import NotDeployed, response_of
+from freehold.gateway.errors import NotDeployed, response_to
 from freehold.gateway.ports import Stories, WebCalls
 from freehold.gateway.proxy import HttpExchange
-from freehold.gateway.routing import Address, address_of, scope_for
+from freehold.gateway.routing import Addresses, scope_for
 from freehold.gateway.websockets import WebSocketExchange
 
 _log = structlog.get_logger(__name__)
@@ -29,39 +29,40 @@ _INTERNAL_ERROR = 1011  # close code of RFC 6455
 _MAX_REASON_BYTES = 123  # of a close frame
 
 
-class GatewayApp:
-    def __init__(self, *, domain: str, start_timeout: timedelta, web_calls: WebCalls, own_pages: ASGIApp) -> None:
-        self._domain = domain
-        self._start_timeout = start_timeout
+class Functions:
+    """`patience` is how long a request may wait for its first byte; for that of a WebSocket, `handshake_patience`."""
+
+    def __init__(self, *, addresses: Addresses, web_calls: WebCalls, patience: timedelta, handshake_patience: timedelta) -> None:
+        self._addresses = addresses
         self._web_calls = web_calls
-        self._own_pages = own_pages
+        self._patience = patience
+        self._handshake_patience = handshake_patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        address = address_of(scope, self._domain)
-        if address is None:
-            await self._own_pages(scope, receive, send)
-            return
         reply = _Reply(send)
         try:
-            await self._carry(address, scope, receive, reply)
+            await self._carry(scope, receive, reply)
         except Exception as error:  # noqa: BLE001 — the edge: whatever happened, the caller gets an answer
             await _refuse(error, scope, receive, reply)
 
-    async def _carry(self, address: Address, scope: Scope, receive: Receive, send: Send) -> None:
-        target = await self._target(address)
-        call = await self._web_calls.open(target, scope_for(target, address, scope))
-        exchange = WebSocketExchange if scope["type"] == "websocket" else HttpExchange
-        await exchange(call=call, receive=receive, send=send, start_timeout=self._start_timeout).run()
+    async def _carry(self, scope: Scope, receive: Receive, send: Send) -> None:
+        host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+        found = self._addresses.find(host, scope["path"])
+        if found is None:
+            text = f"No function answers at {host}{scope['path']}."
+            raise NotDeployed(text)
+        address, route = found
+        call = await self._web_calls.open(route.target, scope_for(route.target, address, scope))
+        if OPENED in scope:
+            scope[OPENED](call.call_id, route.target)
+        if scope["type"] == "websocket":
+            await WebSocketExchange(call=call, receive=receive, send=send, start_timeout=self._handshake_patience).run()
+        else:
+            await HttpExchange(call=call, receive=receive, send=send, start_timeout=self._patience).run()
 
-    async def _target(self, address: Address) -> WebTarget:
-        try:
-            return await self._web_calls.target_of_label(address.label)
-        except NotFound as error:
-            raise NotDeployed(*error.args) from error
 
-
-def own_pages(*, blobs: Blobs, status: Status, stories: Stories, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """What the bare host serves; `routes` come from other modules."""
+def own_pages(*, blobs: Blobs, status: Status, stories: Stories, figures: Callable[[], str], routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """What the bare host serves; `figures` are those of `metrics`, `routes` come from other modules."""
 
     async def index(_: Request) -> Response:
         return pages.index(status())
@@ -69,11 +70,21 @@ def own_pages(*, blobs: Blobs, status: Status, stories: Stories, routes: Sequenc
     async def healthz(_: Request) -> Response:
         return JSONResponse(dict(status()))
 
+    async def measured(_: Request) -> Response:
+        return Response(figures(), media_type=metrics.CONTENT_TYPE)
+
     async def story(request: Request) -> Response:
         return pages.story(await stories.of(request.path_params["subject"]))
 
     return Starlette(
-        routes=[Route("/", index), Route("/healthz", healthz), Route("/id/{subject}", story), *BlobRoutes(blobs).routes, *routes],
+        routes=[
+            Route("/", index),
+            Route("/healthz", healthz),
+            Route("/metrics", measured),
+            Route("/id/{subject}", story),
+            *BlobRoutes(blobs).routes,
+            *routes,
+        ],
         exception_handlers={404: _nothing_here, ClientDisconnect: _nobody_reads, FreeholdError: _refusal, Exception: _refusal},
     )
 
@@ -92,7 +103,7 @@ class _Reply:
 
 async def _refuse(error: Exception, scope: Scope, receive: Receive, reply: _Reply) -> None:
     if not reply.has_begun:
-        await response_of(error, HTTPConnection(scope))(scope, receive, reply)
+        await response_to(error, HTTPConnection(scope))(scope, receive, reply)
         return
     # Returning without the end of the body cuts the connection, so that nobody takes half a response for a whole one.
     _log.info("response_cut", path=scope["path"], exc_info=None if isinstance(error, FreeholdError) else error, reason=str(error))
@@ -105,12 +116,12 @@ def _shortened(text: str) -> str:
 
 
 async def _refusal(request: Request, error: Exception) -> Response:
-    return response_of(error, request)
+    return response_to(error, request)
 
 
 async def _nothing_here(request: Request, _: Exception) -> Response:
     text = f"Nothing is served at {request.url.path}. A function is at its own host, or at /<label>/ on this one."
-    return response_of(NotDeployed(text), request)
+    return response_to(NotDeployed(text), request)
 
 
 async def _nobody_reads(_: Request, __: Exception) -> Response:

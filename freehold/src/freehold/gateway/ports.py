@@ -1,10 +1,10 @@
 """What the gateway needs from the control plane to carry one web request (or WebSocket) to a container."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from freehold.domain.functions import WebTarget
-from freehold.domain.ids import CallId
+from freehold.domain.functions import WebRoute, WebTarget
+from freehold.domain.ids import CallId, EnvironmentId, TaskId
 from freehold.observability.events import Story
 
 AsgiMessage = Mapping[str, Any]
@@ -36,6 +36,59 @@ class WebCalls(Protocol):
 
     async def open(self, target: WebTarget, scope: Mapping[str, Any]) -> WebCall:
         """Queue the request as an input of the function; `scope` is the ASGI scope without `state`, `app` and other local objects."""
+        ...
+
+
+class Lane(Protocol):
+    """One container that serves HTTP itself. `address` is the path of a unix socket, or host and port."""
+
+    @property
+    def id(self) -> TaskId: ...
+
+    @property
+    def address(self) -> str | tuple[str, int]: ...
+
+
+LaneT = TypeVar("LaneT", bound=Lane)
+
+
+class Lanes(Protocol[LaneT]):
+    """Where web requests go. Each lane that is handed out is booked for one request, and released exactly once."""
+
+    def route(self, label: str) -> WebRoute:
+        """Raises NotFound with what is deployed instead."""
+        ...
+
+    def route_of_host(self, host: str) -> WebRoute | None:
+        """What a domain of the user's own means; None if nothing here."""
+        ...
+
+    def take(self, target: WebTarget, session: str = "") -> LaneT | None:
+        """A lane with room, or None: then `wait`."""
+        ...
+
+    async def wait(self, target: WebTarget, patience: float, session: str = "") -> LaneT | None:
+        """A lane as soon as there is one; None if containers of this function take web requests as inputs (`WebCalls.open`).
+
+        Raises NotFound (no such function any more), ResourceExhausted (too many wait), DeadlineExceeded (no room within `patience`
+        seconds) and Unavailable (no container can start; the text says why and where the log is).
+        """
+        ...
+
+    def release(self, lane: LaneT) -> None: ...
+
+    def lost(self, lane: LaneT) -> None:
+        """Its socket refuses connections: for a moment it gets no new requests."""
+        ...
+
+    def timed_out(self, lane: LaneT) -> None:
+        """A request had its whole time there and may still run: the container takes no more, and is replaced."""
+        ...
+
+
+class ProxyTokens(Protocol):
+    def accepts(self, key: str, secret: str, environment_id: EnvironmentId | None = None) -> bool:
+        """Whether this is a token and its secret, and opens that environment."""
         ...
 
 

@@ -1,14 +1,18 @@
 """From an address to a function: which label a request means, and the scope as that function's container sees it."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.types import Scope
 
-from freehold.domain.functions import WebKind, WebTarget
+from freehold.domain.errors import NotFound
+from freehold.domain.functions import WebKind, WebRoute, WebTarget
 from freehold.domain.web import label_of_host, label_of_path
+from freehold.gateway.errors import NotDeployed
+from freehold.gateway.heads import Head
+from freehold.gateway.ports import Lanes
 
 Headers = Iterable[tuple[bytes, bytes]]
 
@@ -35,13 +39,83 @@ class Address:
     prefix: str = ""
 
 
-def address_of(scope: Scope, domain: str) -> Address | None:
-    """The function's address in a request; None when the gateway itself is meant."""
-    if label := label_of_host(_header(scope, b"host"), domain):
-        return Address(label)
-    if label := label_of_path(scope["path"]):
-        return Address(label, scope["path"][: len(label) + 1])
-    return None
+class Addresses:
+    """Which function a host or a path means."""
+
+    def __init__(self, lanes: Lanes[Any], domain: str) -> None:
+        self._lanes = lanes
+        self._domain = domain
+
+    def find(self, host: str, path: str) -> tuple[Address, WebRoute] | None:
+        """None when the gateway itself is meant. Raises NotDeployed."""
+        if label := label_of_host(host, self._domain):
+            return Address(label), self._route(label)
+        if route := self._lanes.route_of_host(host):
+            return Address(host), route
+        if label := label_of_path(path):
+            return Address(label, path[: len(label) + 1]), self._route(label)
+        return None
+
+    def _route(self, label: str) -> WebRoute:
+        try:
+            return self._lanes.route(label)
+        except NotFound as error:
+            raise NotDeployed(*error.args) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and how."""
+
+    client: tuple[str, int] | None
+    scheme: str
+    host: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection. A proxy on this machine is believed about the caller behind it; nobody else is."""
+
+    address: tuple[str, int] | None
+    scheme: str
+    is_local: bool = field(kw_only=True)
+    server: tuple[str, int] | None = None  # our end
+
+    def caller(self, host: bytes, told: Mapping[bytes, bytes]) -> Caller:
+        if not self.is_local:
+            return Caller(self.address, self.scheme, host)
+        forwarded_for = told.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip().decode("latin-1")
+        return Caller(
+            (forwarded_for, 0) if forwarded_for else self.address,
+            _proxied_scheme(self.scheme, told.get(b"x-forwarded-proto", b"").decode("latin-1")),
+            told.get(b"x-forwarded-host") or host,
+        )
+
+
+def target_for(target: WebTarget, address: Address, head: Head) -> bytes:
+    """The target of a request as its container gets it: what follows the prefix, which is told in a field."""
+    if not address.prefix and target.kind is not WebKind.FUNCTION:
+        return head.target
+    path, mark, query = head.target.partition(b"?")
+    inner = path[len(address.prefix) :] or b"/"
+    if target.kind is WebKind.FUNCTION and _is_own_name(target, inner.decode("ascii")):
+        inner = b"/"
+    return inner + mark + query
+
+
+def told_to_container(caller: Caller, address: Address, target: WebTarget) -> bytes:
+    """The field lines that say who asked, by which address, and for which method of a class."""
+    client = caller.client[0] if caller.client else ""
+    lines = b"\r\nx-forwarded-for: %s\r\nx-forwarded-host: %s\r\nx-forwarded-proto: %s" % (
+        client.encode("latin-1"),
+        caller.host,
+        caller.scheme.encode(),
+    )
+    if address.prefix:
+        lines += b"\r\nx-forwarded-prefix: " + address.prefix.encode()
+    if target.method_name:
+        lines += b"\r\nx-freehold-method: " + target.method_name.encode()
+    return lines
 
 
 def scope_for(target: WebTarget, address: Address, scope: Scope) -> dict[str, Any]:
@@ -50,7 +124,7 @@ def scope_for(target: WebTarget, address: Address, scope: Scope) -> dict[str, An
     for key in ("method", "subprotocols"):  # of a request, of a WebSocket
         if key in scope:
             visible[key] = scope[key]
-    caller = _Caller.of(scope)
+    caller = _peer(scope).caller(_header(scope, b"host").encode("latin-1"), dict(reversed(scope["headers"])))
     visible |= {"root_path": address.prefix, "scheme": caller.scheme, "client": caller.client, **_paths(target, address, scope)}
     visible["headers"] = [*without_hops(scope["headers"], _ANSWERED_HERE), *_told(caller, address)]
     return visible
@@ -63,32 +137,17 @@ def without_hops(headers: Headers, also: frozenset[bytes] = frozenset()) -> Iter
     return ((name, value) for name, value in headers if name.lower() not in dropped)
 
 
-@dataclass(frozen=True, slots=True)
-class _Caller:
-    """Who asks, and how. A proxy on this machine is believed about the caller behind it; nobody else is."""
-
-    client: tuple[str, int] | None
-    scheme: str
-    host: bytes
-
-    @classmethod
-    def of(cls, scope: Scope) -> "_Caller":
-        client, scheme, host = scope["client"], scope["scheme"], _header(scope, b"host").encode("latin-1")
-        if not (client and ipaddress.ip_address(client[0]).is_loopback):
-            return cls(client, scheme, host)
-        forwarded_for = _header(scope, b"x-forwarded-for").rpartition(",")[2].strip()
-        return cls(
-            (forwarded_for, 0) if forwarded_for else tuple(client),
-            _proxied_scheme(scheme, _header(scope, b"x-forwarded-proto")),
-            _header(scope, b"x-forwarded-host").encode("latin-1") or host,
-        )
-
-
 def _proxied_scheme(scheme: str, told: str) -> str:
     return {"http": "https", "ws": "wss"}.get(scheme, scheme) if told.lower() in {"https", "wss"} else scheme
 
 
-def _told(caller: _Caller, address: Address) -> Iterator[tuple[bytes, bytes]]:
+def _peer(scope: Scope) -> Peer:
+    client = scope["client"]
+    is_local = bool(client) and ipaddress.ip_address(client[0]).is_loopback
+    return Peer(tuple(client) if client else None, scope["scheme"], is_local=is_local)
+
+
+def _told(caller: Caller, address: Address) -> Iterator[tuple[bytes, bytes]]:
     """No X-Forwarded-For: the container's own wrapper adds it for servers, from `client`."""
     yield b"x-forwarded-host", caller.host
     yield b"x-forwarded-proto", b"https" if caller.scheme in {"https", "wss"} else b"http"
@@ -98,11 +157,15 @@ def _told(caller: _Caller, address: Address) -> Iterator[tuple[bytes, bytes]]:
 
 def _paths(target: WebTarget, address: Address, scope: Scope) -> dict[str, Any]:
     inner = scope["path"][len(address.prefix) :] or "/"
-    if target.kind is WebKind.FUNCTION and inner.rstrip("/") == f"/{target.name}" and inner not in _DOC_PATHS:
+    if target.kind is WebKind.FUNCTION and _is_own_name(target, inner):
         return {"path": "/", "raw_path": b"/"}
     if target.kind in _STRIPPED_KINDS:
         return {"path": inner, "raw_path": _without_first_segment(scope["raw_path"]) if address.prefix else scope["raw_path"]}
     return {"path": address.prefix + inner, "raw_path": scope["raw_path"]}
+
+
+def _is_own_name(target: WebTarget, inner: str) -> bool:
+    return inner.rstrip("/") == f"/{target.name}" and inner not in _DOC_PATHS
 
 
 def _without_first_segment(raw_path: bytes) -> bytes:

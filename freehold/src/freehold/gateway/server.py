@@ -4,27 +4,31 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
-import anyio.abc
-import uvicorn
 from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, FreeholdError
-from freehold.gateway.app import GatewayApp, Status, own_pages
+from freehold.gateway.app import Functions, Status, own_pages
 from freehold.gateway.blobs import Blobs
-from freehold.gateway.heads import BoundedHeads
-from freehold.gateway.ports import Stories, WebCalls
+from freehold.gateway.connections import Connection
+from freehold.gateway.ingress import Ingress
+from freehold.gateway.limits import Limits, allow_descriptors
+from freehold.gateway.ports import Lanes, ProxyTokens, Stories, WebCalls
+from freehold.gateway.routing import Addresses
 
 _BACKLOG = 2048
-_KEEP_ALIVE_SECONDS = 75  # longer than the idle limit of common clients and proxies, so that they close first
 _GRACE_SECONDS = 5  # for responses under way when the engine stops
 _FAREWELL_SECONDS = 5  # for telling the containers of those that did not make it
+_LOOK_SECONDS = 0.02
+_OTHER_DESCRIPTORS = 4096  # those that are not callers' connections
 
 
 class Gateway:
@@ -34,23 +38,38 @@ class Gateway:
         self,
         *,
         settings: Settings,
+        lanes: Lanes[Any],
         web_calls: WebCalls,
+        proxy_tokens: ProxyTokens,
         blobs: Blobs,
         status: Status,
         stories: Stories,
         routes: Sequence[BaseRoute] = (),
         listener: socket.socket | None = None,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """`routes` are further pages of the bare host. `listener` is a socket that listens already; without one the gateway binds its own."""
         self._settings = settings
         self._listener = listener
-        self._app = GatewayApp(
-            domain=settings.domain,
-            start_timeout=settings.http_request_timeout,
-            web_calls=web_calls,
-            own_pages=own_pages(blobs=blobs, status=status, stories=stories, routes=routes),
+        self._ssl_context = ssl_context
+        addresses = Addresses(lanes, settings.domain)
+        self._ingress = Ingress(
+            lanes=lanes,
+            proxy_tokens=proxy_tokens,
+            addresses=addresses,
+            limits=Limits.of(settings),
+            own_pages=own_pages(blobs=blobs, status=status, stories=stories, figures=self.figures, routes=routes),
+            functions=Functions(
+                addresses=addresses,
+                web_calls=web_calls,
+                patience=_patience(settings),
+                handshake_patience=settings.http_request_timeout,
+            ),
         )
         self._serving: AbstractAsyncContextManager[None] = self._serve()
+
+    def figures(self) -> str:
+        return self._ingress.metrics.text(self._ingress.gauges())
 
     async def __aenter__(self) -> Self:
         await self._serving.__aenter__()
@@ -62,57 +81,46 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _serve(self) -> AsyncIterator[None]:
         failure: Exception | None = None
+        ingress = self._ingress
+        allow_descriptors(self._settings.http_connections + _OTHER_DESCRIPTORS)
         with contextlib.closing(self._listener or _bound(self._settings.host, self._settings.gateway_port)) as listener:
-            server = _Server(_uvicorn_config(self._app))
+            listener.setblocking(False)
             async with anyio.create_task_group() as group:
-                await group.start(server.serve_on, listener)
+                ingress.open(group)
+                group.start_soon(ingress.sweep_often)
+                server = await asyncio.get_running_loop().create_server(
+                    lambda: Connection(ingress), sock=listener, ssl=self._ssl_context, backlog=_BACKLOG
+                )
                 try:
                     yield
                 except Exception as error:  # noqa: BLE001 — raised below: the task group would wrap it, and stop without grace
                     failure = error
                 finally:
-                    server.should_exit = True
+                    server.close()
+                    with anyio.CancelScope(shield=True):
+                        await self._end(group.cancel_scope)
         if failure:
             raise failure
 
-
-class _Server(uvicorn.Server):
-    """uvicorn within a larger process: says when it is ready, and installs no signal handlers."""
-
-    async def serve_on(self, listener: socket.socket, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        self._ready = task_status
-        await self.serve(sockets=[listener])
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.started()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Uvicorn cancels what outlives the grace and does not wait for it; the control plane must hear of it before it stops too."""
-        await super().shutdown(sockets)
-        if cancelled := set(self.server_state.tasks):
-            await asyncio.wait(cancelled, timeout=_FAREWELL_SECONDS)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+    async def _end(self, work: anyio.CancelScope) -> None:
+        """What outlives the grace is cancelled; the control plane must hear of it before it stops too."""
+        ingress = self._ingress
+        ingress.shutdown()
+        with anyio.move_on_after(_GRACE_SECONDS):
+            while ingress.busy or ingress.websockets.is_busy:  # noqa: ASYNC110 — a stop is rare
+                await anyio.sleep(_LOOK_SECONDS)
+        await ingress.websockets.cancel(_FAREWELL_SECONDS)
+        ingress.close()
+        with anyio.move_on_after(_FAREWELL_SECONDS):
+            while ingress.tasks:  # noqa: ASYNC110
+                await anyio.sleep(_LOOK_SECONDS)
+        work.cancel()
 
 
-def _uvicorn_config(app: GatewayApp) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http=BoundedHeads,
-        ws="websockets-sansio",
-        lifespan="off",
-        access_log=False,
-        log_config=None,
-        log_level="critical",  # the application's own edge has logged what matters, with its ids
-        proxy_headers=False,  # routing.py decides whom to believe
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
+def _patience(settings: Settings) -> timedelta:
+    """A caller who is asked to come back before this is over does not wait for so long; then the function's own timeout decides."""
+    wait = settings.http_request_timeout
+    return wait if wait < settings.http_redirect_after else timedelta(days=1)
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -1,0 +1,35 @@
+"""Web requests all go to containers as inputs of calls."""
+
+from typing import Never
+
+from freehold.control.services.web_routes import WebRoutes
+from freehold.domain.functions import WebRoute, WebTarget
+
+
+class StockLanes:
+    """Implements `gateway.ports.Lanes` without any lane."""
+
+    def __init__(self, routes: WebRoutes) -> None:
+        self._routes = routes
+
+    def route(self, label: str) -> WebRoute:
+        return WebRoute(target=self._routes.target(label))
+
+    def route_of_host(self, host: str) -> WebRoute | None:
+        target = self._routes.target_of_host(host)
+        return WebRoute(target=target) if target else None
+
+    def take(self, target: WebTarget, session: str = "") -> None:
+        del target, session
+
+    async def wait(self, target: WebTarget, patience: float, session: str = "") -> None:
+        del target, patience, session
+
+    def release(self, lane: Never) -> None:
+        raise NotImplementedError
+
+    def lost(self, lane: Never) -> None:
+        raise NotImplementedError
+
+    def timed_out(self, lane: Never) -> None:
+        raise NotImplementedError

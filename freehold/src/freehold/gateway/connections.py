@@ -1,0 +1,301 @@
+"""One caller's connection: requests are cut out of what arrives and given on one after the other, each when the one before is answered."""
+
+import asyncio
+import ipaddress
+from typing import TYPE_CHECKING, cast
+
+from freehold.domain.errors import FreeholdError
+from freehold.gateway.bodies import Body, ChunkedBody, SizedBody, too_large
+from freehold.gateway.errors import BodyTooLarge, Malformed, ManyFields, Stopping, TooManyConnections, TooSlow, response_of
+from freehold.gateway.exchanges import Exchange
+from freehold.gateway.heads import LIMIT, Head, fault_so_far
+from freehold.gateway.outlet import Outlet
+from freehold.gateway.routing import Peer
+
+if TYPE_CHECKING:
+    from freehold.gateway.ingress import Ingress
+
+_MAX_AHEAD = 64 * 1024  # bytes of requests that came before it was their turn
+_MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that nobody reads any more; then the connection ends
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+class Connection(Outlet):
+    """Nothing is in progress, or a head, or an exchange, or the rest of a body whose response is out already."""
+
+    __slots__ = (
+        "_ahead",
+        "_body",
+        "_body_at",
+        "_discarded",
+        "_is_closed",
+        "_is_held",
+        "_is_lingering",
+        "_scanned",
+        "exchange",
+        "ingress",
+        "is_tunnel",
+        "peer",
+    )
+
+    def __init__(self, ingress: "Ingress") -> None:
+        super().__init__()
+        self.ingress = ingress
+        self.exchange: Exchange | None = None
+        self.is_tunnel = False  # all that comes belongs to the exchange
+        self._ahead = b""
+        self._scanned = 0  # bytes of it in which no head ends
+        self._body: Body | None = None
+        self._body_at = 0.0
+        self._discarded = 0
+        self._is_held = self._is_closed = self._is_lingering = False
+
+    # The loop's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = _peer(self.transport)
+        if excess := self.ingress.welcome(self):
+            self._fail(TooManyConnections(excess))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._is_closed = True
+        self.ingress.forget(self)
+        if self.exchange:
+            exchange, self.exchange = self.exchange, None
+            exchange.caller_left()
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_lingering:
+            return
+        if self._body is not None:
+            self._take_body(self._body, data)
+        elif self.exchange is None:
+            self._take_head(data)
+        elif self.is_tunnel:
+            self.exchange.receive(data, is_complete=False)
+        else:
+            self._take_ahead(data)
+
+    def pause_writing(self) -> None:
+        self.is_slow = True
+        if self.exchange:
+            self.exchange.caller_is_slow()
+
+    def resume_writing(self) -> None:
+        self.is_slow = False
+        if self.exchange:
+            self.exchange.caller_is_ready()
+
+    # The exchange's side.
+
+    def hold(self) -> None:
+        if not self._is_held and not self.transport.is_closing():
+            self._is_held = True
+            self.transport.pause_reading()
+
+    def let_go(self) -> None:
+        if self._is_held and not self.transport.is_closing():
+            self._is_held = False
+            self._body_at = self.ingress.now
+            self.transport.resume_reading()
+
+    def refuse(self, error: Exception) -> None:
+        if self.has_begun or self.transport.is_closing():
+            self.ingress.log_cut(self.head, error)
+            self.cut()
+            return
+        head = self.head
+        self.answer(response_of(error, accept=head.field(b"accept") if head else b"", path=head.target.decode("latin-1") if head else ""))
+
+    def switch(self, lines: bytes) -> None:
+        """What came ahead goes first."""
+        super().switch(lines)
+        self.is_tunnel = True
+        self.let_go()
+        if self._ahead and self.exchange:
+            data, self._ahead = self._ahead, b""
+            self.exchange.receive(data, is_complete=False)
+
+    def release_transport(self) -> bytes:
+        """Another protocol takes over the transport. Returns what it has yet to read."""
+        self.let_go()
+        self.ingress.forget(self)
+        self.exchange = None
+        return self._ahead
+
+    def responded(self) -> None:
+        self.ingress.metrics.count(self.exchange.kind if self.exchange else "refused", self.status)
+        self.exchange, self.has_begun = None, False
+        self.ingress.busy.discard(self)
+        if not self.keeps_alive:
+            self._end()
+        elif self._body is None:
+            self._go_on()
+        else:
+            self.let_go()
+            self.ingress.discarding.begin(self, self.ingress.now)
+
+    # The gateway's side.
+
+    def told_origin(self) -> bytes:
+        """Scheme and host as the caller knows them."""
+        assert self.head
+        caller = self.peer.caller(self.head.host, self.head.told)
+        return caller.scheme.encode() + b"://" + caller.host
+
+    def check(self, now: float) -> None:
+        if self._body is not None and not self._is_held and now - self._body_at > self.ingress.limits.body_time:
+            self._fail(TooSlow(f"Nothing more of the request's body came within {self.ingress.limits.body_time:g} s."))
+        elif self.exchange:
+            self.exchange.check(now)
+
+    def give_up_head(self) -> None:
+        self._fail(TooSlow(f"The request's head was not complete within {self.ingress.limits.head_time:g} s."))
+
+    def shutdown(self) -> None:
+        """No further request; one under way is finished."""
+        self.keeps_alive = False
+        if self.exchange is None:
+            self.transport.close()
+
+    def stop(self) -> None:
+        """What is under way ends here."""
+        if self.exchange:
+            self._fail(Stopping("The engine stops."))
+        else:
+            self.transport.close()
+
+    # The steps.
+
+    def _take_head(self, data: bytes) -> None:
+        if self._ahead:
+            data, self._ahead = self._ahead + data, b""
+        if not self._scanned and data.startswith(b"\r\n"):
+            data = data[2:]  # RFC 9112, 2.2: one empty line before a request is passed over
+        end = data.find(_END_OF_HEAD, self._scanned)
+        if end < 0 or end > LIMIT:
+            self._await_head(data)
+            return
+        self._scanned = 0
+        self.ingress.idle.end(self)
+        self.ingress.heads.end(self)
+        try:
+            head = Head(data[:end])
+            self._prepare(head, data[end + len(_END_OF_HEAD) :])
+        except FreeholdError as error:
+            self._fail(error)
+
+    def _await_head(self, data: bytes) -> None:
+        if not data:
+            return
+        if not self._scanned:
+            self.ingress.idle.end(self)
+            self.ingress.heads.begin(self, self.ingress.now)
+        if fault := fault_so_far(data, self._scanned):
+            self._fail(Malformed(fault))
+        elif len(data) > LIMIT:
+            self._fail(ManyFields(f"The address and fields of a request may have {LIMIT // 1024} KiB."))
+        else:
+            self._ahead, self._scanned = data, max(0, len(data) - len(_END_OF_HEAD) + 1)
+
+    def _prepare(self, head: Head, rest: bytes) -> None:
+        self.head = head
+        self.keeps_alive = head.keeps_alive and not self.ingress.is_closing
+        content = b""
+        self._body = self._body_of(head)
+        if self._body is not None and rest:
+            content, rest = self._feed(self._body, rest)
+        self._ahead = rest
+        self._begin(head, content)
+
+    def _begin(self, head: Head, content: bytes) -> None:
+        self._body_at = self.ingress.now
+        self._discarded = 0
+        self.ingress.busy.add(self)
+        try:
+            self.ingress.begin(self, head, content, is_complete=self._body is None)
+        except Exception as error:  # noqa: BLE001 — the edge: whatever happened, the caller gets an answer
+            self.refuse(error)
+
+    def _body_of(self, head: Head) -> Body | None:
+        limit = self.ingress.limits.max_body
+        if head.length is None:
+            return ChunkedBody(limit)
+        if limit and head.length > limit:
+            raise BodyTooLarge(too_large(limit))
+        return SizedBody(head.length) if head.length else None
+
+    def _feed(self, body: Body, data: bytes) -> tuple[bytes, bytes]:
+        content, rest = body.feed(data)
+        if body.is_complete:
+            self._body = None
+        return content, rest
+
+    def _take_body(self, body: Body, data: bytes) -> None:
+        try:
+            content, rest = self._feed(body, data)
+        except FreeholdError as error:
+            self._fail(error)
+            return
+        self._body_at = self.ingress.now
+        if rest:
+            self._take_ahead(rest)
+        if self.exchange:
+            self.exchange.receive(content, is_complete=self._body is None)
+        else:
+            self._discard(len(content))
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._body is None:
+            self.ingress.discarding.end(self)
+            self._go_on()
+        elif self._discarded > _MAX_DISCARDED:
+            self._end()
+
+    def _take_ahead(self, data: bytes) -> None:
+        self._ahead += data
+        if len(self._ahead) > _MAX_AHEAD:
+            self.hold()
+
+    def _go_on(self) -> None:
+        self.let_go()
+        self.ingress.idle.begin(self, self.ingress.now)
+        if self._ahead:
+            self.ingress.loop.call_soon(self._take_next)
+
+    def _take_next(self) -> None:
+        if self._ahead and self.exchange is None and self._body is None and not self.transport.is_closing():
+            self._take_head(b"")
+
+    def _fail(self, error: Exception) -> None:
+        """What follows on this connection could mean anything."""
+        exchange, self.exchange = self.exchange, None
+        if exchange:
+            exchange.abandon()
+        self.keeps_alive = False
+        self._body = self._body or SizedBody(1)
+        self.refuse(error)
+
+    def _end(self) -> None:
+        """A caller who still sends would lose the answer if the connection were closed at once."""
+        if self.transport.is_closing():
+            return
+        if self._body is None or not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        self._is_lingering = True
+        self.let_go()
+        self.transport.write_eof()
+        self.ingress.lingering.begin(self, self.ingress.now)
+
+
+def _peer(transport: asyncio.Transport) -> Peer:
+    name = transport.get_extra_info("peername")
+    address = (str(name[0]), int(name[1])) if isinstance(name, tuple) else None
+    is_local = address is not None and ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+    scheme = "https" if transport.get_extra_info("sslcontext") else "http"
+    server = transport.get_extra_info("sockname")
+    return Peer(address, scheme, is_local=is_local, server=(str(server[0]), int(server[1])) if isinstance(server, tuple) else None)
