@@ -8,6 +8,7 @@ import asyncio
 import gc
 import os
 import signal
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -83,9 +84,11 @@ from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport
 from freehold.gateway.ask import AskRoutes
 from freehold.gateway.call_api import CallRoutes
+from freehold.gateway.certificates import Certificates
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
+from freehold.store.authority import Authority
 from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
@@ -377,6 +380,15 @@ class Engine:
         calls = CallRoutes(self.json_calls, self.workspaces, patience=self.settings.http_request_timeout)
         return [*calls.routes, *AskRoutes(self.routes).routes]
 
+    def _tls(self) -> ssl.SSLContext | None:
+        """For HTTPS with the home's own authority, if that is wanted."""
+        settings = self.settings
+        if not settings.tls:
+            return None
+        authority = Authority.open(settings.root, self.clock.now())
+        own = dict.fromkeys(("localhost", settings.domain, settings.host, "127.0.0.1", "::1"))
+        return Certificates(authority=authority, own=[*own], is_ours=self.routes.covers, clock=self.clock).context
+
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
         return {"Why": self.explanations.why, "ColdStart": self.cold_starts.show, **ScheduleOperations(self.schedules).table()}
@@ -432,6 +444,7 @@ class Engine:
                     stories=self.stories,
                     routes=self.pages(),
                     listener=self._supervision.gateway,
+                    ssl_context=self._tls(),
                 )
             )
             await stack.enter_async_context(self.worker)

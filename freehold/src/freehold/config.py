@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     gateway_port: int = Field(default=8980, ge=1, le=65535, description="Port of the gateway (HTTP).")
     workspace: str = Field(default="local", pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", description="First part of web addresses.")
     domain: str = Field(default="localhost", description="Last part of web addresses.")
+    tls: bool = Field(default=False, description="Serve web functions over HTTPS, with certificates of the home's own authority.")
     https_port: int = Field(
         default=0,
         ge=0,
@@ -161,10 +162,13 @@ class Settings(BaseSettings):
     @property
     def web_origin(self) -> Origin:
         """How web addresses are told to people."""
-        return Origin(self.https_port, is_secure=True) if self.https_port else Origin(self.gateway_port)
+        if self.https_port:
+            return Origin(self.https_port, is_secure=True)
+        return Origin(self.gateway_port, is_secure=self.tls)
 
     @property
     def gateway_url(self) -> str:
+        """Where clients and containers of this machine reach the gateway; it answers plain HTTP there with TLS too."""
         return f"http://{self.host}:{self.gateway_port}"
 
 

@@ -72,10 +72,7 @@ class TestDefinition:
                 "not built yet",
             ),
             ({"http_config": {"port": 80}}, "@app.server"),
-            ({"is_server": True, "http_config": {"port": 80}}, "anybody who reaches the gateway"),
             ({"is_server": True, "http_config": {"port": 80, "unauthenticated": True}}, "@modal.asgi_app"),
-            ({"webhook_config": {"requires_proxy_auth": True}}, "anybody who reaches the gateway"),
-            ({"method_definitions": {"m": {"webhook_config": {"requires_proxy_auth": True}}}}, "anybody who reaches the gateway"),
         ],
     )
     async def test_what_this_engine_cannot_give_is_refused_at_deploy(self, plane, fields, words):

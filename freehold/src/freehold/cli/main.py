@@ -13,6 +13,7 @@ from freehold.cli.login import login
 from freehold.cli.modal import COMMANDS, modal
 from freehold.cli.schedules import schedules
 from freehold.cli.status import status
+from freehold.cli.trust import trust
 from freehold.cli.up import up
 from freehold.cli.version import version
 from freehold.cli.why import why
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, doctor, why, coldstart, login, config, version):
+for own in (up, down, status, doctor, why, coldstart, login, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 for name, line in COMMANDS.items():

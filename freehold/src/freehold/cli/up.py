@@ -16,6 +16,7 @@ ControlPort = Annotated[int | None, typer.Option(help="Port of the control plane
 GatewayPort = Annotated[int | None, typer.Option(help="Port of the gateway.", show_default="8980")]
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")]
 AllowRemote = Annotated[bool | None, typer.Option("--unsafe-allow-remote", help="Allow an address that other machines reach.")]
+Tls = Annotated[bool | None, typer.Option("--tls", help="Serve web functions over HTTPS; `freehold trust` says how to trust it.")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when the engine answers; its log goes to a file.")]
 ReadyFd = Annotated[int | None, typer.Option(hidden=True)]  # where a detaching parent waits for a byte
 Supervised = Annotated[str | None, typer.Option(hidden=True)]  # descriptors by which the supervisor reaches the engine
@@ -29,6 +30,7 @@ def up(
     gateway_port: GatewayPort = None,
     log_level: LogLevel = None,
     unsafe_allow_remote: AllowRemote = None,
+    tls: Tls = None,
     ready_fd: ReadyFd = None,
     supervised: Supervised = None,
 ) -> None:
@@ -44,6 +46,7 @@ def up(
         "gateway_port": gateway_port,
         "log_level": log_level,
         "unsafe_allow_remote": unsafe_allow_remote,
+        "tls": tls,
     }
     settings = Settings.load(**flags)
     if detach:
@@ -63,7 +66,8 @@ def _up_detached(settings: "Settings", flags: list[str]) -> None:
         return
     preflight.check(settings)
     running = engine.start(settings, flags)
-    typer.echo(f"The engine is up: control plane {running.control_url}, gateway {running.gateway_url}.")
+    typer.echo(f"The engine is up: control plane {running.control_url}, gateway {_gateway(settings)}.")
+    _say_trust(settings)
     typer.echo(f"Its log: {engine.log_file(settings.root)}. `freehold down` ends it.")
 
 
@@ -96,7 +100,8 @@ def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> 
     def on_ready() -> None:
         supervision.say_ready()
         if ready_fd is None:
-            typer.echo(f"The engine is up: control plane {settings.control_url}, gateway {settings.gateway_url}. Ctrl-C ends it.")
+            typer.echo(f"The engine is up: control plane {settings.control_url}, gateway {_gateway(settings)}. Ctrl-C ends it.")
+            _say_trust(settings)
         else:
             os.write(ready_fd, b"\n")
             os.close(ready_fd)
@@ -106,6 +111,15 @@ def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> 
         logging.configure(settings.log_level, settings.log_format)
         with suppress(KeyboardInterrupt):
             uvloop.run(serve(settings, supervision=supervision, on_ready=on_ready))
+
+
+def _gateway(settings: "Settings") -> str:
+    return f"{'https' if settings.tls else 'http'}://{settings.host}:{settings.gateway_port}"
+
+
+def _say_trust(settings: "Settings") -> None:
+    if settings.tls:
+        typer.echo("Its certificates are of this home's own authority: `freehold trust` says how to trust it.")
 
 
 def _as_arguments(flags: dict[str, Any]) -> list[str]:

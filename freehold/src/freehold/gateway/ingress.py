@@ -20,6 +20,7 @@ from freehold.gateway.late import Late, call_id_in
 from freehold.gateway.limits import KEEP_ALIVE_SECONDS, LINGER_SECONDS, SWEEP_SECONDS, Deadlines, Limits, Visitors
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.ports import Lanes, ProxyTokens
+from freehold.gateway.proxy_auth import credentials
 from freehold.gateway.relay import Relay
 from freehold.gateway.routing import Addresses
 from freehold.gateway.upstreams import Upstreams
@@ -154,9 +155,11 @@ class Ingress:
     def _check_token(self, head: Head, route: WebRoute) -> None:
         if not (route.needs_proxy_auth or route.target.needs_proxy_auth):
             return
-        key, secret = (head.told.get(name, b"").decode("latin-1") for name in (b"modal-key", b"modal-secret"))
-        if not self._proxy_tokens.accepts(key, secret, route.target.environment_id):
-            text = "This function takes requests with a proxy token only: its id in the field Modal-Key, its secret in Modal-Secret."
+        if not self._proxy_tokens.accepts(*credentials(head), route.target.environment_id):
+            text = (
+                "This function takes requests with a proxy token only: its id in the field Modal-Key, its secret in Modal-Secret, "
+                "or both in `Authorization: Bearer <id>.<secret>`."
+            )
             raise NoProxyToken(text)
 
     # The steps.

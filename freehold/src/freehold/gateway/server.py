@@ -16,11 +16,13 @@ from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, FreeholdError
+from freehold.gateway import doors
 from freehold.gateway.app import Functions, Status, own_pages
 from freehold.gateway.blobs import Blobs
 from freehold.gateway.connections import Connection
 from freehold.gateway.ingress import Ingress
 from freehold.gateway.limits import Limits, allow_descriptors
+from freehold.gateway.own_hosts import OwnHosts
 from freehold.gateway.ports import Lanes, ProxyTokens, Stories, WebCalls
 from freehold.gateway.routing import Addresses
 
@@ -58,7 +60,9 @@ class Gateway:
             proxy_tokens=proxy_tokens,
             addresses=addresses,
             limits=Limits.of(settings),
-            own_pages=own_pages(blobs=blobs, status=status, stories=stories, figures=self.figures, routes=routes),
+            own_pages=OwnHosts(
+                own_pages(blobs=blobs, status=status, stories=stories, figures=self.figures, routes=routes), domain=settings.domain
+            ),
             functions=Functions(
                 addresses=addresses,
                 web_calls=web_calls,
@@ -88,19 +92,29 @@ class Gateway:
             async with anyio.create_task_group() as group:
                 ingress.open(group)
                 group.start_soon(ingress.sweep_often)
-                server = await asyncio.get_running_loop().create_server(
-                    lambda: Connection(ingress), sock=listener, ssl=self._ssl_context, backlog=_BACKLOG
-                )
                 try:
-                    yield
+                    async with self._accepting(listener):
+                        yield
                 except Exception as error:  # noqa: BLE001 — raised below: the task group would wrap it, and stop without grace
                     failure = error
                 finally:
-                    server.close()
                     with anyio.CancelScope(shield=True):
                         await self._end(group.cancel_scope)
         if failure:
             raise failure
+
+    @contextlib.asynccontextmanager
+    async def _accepting(self, listener: socket.socket) -> AsyncIterator[None]:
+        """Until the end of the block; connections that are there stay."""
+        if self._ssl_context is not None:
+            async with doors.serving(listener, lambda: Connection(self._ingress), self._ssl_context):
+                yield
+            return
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(self._ingress), sock=listener, backlog=_BACKLOG)
+        try:
+            yield
+        finally:
+            server.close()
 
     async def _end(self, work: anyio.CancelScope) -> None:
         """What outlives the grace is cancelled; the control plane must hear of it before it stops too."""

@@ -33,15 +33,12 @@ class Keyring:
     @classmethod
     def open(cls, home: Path) -> Self:
         """Read the keys, making those that are not there. Raises PermissionDenied if others than the owner could read them."""
-        folder = home / "keys"
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.mkdir(exist_ok=True, mode=0o700)
-        _check_private(folder, 0o700)
+        folder = folder_in(home)
         return cls(
-            master_key=_key(folder / "master", Fernet.generate_key),
-            signing_key=_key(folder / "signing", lambda: _random("", 32)),
-            token_id=_key(folder / "token-id", lambda: _random("ak-", 11)).decode(),
-            token_secret=_key(folder / "token-secret", lambda: _random("as-", 32)).decode(),
+            master_key=key(folder / "master", Fernet.generate_key),
+            signing_key=key(folder / "signing", lambda: _random("", 32)),
+            token_id=key(folder / "token-id", lambda: _random("ak-", 11)).decode(),
+            token_secret=key(folder / "token-secret", lambda: _random("as-", 32)).decode(),
         )
 
     def seal(self, data: bytes) -> bytes:
@@ -77,18 +74,28 @@ class Keyring:
         return same_id and same_secret
 
 
+def folder_in(home: Path) -> Path:
+    """Where a home keeps its keys; made if it is not there."""
+    folder = home / "keys"
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.mkdir(exist_ok=True, mode=0o700)
+    _check_private(folder, 0o700)
+    return folder
+
+
 def _random(prefix: str, length: int) -> bytes:
     return (prefix + secrets.token_hex(length)).encode()
 
 
-def _key(path: Path, make: Callable[[], bytes]) -> bytes:
+def key(path: Path, make: Callable[[], bytes]) -> bytes:
+    """What is in this file, made if there is none."""
     if not path.exists():
-        _create(path, make())
+        create(path, make())
     _check_private(path, 0o600)
     return path.read_bytes()
 
 
-def _create(path: Path, content: bytes) -> None:
+def create(path: Path, content: bytes) -> None:
     """Whole or not at all; of two engines that start together, one wins and both use its key."""
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

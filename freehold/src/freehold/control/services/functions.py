@@ -306,12 +306,6 @@ def _check(message: api_pb2.Function) -> None:
     if message.proxy_id:
         msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."
         raise InvalidRequest(msg)
-    if any(config.requires_proxy_auth for config in _web_configs(message)):
-        msg = (
-            f"{message.function_name!r} asks for requires_proxy_auth=True, which is not built yet: anybody who reaches the gateway could "
-            "call it. Check a secret header in your own code, or leave it out to serve without a check."
-        )
-        raise InvalidRequest(msg)
     if message.is_server:
         msg = f"{message.function_name!r} is a server (@app.server), which is not built yet. Use @modal.asgi_app or @modal.web_server."
         raise InvalidRequest(msg)
@@ -323,7 +317,3 @@ def _check(message: api_pb2.Function) -> None:
             f"{message.function_name!r} uses @modal.experimental.http_server, which is not built yet. Use @app.server or @modal.web_server."
         )
         raise InvalidRequest(msg)
-
-
-def _web_configs(message: api_pb2.Function) -> list[api_pb2.WebhookConfig]:
-    return [wire.web_config(message), *(method.webhook_config for method in message.method_definitions.values())]

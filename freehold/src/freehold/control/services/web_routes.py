@@ -74,8 +74,12 @@ class WebRoutes:
         return of_host(self._owners, host)
 
     def answers_at(self, host: str) -> bool:
-        """Whether a request for this host would reach a function, by its label or its custom domain."""
-        return label_of_host(host, self._domain) in self._targets or self.target_of_host(host) is not None
+        """Whether a request for this host would reach a function, by its label or its custom domain, or the engine by its domain."""
+        return host == self._domain or label_of_host(host, self._domain) in self._targets or self.target_of_host(host) is not None
+
+    def covers(self, host: str) -> bool:
+        """Whether this host is the engine's to answer, be it with a 404."""
+        return label_of_host(host, self._domain) is not None or self.target_of_host(host) is not None
 
     def custom_domains(self) -> list[str]:
         return sorted(self._owners)
