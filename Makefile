@@ -1,10 +1,11 @@
 # Every command of this repository; `make help` lists them. Each sets up what it needs first.
 SHELL := /bin/bash
 BIN := .venv/bin
+comma := ,
 CODE := freehold/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test long unit contracts conformance faults bench bench-flat simulate docs lock clean
+.PHONY: help setup demo check fix test long unit contracts conformance faults bench bench-peers bench-flat simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,8 +49,12 @@ conformance: setup ## The real modal client and CLI against a live engine
 faults: setup ## Kill, freeze and restart under work, an hour at random; SEED=… and MINUTES=… repeat
 	MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/pytest tests/faults -s
 
-bench: setup ## Latency and throughput, as a table and in build/bench.json
-	@$(BIN)/python benchmarks/run.py
+bench: setup ## Latency, throughput, starts and limits, as a table and in build/bench.json; ONLY=http,cold for some
+	@$(BIN)/python benchmarks/run.py $(subst $(comma), ,$(ONLY))
+
+bench-peers: setup ## Install the newest LitServe, BentoML and Ray Serve beside ours and measure the iris endpoint with all
+	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python benchmarks/run.py iris
 
 bench-flat: setup ## Whether a call's cost stays the same with 100,000 inputs queued, or 1,000 functions deployed
 	@$(BIN)/python benchmarks/flat.py

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+_ALL = "all"  # the last column: from the call to the answer
 _WIDTH = 110  # also where the output is no terminal
 
 
@@ -34,8 +35,10 @@ def percentile(values: Sequence[float], share: float) -> float:
     return sorted(values)[max(0, math.ceil(len(values) * share) - 1)]
 
 
-def write(figures: Figures, path: Path) -> None:
-    content = {
+def write(figures: Figures, path: Path, *, is_whole: bool = True) -> None:
+    """As JSON. Where not all was measured, what the file has of the rest stays."""
+    known = {} if is_whole or not path.exists() else json.loads(path.read_text())
+    content = known | {
         name: {"value": _short(figure.value), "unit": figure.unit, "beside": _short(figure.beside), "ratio": _short(figure.ratio)}
         for name, figure in figures.items()
     }
@@ -53,10 +56,10 @@ def show(figures: Figures) -> None:
 
 def show_phases(phases: Mapping[str, Mapping[str, float]]) -> None:
     """Where the milliseconds of a cold start go, a row for each kind."""
-    names = list(next(iter(phases.values())))
+    names = [*dict.fromkeys(name for parts in phases.values() for name in parts if name != _ALL), _ALL]
     table = Table("cold start, ms", *names, title="Phases (median of each)")
     for kind, parts in phases.items():
-        table.add_row(kind, *(f"{parts[name]:,.0f}" for name in names))
+        table.add_row(kind, *(f"{parts[name]:,.0f}" if name in parts else "" for name in names))
     _print(table)
 
 

@@ -1,16 +1,21 @@
-"""The same small ASGI application, in a container and for a bare uvicorn."""
+"""The same small applications, in a container and for a bare uvicorn."""
 
 from collections.abc import Awaitable, Callable
+from importlib.metadata import version
 from typing import Any
 
 import modal
 
-app = modal.App("bench-web")
+image = modal.Image.debian_slim()
+if modal.is_local():
+    image = image.pip_install(f"fastapi=={version('fastapi')}", f"starlette=={version('starlette')}")  # as the bare one has
+app = modal.App("bench-web", image=image)
 BODY = b'{"prediction": 0, "class_name": "setosa"}'
 HEADERS = [(b"content-type", b"application/json"), (b"content-length", str(len(BODY)).encode())]
 
 
-async def answer(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+async def raw(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
+    """The least that an ASGI app can do: what carries it is nearly all that is measured."""
     if scope["type"] != "http":
         return
     await receive()
@@ -18,8 +23,28 @@ async def answer(scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], s
     await send({"type": "http.response.body", "body": BODY})
 
 
-@app.function(max_containers=1)
-@modal.concurrent(max_inputs=64)
+def routed() -> Any:
+    """An async route of FastAPI."""
+    from fastapi import FastAPI
+
+    site = FastAPI()
+
+    @site.get("/")
+    async def answer() -> dict[str, Any]:
+        return {"prediction": 0, "class_name": "setosa"}
+
+    return site
+
+
+@app.function(max_containers=1, min_containers=1)
+@modal.concurrent(max_inputs=100)
 @modal.asgi_app()
 def served() -> Callable[..., Awaitable[None]]:
-    return answer
+    return raw
+
+
+@app.function(max_containers=1, min_containers=1)
+@modal.concurrent(max_inputs=100)
+@modal.asgi_app()
+def served_route() -> Any:
+    return routed()
