@@ -1,14 +1,18 @@
 """`freehold up --tls`: web functions over HTTPS for those who trust the home's authority, and all else as before."""
 
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from conformance.curl import CERTIFICATE_NOT_TRUSTED, curl
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
+
+HOST = {"Host": "api.example.com"}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,17 @@ def test_a_name_of_nobodys_has_none(app: Deployment, authority: Path) -> None:
 def test_plain_http_is_answered_on_the_same_port(app: Deployment) -> None:
     assert curl(f"{app.engine.gateway_url}/healthz").status == 200
     assert app.engine.freehold("status").succeeded()
+
+
+async def test_a_websocket_is_encrypted_too(app: Deployment, authority: Path) -> None:
+    context = ssl.create_default_context(cafile=str(authority))
+    url = f"wss://127.0.0.1:{app.engine.gateway_port}/"
+
+    async with (
+        aiohttp.ClientSession() as site,
+        site.ws_connect(url, ssl=context, server_hostname="api.example.com", headers=HOST) as socket,
+    ):
+        assert (await socket.receive_str(timeout=60)).startswith("wss api.example.com ")
 
 
 def test_large_values_pass_as_before(app: Deployment) -> None:

@@ -194,6 +194,14 @@ class TestGenerators:
             assert await response.text() == '1\n"two"\n'
         assert not call.cancelled.is_set()
 
+    async def test_a_caller_who_leaves_ends_the_generator(self):
+        call = FakeCall(is_generator=True, yields=(b"1",), told=None)
+        async with serving(call) as (gateway, _):
+            async with gateway.http.post(f"{gateway.url}/call/shop/f", headers={"Accept": "application/x-ndjson"}) as response:
+                assert await response.content.readline() == b"1\n"
+            async with asyncio.timeout(5):
+                await call.cancelled.wait()
+
 
 @dataclass
 class FakeHosts:

@@ -126,6 +126,17 @@ async def test_who_says_nothing_is_in_nobodys_way(site):
         silent.close()
 
 
+async def test_of_too_many_who_say_nothing_the_oldest_have_to_go(site, monkeypatch):
+    monkeypatch.setattr(doors, "_MOST_UNDECIDED", 2)
+    async with site.open() as port:
+        first, *others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        async with asyncio.timeout(10):
+            assert await first[0].read() == b"", "it was closed"
+        assert (await talk(port, site.trusting(), "localhost"))[0] == b"tls hello"
+        for _, writer in (first, *others):
+            writer.close()
+
+
 def test_a_certificate_is_kept_and_renewed_before_it_ends(site):
     first = site.certificates.of(("api.example.com",))
     assert site.certificates.of(("api.example.com",)) is first

@@ -5,9 +5,11 @@ Links to blobs, and callers in containers, stay with plain HTTP, as they trust n
 
 import asyncio
 import contextlib
+import itertools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import anyio
 import structlog
@@ -19,7 +21,7 @@ _TLS_HANDSHAKE = b"\x16"  # the content type that begins a TLS connection; no re
 _FIRST_BYTE_SECONDS = 20.0
 _HANDSHAKE_SECONDS = 20.0
 _OUT_OF_DESCRIPTORS_SECONDS = 0.1
-_MOST_UNDECIDED = 2000  # connections that have said nothing yet, or shake hands
+_MOST_UNDECIDED = 2000  # connections that have said nothing yet, or shake hands; the oldest has to go for one more
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
@@ -36,39 +38,59 @@ async def serving(listener: socket.socket, factory: Factory, context: ssl.SSLCon
             group.cancel_scope.cancel()
 
 
+class _Undecided:
+    """The connections that are no protocol's yet, oldest first: whoever opens many and says nothing keeps nobody else out."""
+
+    def __init__(self) -> None:
+        self._scopes: OrderedDict[int, anyio.CancelScope] = OrderedDict()
+        self._numbers = itertools.count()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        number = next(self._numbers)
+        if len(self._scopes) >= _MOST_UNDECIDED:
+            self._scopes.popitem(last=False)[1].cancel()
+        with anyio.CancelScope() as scope:
+            self._scopes[number] = scope
+            try:
+                yield
+            finally:
+                self._scopes.pop(number, None)
+
+
 async def _accept(listener: socket.socket, factory: Factory, context: ssl.SSLContext, group: TaskGroup) -> None:
-    undecided = anyio.Semaphore(_MOST_UNDECIDED)
+    undecided = _Undecided()
     while True:
-        await undecided.acquire()
         try:
             connection, _ = await asyncio.get_running_loop().sock_accept(listener)
         except OSError as error:
             _log.warning("accept_failed", reason=str(error))
-            undecided.release()
             await anyio.sleep(_OUT_OF_DESCRIPTORS_SECONDS)
             continue
         group.start_soon(_welcome, connection, factory, context, undecided)
 
 
-async def _welcome(connection: socket.socket, factory: Factory, context: ssl.SSLContext, undecided: anyio.Semaphore) -> None:
+async def _welcome(connection: socket.socket, factory: Factory, context: ssl.SSLContext, undecided: _Undecided) -> None:
     """What fails here is the caller's doing: it left, said nothing, or does not trust us."""
-    try:
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with anyio.fail_after(_FIRST_BYTE_SECONDS):
-            first = await _first_byte(connection)
-        is_tls = first == _TLS_HANDSHAKE
-        await asyncio.get_running_loop().connect_accepted_socket(
-            factory, connection, ssl=context if is_tls else None, ssl_handshake_timeout=_HANDSHAKE_SECONDS if is_tls else None
-        )
-    except (OSError, TimeoutError) as error:
-        _log.debug("connection_refused", reason=str(error) or type(error).__name__)
-        connection.close()
-    except BaseException:
-        connection.close()
-        raise
-    finally:
-        undecided.release()
+    with undecided.one():
+        try:
+            await _hand_over(connection, factory, context)
+        except (OSError, TimeoutError) as error:
+            _log.debug("connection_refused", reason=str(error) or type(error).__name__)
+            connection.close()
+        except BaseException:
+            connection.close()
+            raise
+
+
+async def _hand_over(connection: socket.socket, factory: Factory, context: ssl.SSLContext) -> None:
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with anyio.fail_after(_FIRST_BYTE_SECONDS):
+        is_tls = await _first_byte(connection) == _TLS_HANDSHAKE
+    await asyncio.get_running_loop().connect_accepted_socket(
+        factory, connection, ssl=context if is_tls else None, ssl_handshake_timeout=_HANDSHAKE_SECONDS if is_tls else None
+    )
 
 
 async def _first_byte(connection: socket.socket) -> bytes:
