@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import re
 from typing import TYPE_CHECKING, cast
 
 from freehold.domain.errors import FreeholdError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MAX_AHEAD = 64 * 1024  # bytes of requests that came before it was their turn
 _MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that nobody reads any more; then the connection ends
 _END_OF_HEAD = b"\r\n\r\n"
+_EMPTY_LINES = re.compile(rb"(?:\r\n)++")
 
 
 class Connection(Outlet):
@@ -28,6 +30,7 @@ class Connection(Outlet):
         "_body",
         "_body_at",
         "_discarded",
+        "_head_data",
         "_is_closed",
         "_is_held",
         "_is_lingering",
@@ -44,6 +47,7 @@ class Connection(Outlet):
         self.exchange: Exchange | None = None
         self.is_tunnel = False  # all that comes belongs to the exchange
         self._ahead = b""
+        self._head_data = b""
         self._scanned = 0  # bytes of it in which no head ends
         self._body: Body | None = None
         self._body_at = 0.0
@@ -173,7 +177,7 @@ class Connection(Outlet):
         if self._ahead:
             data, self._ahead = self._ahead + data, b""
         if not self._scanned and data.startswith(b"\r\n"):
-            data = data[2:]  # RFC 9112, 2.2: one empty line before a request is passed over
+            data = _EMPTY_LINES.sub(b"", data, count=1)  # RFC 9112, 2.2: those before a request are passed over
         end = data.find(_END_OF_HEAD, self._scanned)
         if end < 0 or end > LIMIT:
             self._await_head(data)
@@ -182,10 +186,16 @@ class Connection(Outlet):
         self.ingress.idle.end(self)
         self.ingress.heads.end(self)
         try:
-            head = Head(data[:end])
-            self._prepare(head, data[end + len(_END_OF_HEAD) :])
+            self._prepare(self._read_head(data[:end]), data[end + len(_END_OF_HEAD) :])
         except FreeholdError as error:
             self._fail(error)
+
+    def _read_head(self, data: bytes) -> Head:
+        """Programs commonly ask the same again and again: then it has been read already."""
+        if self.head is None or data != self._head_data:
+            self.head, self._head_data = None, data
+            self.head = Head(data)
+        return self.head
 
     def _await_head(self, data: bytes) -> None:
         if not data:
@@ -201,7 +211,6 @@ class Connection(Outlet):
             self._ahead, self._scanned = data, max(0, len(data) - len(_END_OF_HEAD) + 1)
 
     def _prepare(self, head: Head, rest: bytes) -> None:
-        self.head = head
         self.keeps_alive = head.keeps_alive and not self.ingress.is_closing
         content = b""
         self._body = self._body_of(head)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from freehold.domain.errors import DeadlineExceeded, Unavailable
-from freehold.domain.functions import WebRoute
+from freehold.domain.functions import WebRoute, WebTarget
 from freehold.domain.ids import new_request_ids
 from freehold.gateway.asgi import scope_of
 from freehold.gateway.errors import NoRoomInTime
@@ -39,7 +39,6 @@ class Relay(Exchange):
         "_lane",
         "_peer",
         "_repeatable",
-        "_request_lines",
         "_route",
         "_tries",
         "_upstream",
@@ -55,7 +54,6 @@ class Relay(Exchange):
         self._route = route
         self._input_id, self.call_id = new_request_ids()
         self._peer = connection.peer
-        self._request_lines = told_to_container(connection.peer.caller(head.host, head.told), address, route.target)
         self._lane: Any = None
         self._upstream: Upstream[Any] | None = None
         self._waiting: anyio.CancelScope | None = None
@@ -241,25 +239,26 @@ class Relay(Exchange):
             self.caller.let_go()
 
     def _request_head(self) -> bytes:
-        head = self.head
-        if head.length is None:
-            framing = b"\r\ntransfer-encoding: chunked"
-        else:
-            framing = b"\r\ncontent-length: %d" % head.length if head.length or b"content-length" in head.told else b""
-        if head.expects:
-            framing += b"\r\nexpect: 100-continue"
-        if head.upgrade:
-            framing += b"\r\nconnection: Upgrade\r\nupgrade: " + head.upgrade
-        return b"%s %s HTTP/1.1\r\nhost: %s%s%s%s\r\nx-freehold-ids: %s,%s\r\nx-request-id: %s\r\n\r\n" % (
-            head.method,
-            target_for(self._route.target, self._address, head),
-            head.host,
-            head.lines,
-            framing,
-            self._request_lines,
+        head, target = self.head, self._route.target
+        if head.relayed is None or head.relayed[0] is not target:
+            head.relayed = (target, self._lines_for(target))
+        return b"%s\r\nx-freehold-ids: %s,%s\r\nx-request-id: %s\r\n\r\n" % (
+            head.relayed[1],
             self._input_id.encode(),
             self.call_id.encode(),
             self._request_id(),
+        )
+
+    def _lines_for(self, target: WebTarget) -> bytes:
+        """What is the same for each request with this head on this connection."""
+        head = self.head
+        return b"%s %s HTTP/1.1\r\nhost: %s%s%s%s" % (
+            head.method,
+            target_for(target, self._address, head),
+            head.host,
+            head.lines,
+            _framing(head),
+            told_to_container(self._peer.caller(head.host, head.told), self._address, target),
         )
 
     def _framed(self, content: bytes) -> bytes:
@@ -318,3 +317,16 @@ class Relay(Exchange):
         self._deadline = 0.0
         if lane is not None:
             self.ingress.lanes.release(lane)
+
+
+def _framing(head: Head) -> bytes:
+    lines = b""
+    if head.length is None:
+        lines = b"\r\ntransfer-encoding: chunked"
+    elif head.length or b"content-length" in head.told:
+        lines = b"\r\ncontent-length: %d" % head.length
+    if head.expects:
+        lines += b"\r\nexpect: 100-continue"
+    if head.upgrade:
+        lines += b"\r\nconnection: Upgrade\r\nupgrade: " + head.upgrade
+    return lines

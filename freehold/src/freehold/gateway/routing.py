@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import Any
 
 from starlette.types import Scope
@@ -25,6 +26,7 @@ _ANSWERED_HERE = frozenset(
     {b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
     | {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"}
 )
+_KNOWN_HOSTS = 4096
 _DOC_PATHS = frozenset({"/docs", "/redoc", "/openapi.json"})  # of FastAPI, which wraps an endpoint of one function
 # The ASGI specification has `path` include `root_path`. A server of the user's own gets the path alone, and old FastAPI
 # versions match on `path` only: an endpoint of one function must work with all of them.
@@ -44,11 +46,11 @@ class Addresses:
 
     def __init__(self, lanes: Lanes[Any], domain: str) -> None:
         self._lanes = lanes
-        self._domain = domain
+        self._label_of_host = lru_cache(_KNOWN_HOSTS)(partial(label_of_host, domain=domain))
 
     def find(self, host: str, path: str) -> tuple[Address, WebRoute] | None:
         """None when the gateway itself is meant. Raises NotDeployed."""
-        if label := label_of_host(host, self._domain):
+        if label := self._label_of_host(host):
             return Address(label), self._route(label)
         if route := self._lanes.route_of_host(host):
             return Address(host), route
