@@ -92,6 +92,21 @@ def test_the_authority_outlives_the_engine(app: Deployment, authority: Path) -> 
     assert app.engine.freehold("trust", "--print").succeeded().output == before
 
 
+def test_a_flag_is_enough(app: Deployment, tmp_path: Path) -> None:
+    other = Engine(tmp_path / "home")
+
+    said = other.freehold("up", "--tls", "--detach").succeeded().output
+    try:
+        authority = tmp_path / "ca.pem"
+        authority.write_text(other.freehold("trust", "--print").succeeded().output)
+
+        assert f"https://127.0.0.1:{other.gateway_port}" in said
+        assert "freehold trust" in said
+        assert curl(f"https://127.0.0.1:{other.gateway_port}/healthz", trusting=authority).status == 200
+    finally:
+        other.freehold("down").succeeded()
+
+
 def test_the_command_says_how_to_trust_it(app: Deployment) -> None:
     said = app.engine.freehold("trust").succeeded().output
 
