@@ -54,12 +54,22 @@ class TestRoutes:
         assert live.web_urls == {}
 
 
+class TestRules:
+    async def test_a_route_says_how_long_a_request_may_take_and_who_may_send_it(self, plane):
+        guarded = {**ASGI, "requires_proxy_auth": True, "custom_domains": [api_pb2.CustomDomainConfig(name="a.example.com")]}
+        await plane.deploy("site", webhook_config=guarded, timeout_secs=7)
+        by_label, by_host = plane.routes.route("local--shop-site"), plane.routes.route_of_host("a.example.com")
+        assert by_label == by_host
+        assert (by_label.timeout, by_label.needs_proxy_auth, by_label.target.needs_proxy_auth) == (7.0, True, True)
+        assert by_label.target.environment_id == (await plane.environments.get("")).id
+
+
 class TestCustomDomains:
     async def test_a_function_answers_at_its_domains(self, plane):
         app, live = await plane.deploy("site", webhook_config=with_domains("api.example.com", "*.x.org"))
-        assert plane.routes.target_of_host("api.example.com:8980").function_id == live.id
-        assert plane.routes.target_of_host("any.x.org").function_id == live.id
-        assert plane.routes.target_of_host("example.com") is None
+        assert plane.routes.route_of_host("api.example.com:8980").target.function_id == live.id
+        assert plane.routes.route_of_host("any.x.org").target.function_id == live.id
+        assert plane.routes.route_of_host("example.com") is None
         said = plane.functions.described(app, live)
         assert [info.url for info in said.custom_domain_info] == ["http://api.example.com:8980", "http://*.x.org:8980"]
         assert said.web_url == "http://local--shop-site.localhost:8980"
@@ -67,26 +77,25 @@ class TestCustomDomains:
     async def test_of_two_functions_with_one_domain_the_later_has_it(self, plane):
         await plane.deploy("site", webhook_config=with_domains("api.example.com"))
         _, later = await plane.deploy("site", name="other", webhook_config=with_domains("api.example.com"))
-        assert plane.routes.target_of_host("api.example.com").function_id == later.id
+        assert plane.routes.route_of_host("api.example.com").target.function_id == later.id
 
     async def test_a_redeploy_without_the_domain_gives_it_up(self, plane):
         app, live = await plane.deploy("site", webhook_config=with_domains("api.example.com"))
         newer = await plane.define(app, "site", existing=live.id, webhook_config=ASGI)
         await plane.publish(app, newer)
-        assert plane.routes.target_of_host("api.example.com") is None
-        assert plane.routes.custom_domains() == []
+        assert plane.routes.route_of_host("api.example.com") is None
 
     async def test_an_app_that_is_served_does_not_take_the_domain_of_the_deployed_one(self, plane):
         _, deployed = await plane.deploy("site", webhook_config=with_domains("api.example.com"))
         app = await plane.an_app(state=AppState.EPHEMERAL)
         served = await plane.define(app, "site", webhook_config=with_domains("api.example.com"))
         await plane.publish(app, served, state=None, name="")
-        assert plane.routes.target_of_host("api.example.com").function_id == deployed.id
+        assert plane.routes.route_of_host("api.example.com").target.function_id == deployed.id
 
     async def test_a_method_has_domains_of_its_own(self, plane):
         methods = {"page": api_pb2.MethodDefinition(function_name="Model.page", webhook_config=with_domains("page.example.com"))}
         app, live = await plane.deploy("Model.*", method_definitions=methods)
-        assert plane.routes.target_of_host("page.example.com").method_name == "page"
+        assert plane.routes.route_of_host("page.example.com").target.method_name == "page"
         said = plane.functions.described(app, live).method_definitions["page"]
         assert [info.url for info in said.custom_domain_info] == ["http://page.example.com:8980"]
         assert said.web_url == "http://local--shop-model-page.localhost:8980"

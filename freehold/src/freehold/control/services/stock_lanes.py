@@ -13,11 +13,10 @@ class StockLanes:
         self._routes = routes
 
     def route(self, label: str) -> WebRoute:
-        return WebRoute(target=self._routes.target(label))
+        return self._routes.route(label)
 
     def route_of_host(self, host: str) -> WebRoute | None:
-        target = self._routes.target_of_host(host)
-        return WebRoute(target=target) if target else None
+        return self._routes.route_of_host(host)
 
     def take(self, target: WebTarget, session: str = "") -> None:
         del target, session

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 
 from modal_proto import api_pb2
 
-from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import App, AppState
 from freehold.domain.domains import checked_domain, of_host
 from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound
-from freehold.domain.functions import Function, WebKind, WebTarget
+from freehold.domain.functions import Function, WebKind, WebRoute, WebTarget
 from freehold.domain.ids import FunctionId
 from freehold.domain.web import DEFAULT_DEV_SUFFIX, Label, Origin, label_of_host, web_label, web_url
-from freehold.wire.functions import web_config, web_kind
+from freehold.wire.functions import spec_of, web_config, web_kind
 
 
 class WebRoutes:
@@ -22,9 +21,8 @@ class WebRoutes:
         self._workspace = workspace
         self._domain = domain
         self._origin = origin
-        self._targets: dict[str, WebTarget] = {}  # by label
-        self._owners: dict[str, WebTarget] = {}  # by custom domain
-        self.domains_changed = Wakeup()
+        self._routes: dict[str, WebRoute] = {}  # by label
+        self._owners: dict[str, WebRoute] = {}  # by custom domain
 
     def publish(self, app: App, environment: Environment, function: Function, message: api_pb2.Function) -> dict[str, str]:
         """Method name → URL ("" is the function itself) of everything in this definition that answers on the web."""
@@ -32,11 +30,10 @@ class WebRoutes:
         urls: dict[str, str] = {}
         for method, (tag, config) in _web_parts(message).items():
             label = self._label(app, environment.web_suffix, tag, config)
-            target = _target(environment, function, method, tag, config)
-            self._targets[label.text] = target
-            self._owners |= dict.fromkeys(self._domains(app, config), target)
+            route = _route(message, config, _target(environment, function, method, tag, config))
+            self._routes[label.text] = route
+            self._owners |= dict.fromkeys(self._domains(app, config), route)
             urls[method] = web_url(label.text, self._domain, self._origin)
-        self.domains_changed.notify()
         return urls
 
     def urls(self, app: App, environment: Environment, message: api_pb2.Function) -> dict[str, str]:
@@ -58,31 +55,32 @@ class WebRoutes:
                 checked_domain(domain.name, self._domain)
 
     def withdraw(self, function_id: FunctionId) -> None:
-        for targets in (self._targets, self._owners):
-            for name in [name for name, target in targets.items() if target.function_id == function_id]:
-                del targets[name]
+        for routes in (self._routes, self._owners):
+            for name in [name for name, route in routes.items() if route.target.function_id == function_id]:
+                del routes[name]
 
     def target(self, label: str) -> WebTarget:
-        target = self._targets.get(label)
-        if target is None:
+        return self.route(label).target
+
+    def route(self, label: str) -> WebRoute:
+        """Raises NotFound."""
+        route = self._routes.get(label)
+        if route is None:
             msg = f"No web function answers at {label!r}. `modal app list` shows what is deployed; `modal deploy` prints each address."
             raise NotFound(msg)
-        return target
+        return route
 
-    def target_of_host(self, host: str) -> WebTarget | None:
-        """The function whose custom domain this is."""
+    def route_of_host(self, host: str) -> WebRoute | None:
+        """What a custom domain means."""
         return of_host(self._owners, host)
 
     def answers_at(self, host: str) -> bool:
         """Whether a request for this host would reach a function, by its label or its custom domain, or the engine by its domain."""
-        return host == self._domain or label_of_host(host, self._domain) in self._targets or self.target_of_host(host) is not None
+        return host == self._domain or label_of_host(host, self._domain) in self._routes or self.route_of_host(host) is not None
 
     def covers(self, host: str) -> bool:
         """Whether this host is the engine's to answer, be it with a 404."""
-        return label_of_host(host, self._domain) is not None or self.target_of_host(host) is not None
-
-    def custom_domains(self) -> list[str]:
-        return sorted(self._owners)
+        return label_of_host(host, self._domain) is not None or self.route_of_host(host) is not None
 
     def _domains(self, app: App, config: api_pb2.WebhookConfig) -> list[str]:
         """Only deployed apps have their domains: trying one out with `modal serve` takes nothing from it."""
@@ -109,6 +107,15 @@ def _web_parts(message: api_pb2.Function) -> Mapping[str, tuple[str, api_pb2.Web
 
 def _is_deployed(app: App) -> bool:
     return app.name is not None or app.state in {AppState.INITIALIZING, AppState.DEPLOYED}
+
+
+def _route(message: api_pb2.Function, config: api_pb2.WebhookConfig, target: WebTarget) -> WebRoute:
+    return WebRoute(
+        target=target,
+        timeout=spec_of(message).timeout.total_seconds(),
+        needs_proxy_auth=config.requires_proxy_auth,
+        has_sessions=message.is_sessioned,
+    )
 
 
 def _target(environment: Environment, function: Function, method: str, tag: str, config: api_pb2.WebhookConfig) -> WebTarget:
