@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from modal_proto import api_pb2
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
@@ -60,3 +61,15 @@ def test_what_a_start_imports_from_its_image_is_kept_for_the_next(engine: Engine
     modules = eventually(lambda: "tomli" in (found := known()) and found, within=10, what="The list of modules")
     assert "modal" not in modules
     assert modules.index("tomli._parser") < modules.index("tomli")
+
+
+def test_what_the_first_input_imports_is_kept_too(engine: Engine, app: Deployment) -> None:
+    assert app.function("late").remote() == "tomli"
+
+    def named() -> bool:
+        files = (engine.home / "imports").glob(f"*.{app.app_id}.json")
+        lists = [json.loads(file.read_text())["functions"] for file in files]
+        late = engine.call("AppGetLayout", api_pb2.AppGetLayoutRequest(app_id=app.app_id)).app_layout.function_ids["late"]
+        return any("pip._vendor.tomli" in functions.get(late, []) for functions in lists)
+
+    eventually(named, within=10, what="The module that only the input imports")

@@ -76,13 +76,26 @@ def test_tracebacks_are_those_of_the_stock_interpreter(modules, module):
     assert "phases" not in timed
 
 
-def test_after_the_report_nothing_is_timed_and_nothing_is_told(modules):
-    code = "stock = sys.modules['_frozen_importlib']; phases.report(); print(stock._find_and_load.__module__, phases.report())"
-    assert run(modules, code).split() == ["_frozen_importlib", "b''"]
-
-
-def test_imports_of_other_threads_are_left_alone(modules):
+def test_what_is_imported_after_the_report_is_told_later_by_itself(modules):
     code = (
-        "import threading; t = threading.Thread(target=__import__, args=('heavy',)); t.start(); t.join(); print(phases.report().decode())"
+        "sys.path.append(sys.argv[1] + '/site-packages'); import second; phases.report(); assert not phases.report(); import first, heavy"
     )
-    assert "heavy" not in run(modules, code)
+    told = json.loads(run(modules, code + "; print(phases.report().decode())"))
+    assert (told["kind"], told["moments"], told["modules"]) == ("later", {}, ["first"])
+    assert {"heavy", "light"} <= {name for name, *_ in told["imports"]}
+
+
+def test_after_the_last_look_nothing_is_timed(modules):
+    code = "stock = sys.modules['_frozen_importlib']; phases.report(is_last=True); print(stock._find_and_load.__module__)"
+    assert run(modules, code).strip() == "_frozen_importlib"
+
+
+def test_imports_of_several_threads_are_told_apart(modules):
+    code = """
+import threading
+threads = [threading.Thread(target=__import__, args=(name,)) for name in ("heavy", "xml.dom.minidom")]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(phases.report().decode())"""
+    took = {name: (total, own) for name, total, own, _ in json.loads(run(modules, code))["imports"]}
+    assert 0.04 <= took["heavy"][1] <= took["heavy"][0] - took["light"][1] + 0.001

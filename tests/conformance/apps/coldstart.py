@@ -28,3 +28,10 @@ class Slow:
     def run(self) -> str:
         time.sleep(0.2)
         return "done"
+
+
+@app.function(single_use_containers=True)
+def late() -> str:
+    from pip._vendor import tomli  # a package that the image has and nobody else imports
+
+    return "tomli" if tomli else ""

@@ -98,6 +98,21 @@ class TestPhases:
         assert "snap=True" in first["advice"]
         assert "@modal.enter()" in second["advice"]
 
+    async def test_what_the_first_input_imports_is_named_too(self, plane):
+        app, live = await plane.deploy()
+        task = await a_start(plane, live)
+        later = {"kind": "later", "moments": {}, "imports": [["torch", 3.0, 2.0, "image"]], "modules": ["torch"]}
+        await plane.cold_starts.report(task.id, json.dumps(later).encode())
+        assert (await ask(plane, "shop"))["imports"][0]["package"] == "torch"
+        assert await plane.import_lists.of(live.spec.image_id, app.id) == ["numpy", "sklearn", "torch"]
+
+    async def test_a_container_that_reports_without_end_is_not_heard(self, plane):
+        _, live = await plane.deploy()
+        task = await a_start(plane, live)
+        for _ in range(50):
+            await plane.cold_starts.report(task.id, a_report(0.0))
+        assert (await plane.events(task.id)).count("task_measured") < 10
+
     async def test_what_is_neither_app_nor_function_is_refused(self, plane):
         with pytest.raises(InvalidRequest):
             await ask(plane, "nonsense")
@@ -134,7 +149,7 @@ async def test_a_container_reports_with_its_first_request_and_only_then(plane):
     task = plane.tasks.create(live.function, live.definition_id, "test")
     told = []
 
-    def report():
+    def report(**_):
         told.append(a_report(plane.clock.monotonic()) if not told else b"")
         return told[-1]
 

@@ -81,10 +81,15 @@ class _GetInputs(_Call):
 
 
 class _PutOutputs(_Call):
+    _has_reported = False
+
     async def _ask(self, request: Any) -> Any:
         from google.protobuf.empty_pb2 import Empty
 
         await self._link.ask(PUT_OUTPUTS, request.SerializeToString(), patience=_FOR_EVER)
+        if not self._has_reported:  # what the first input has imported
+            self._has_reported = True
+            self._link.report()
         self._note(request, None)
         return Empty()
 

@@ -9,11 +9,12 @@ import random
 import socket
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
 from .frames import ANSWER, CANCEL, HELLO, LONGEST, REFUSED, REPORT, FrameTooLong, Splitter, frame
-from .phases import report
+from .phases import LOOKS, report
 
 _GREETING = 10.0  # seconds for the engine to answer a connection
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 0.5  # seconds between tries to connect again: what is restored answers within seconds
@@ -30,6 +31,10 @@ class Refused(Unusable):
     """The engine was heard, and says no."""
 
 
+def _nothing(**_: bool) -> bytes:
+    return b""
+
+
 def link_to_engine(held: Callable[[], Mapping[str, int]]) -> Link:
     """As the engine has said in the environment. Raises when it has not."""
     headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
@@ -40,11 +45,12 @@ def link_to_engine(held: Callable[[], Mapping[str, int]]) -> Link:
 class Link:
     """Requests by kind and bytes. `held` says what the container has in hand, for the engine to compare after a break.
 
-    The first connection is made when the container is ready; `report` is what the engine is told then, once, if it is not empty.
+    The first connection is made when the container is ready; `report` is what the engine is told then, and some time later, if it is not
+    empty.
     """
 
     def __init__(
-        self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]], report: Callable[[], bytes] = bytes
+        self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]], report: Callable[..., bytes] = _nothing
     ) -> None:
         self._path = path
         self._identity = {"task": task_id, "token": token}
@@ -142,11 +148,15 @@ class Link:
             raise
         if not self.has_worked:
             self.has_worked = True
-            loop.call_soon(self._tell, wire)  # after the request that waits for this connection
+            loop.call_soon(self.report)  # after the request that waits for this connection
+            for pause in LOOKS:
+                loop.call_later(pause, partial(self.report, is_last=pause == LOOKS[-1]))
         return wire
 
-    def _tell(self, wire: _Wire) -> None:
-        if report := self._report():
+    def report(self, *, is_last: bool = False) -> None:
+        """Tell the engine what there is to tell, if it can be reached."""
+        wire = self._wire
+        if wire is not None and wire.is_open and self._pid == os.getpid() and (report := self._report(is_last=is_last)):
             wire.tell(REPORT, report)
 
     async def _greet(self, wire: _Wire, loop: asyncio.AbstractEventLoop) -> None:

@@ -1,7 +1,7 @@
-"""Seam: when this container reached which point of its start and what its imports took, told to the engine once, when it is ready.
+"""Seam: when this container reached which point of its start and what its imports took, told to the engine when it is ready.
 
-Imports are timed where the interpreter comes by for each that is not loaded yet, in this thread, until the container is ready: a
-microsecond each, and nothing after that. Times are those of the monotonic clock, which a machine's containers share with its engine.
+What is imported after that, by the first input above all, is told a little later. Imports are timed where the interpreter comes by for
+each module that is not loaded yet, for the first two minutes: a microsecond each. Times are those of the monotonic clock, which a machine's containers share with its engine.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, Callable
 
+LATER = "later"  # the kind of a report that is not of a start
+LOOKS = (1.5, 15.0, 120.0)  # seconds after the container is ready when more may have been imported; after the last, nothing is timed
 _MOST_IMPORTS = 30  # packages that are named: those that took longest
 _MOST_MODULES = 4000
 _LEAST = 0.0005  # seconds; packages below this are not worth a line
@@ -33,6 +35,13 @@ class ImportTimer:
     def start(self) -> None:
         self._timed = self._bootstrap._find_and_load = _timed(self._stock, self.total, self.own)
 
+    def take(self) -> tuple[dict[str, float], dict[str, float]]:
+        """What was measured since this was asked last."""
+        taken = dict(self.total), dict(self.own)
+        self.total.clear()
+        self.own.clear()
+        return taken
+
     def stop(self) -> None:
         if self._bootstrap._find_and_load is self._timed:
             self._bootstrap._find_and_load = self._stock
@@ -40,13 +49,14 @@ class ImportTimer:
 
 def _timed(stock: Callable[[str, Any], Any], total: dict[str, float], own: dict[str, float]) -> Callable[[str, Any], Any]:
     """`importlib._bootstrap._find_and_load`, which the interpreter looks up at each import of a module that is not there yet."""
-    clock, thread, get_thread = time.perf_counter, get_ident(), get_ident
-    packages: list[str] = []  # under way, one inside the other
-    others: list[float] = []  # what other packages took within each of them
+    clock, thread = time.perf_counter, get_ident
+    # By thread: packages under way, one inside the other, and what others took within each of them.
+    under_way: dict[int, tuple[list[str], list[float]]] = {}
 
     def _find_and_load(name: str, import_: Any) -> Any:
         package = name.partition(".")[0]
-        if get_thread() != thread or (packages and packages[-1] == package):
+        packages, others = under_way.setdefault(thread(), ([], []))
+        if packages and packages[-1] == package:
             return stock(name, import_)
         packages.append(package)
         others.append(0.0)
@@ -61,6 +71,8 @@ def _timed(stock: Callable[[str, Any], Any], total: dict[str, float], own: dict[
                 total[package] = total.get(package, 0.0) + took
             if others:
                 others[-1] += took
+            else:
+                under_way.pop(thread(), None)
 
     _find_and_load.__code__ = _find_and_load.__code__.replace(co_filename=_BOOTSTRAP)
     return _find_and_load
@@ -73,13 +85,14 @@ class Phases:
         self.kind = ""  # "plain", or what it was forked from; empty when nothing is recorded
         self.moments: dict[str, float] = {}
         self._timer: ImportTimer | None = None
-        self._loaded: frozenset[str] = frozenset()  # modules that were there before
+        self._known: set[str] = set()  # modules that were there before, or are told
+        self._seen = 0  # how many modules there were at the last look
 
     def begin(self, kind: str, moment: str) -> None:
         """From here on imports are this container's own. `moment` is the name of the point that is reached now."""
         self.end()
         self.kind, self.moments = kind, {moment: time.monotonic()}
-        self._loaded = frozenset(sys.modules) if kind != "plain" else frozenset()
+        self._known = set(sys.modules) if kind != "plain" else set()
         self._timer = ImportTimer()
         self._timer.start()
 
@@ -93,35 +106,39 @@ class Phases:
             self._timer.stop()
 
     def report(self) -> bytes:
-        """What the engine is told, as JSON, once; empty when there is nothing to tell."""
-        self.end()
-        if not self.kind or self._timer is None:
+        """What the engine is to be told now, as JSON: first the start, then what was imported since. Empty when there is nothing."""
+        if not self.kind or self._timer is None or len(sys.modules) == self._seen:
             return b""
-        kind, self.kind = self.kind, ""
-        said = {"kind": kind, "moments": self.moments, "imports": self._imports(self._timer), "modules": self._modules()}
+        self._seen = len(sys.modules)
+        said = {"kind": self.kind, "moments": self.moments, "imports": self._imports(self._timer), "modules": self._modules()}
+        self.kind, self.moments = LATER, {}
         return json.dumps(said).encode()
 
     def _imports(self, timer: ImportTimer) -> list[list[object]]:
-        slowest = sorted(timer.total, key=lambda name: timer.own[name], reverse=True)[:_MOST_IMPORTS]
+        total, own = timer.take()
+        slowest = sorted(total, key=lambda name: own.get(name, 0.0), reverse=True)[:_MOST_IMPORTS]
         return [
-            [name, round(timer.total[name], 6), round(timer.own[name], 6), _origin(sys.modules.get(name))]
+            [name, round(total[name], 6), round(own[name], 6), _origin(sys.modules.get(name))]
             for name in slowest
-            if timer.own[name] >= _LEAST
+            if own.get(name, 0.0) >= _LEAST
         ]
 
     def _modules(self) -> list[str]:
         """Those from the image's own site-packages, in the order in which they were done: each after what it needs."""
-        loaded = list(sys.modules.items())
-        return [name for name, module in loaded if name not in self._loaded and _origin(module) == "image"][:_MOST_MODULES]
+        fresh = [(name, module) for name, module in list(sys.modules.items()) if name not in self._known]
+        self._known.update(name for name, _ in fresh)
+        return [name for name, module in fresh if _origin(module) == "image"][:_MOST_MODULES]
 
 
 PHASES = Phases()  # of this process
 STARTED = ["plain", "python"]  # how, and the name of the point that our first line of code is; a fork says otherwise
 
 
-def report() -> bytes:
+def report(*, is_last: bool = False) -> bytes:
     """See `Phases.report`. Nothing of it may keep a container from its work."""
     try:
+        if is_last:
+            PHASES.end()
         return PHASES.report()
     except Exception:  # noqa: BLE001 — whatever modules users put into sys.modules
         return b""

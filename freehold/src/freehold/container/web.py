@@ -191,6 +191,7 @@ async def _until_told_to_leave(link: Link, address: str, server: Any) -> bool:
             await server.interrupt()
             return False
     await server.leave()
+    link.report()
     return True
 
 

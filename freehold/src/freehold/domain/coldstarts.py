@@ -12,6 +12,7 @@ from enum import StrEnum
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import FunctionId, TaskId
 
+LATER = "later"  # the kind of a report of imports after the start
 _LONGEST = 86400.0  # seconds that a start may take
 _MOST_MOMENTS, _MOST_IMPORTS, _MOST_MODULES = 16, 40, 4000
 _IS_MOMENT = re.compile(r"[a-z_]{1,20}", re.ASCII).fullmatch

@@ -14,6 +14,7 @@ from freehold.control.services.journal import Journal
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.domain.coldstarts import (
+    LATER,
     ColdStart,
     Import,
     Phase,
@@ -37,6 +38,7 @@ log = structlog.get_logger()
 _SHOWN = 10  # starts
 _LOOK_AT = 200  # of an app's last tasks, for those of one function
 _PLAIN = "plain"
+_MOST_REPORTS = 6  # of one container: ours sends five
 
 
 class ColdStarts:
@@ -62,13 +64,18 @@ class ColdStarts:
         self._imports = imports
 
     async def report(self, task_id: TaskId, payload: bytes) -> None:
-        """What a container says of its start, when it is ready. Raises InvalidRequest."""
-        report = parse_report(payload)
+        """What a container says of its start, when it is ready, and of imports after that. Raises InvalidRequest."""
         live = self._tasks.get(task_id)
-        moments = since(live.wanted_at, report.moments)
-        imports = [[item.name, round(item.total, 4), round(item.own, 4), item.origin] for item in report.imports]
-        spans = {name: f"{moment:.4f}" for name, moment in moments.items()}
-        self._journal.event(task_id, "task_measured", fields={"start": report.kind, **spans, "packages": json.dumps(imports)})
+        live.reports += 1
+        if live.reports > _MOST_REPORTS:
+            return
+        report = parse_report(payload)
+        packages = json.dumps([[item.name, round(item.total, 4), round(item.own, 4), item.origin] for item in report.imports])
+        if report.kind == LATER:
+            self._journal.event(task_id, "task_imported", fields={"packages": packages})
+        else:
+            spans = {name: f"{moment:.4f}" for name, moment in since(live.wanted_at, report.moments).items()}
+            self._journal.event(task_id, "task_measured", fields={"start": report.kind, **spans, "packages": packages})
         if not live.is_build:
             await self._keep_modules(live.task, report.modules, more=report.kind != _PLAIN)
 
@@ -117,7 +124,7 @@ class ColdStarts:
         await self._journal.flush()
         async with self._store.transaction() as tx:
             events = await tx.events.of(task.id, limit=20)
-        return _read(task, {event.kind: event for event in reversed(events)})
+        return _read(task, events)
 
     async def _names(self, starts: Sequence[ColdStart]) -> Mapping[FunctionId, str]:
         async with self._store.transaction() as tx:
@@ -125,11 +132,13 @@ class ColdStarts:
         return {function.id: function.tag.removesuffix(".*") for function in functions}
 
 
-def _read(task: Task, events: Mapping[str, Event]) -> ColdStart:
-    """A start from the events of its task: the engine's own, each at its time, and the container's report."""
+def _read(task: Task, story: Sequence[Event]) -> ColdStart:
+    """A start from the events of its task: the engine's own, each at its time, and the container's reports."""
+    events = {event.kind: event for event in reversed(story)}
     wanted = events.get("task_wanted")
     measured = dict(events["task_measured"].fields) if "task_measured" in events else {}
-    kind, imports = measured.pop("start", ""), measured.pop("packages", "[]")
+    kind = measured.pop("start", "")
+    measured.pop("packages", None)
     moments = {name: float(value) for name, value in measured.items()}
     for phase, name in ((Phase.CONTAINER, "task_starting"), (Phase.ENTER, "task_ready"), (Phase.OUTPUT, "task_answered")):
         if wanted is not None and name in events:
@@ -142,7 +151,7 @@ def _read(task: Task, events: Mapping[str, Event]) -> ColdStart:
         at=task.enqueued_at,
         kind=kind or "not measured",
         moments=moments if wanted is not None else {},
-        imports=[Import(*item) for item in json.loads(imports)],
+        imports=[Import(*item) for event in story for item in json.loads(event.fields.get("packages", "[]"))],
     )
 
 

@@ -64,6 +64,7 @@ class LiveTask:
     heard: float | None = None  # when it last showed that it lives; None before the first time
     is_silent: bool = False  # an earlier engine's, and has not asked for inputs since: it may be at work on one that nobody knows
     first_input_at: float | None = None
+    reports: int = 0  # of its start, and of what it imported after it
     has_answered: bool = False  # its first output is recorded
     failure: bytes = b""  # a serialized GenericResult: why it did not become ready, in the words of its own code or of its timeout
 
