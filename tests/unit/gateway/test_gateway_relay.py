@@ -240,6 +240,33 @@ class TestResponses:
 
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["body"] == "ok"
 
+    async def test_who_waits_to_be_asked_for_the_body_may_wait_as_long_as_the_container_starts(self, tmp_path):
+        async with served(echo, tmp_path, http_body_timeout=0.3) as site:
+            address = site.lanes.lanes.pop().address
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
+            head = f"POST / HTTP/1.1\r\nHost: {LABEL}.localhost\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+            async with asyncio.timeout(DEADLINE):
+                writer.write(head.encode())
+                await anyio.sleep(0.9)
+                site.lanes.open(address)
+                assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+                writer.write(b"ok")
+                assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+
+    async def test_a_body_that_was_not_asked_for_is_not_taken_for_the_next_request(self, tmp_path):
+        async def app(scope, receive, send):
+            await start(send, status=401, content_length="0")
+            await body(send, b"", more=False)
+
+        async with served(app, tmp_path) as site:
+            head = f"POST / HTTP/1.1\nHost: {LABEL}.localhost\nContent-Length: 50\nExpect: 100-continue\n\n"
+            answer = await raw(site.gateway.port, head)
+            await site.free()
+
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"connection: close" in answer
+
     async def test_early_hints_pass(self, tmp_path):
         hints = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
         async with answering(hints, tmp_path=tmp_path) as site:
@@ -321,6 +348,26 @@ class TestBodies:
             assert made < 32
             async with asyncio.timeout(DEADLINE):
                 while made < 64:
+                    await reader.read(MIB)
+            writer.close()
+            await site.free()
+
+    async def test_who_asks_on_and_on_without_reading_is_not_answered_on_and_on(self, tmp_path):
+        asked = 0
+
+        async def app(scope, receive, send):
+            nonlocal asked
+            asked += 1
+            await start(send, content_length=str(MIB))
+            await body(send, bytes(MIB), more=False)
+
+        async with served(app, tmp_path) as site:
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port, limit=2**16)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {LABEL}.localhost\r\n\r\n".encode() * 200)
+            await anyio.sleep(0.5)
+            assert asked < 50
+            async with asyncio.timeout(DEADLINE):
+                while asked < 60:
                     await reader.read(MIB)
             writer.close()
             await site.free()

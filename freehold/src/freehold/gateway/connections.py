@@ -2,7 +2,9 @@
 
 import asyncio
 import ipaddress
+import math
 import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
 from freehold.domain.errors import FreeholdError
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from freehold.gateway.ingress import Ingress
 
 _MAX_AHEAD = 64 * 1024  # bytes of requests that came before it was their turn
+_MAX_REMEMBERED = 4096  # bytes of a head, while nothing is asked
 _MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that nobody reads any more; then the connection ends
 _END_OF_HEAD = b"\r\n\r\n"
 _EMPTY_LINES = re.compile(rb"(?:\r\n)++")
@@ -75,9 +78,9 @@ class Connection(Outlet):
             return
         if self._body is not None:
             self._take_body(self._body, data)
-        elif self.exchange is None:
+        elif self.exchange is None and not self.is_slow:
             self._take_head(data)
-        elif self.is_tunnel:
+        elif self.is_tunnel and self.exchange:
             self.exchange.receive(data, is_complete=False)
         else:
             self._take_ahead(data)
@@ -91,8 +94,24 @@ class Connection(Outlet):
         self.is_slow = False
         if self.exchange:
             self.exchange.caller_is_ready()
+        elif self._ahead:
+            self.ingress.loop.call_soon(self._take_next)
 
     # The exchange's side.
+
+    def inform(self, status: int, lines: bytes = b"") -> None:
+        super().inform(status, lines)
+        if status == HTTPStatus.CONTINUE:
+            self._body_at = self.ingress.now
+
+    def begin(self, status: int, lines: bytes, length: bytes | None) -> None:
+        if self._body is not None and self._body_at == math.inf:
+            self.keeps_alive = False  # nobody knows whether a body will come that nobody asked for
+        super().begin(status, lines, length)
+
+    def cut(self) -> None:
+        super().cut()
+        self._await_end()
 
     def hold(self) -> None:
         if not self._is_held and not self.transport.is_closing():
@@ -102,7 +121,7 @@ class Connection(Outlet):
     def let_go(self) -> None:
         if self._is_held and not self.transport.is_closing():
             self._is_held = False
-            self._body_at = self.ingress.now
+            self._body_at = max(self._body_at, self.ingress.now)
             self.transport.resume_reading()
 
     def refuse(self, error: Exception) -> None:
@@ -132,6 +151,8 @@ class Connection(Outlet):
     def responded(self) -> None:
         self.ingress.metrics.count(self.exchange.kind if self.exchange else "refused", self.status)
         self.exchange, self.has_begun = None, False
+        if len(self._head_data) > _MAX_REMEMBERED:
+            self.head, self._head_data = None, b""
         self.ingress.busy.discard(self)
         if not self.keeps_alive:
             self._end()
@@ -154,6 +175,11 @@ class Connection(Outlet):
             self._fail(TooSlow(f"Nothing more of the request's body came within {self.ingress.limits.body_time:g} s."))
         elif self.exchange:
             self.exchange.check(now)
+
+    def expire(self) -> None:
+        """It was idle for too long."""
+        self.transport.close()
+        self._await_end()
 
     def give_up_head(self) -> None:
         self._fail(TooSlow(f"The request's head was not complete within {self.ingress.limits.head_time:g} s."))
@@ -220,7 +246,7 @@ class Connection(Outlet):
         self._begin(head, content)
 
     def _begin(self, head: Head, content: bytes) -> None:
-        self._body_at = self.ingress.now
+        self._body_at = math.inf if head.expects and not content else self.ingress.now  # its time begins when it may be sent
         self._discarded = 0
         self.ingress.busy.add(self)
         try:
@@ -276,7 +302,8 @@ class Connection(Outlet):
             self.ingress.loop.call_soon(self._take_next)
 
     def _take_next(self) -> None:
-        if self._ahead and self.exchange is None and self._body is None and not self.transport.is_closing():
+        is_free = self.exchange is None and self._body is None and not self.is_slow
+        if self._ahead and is_free and not self.transport.is_closing():
             self._take_head(b"")
 
     def _fail(self, error: Exception) -> None:
@@ -294,11 +321,17 @@ class Connection(Outlet):
             return
         if self._body is None or not self.transport.can_write_eof():
             self.transport.close()
+            self._await_end()
             return
         self._is_lingering = True
         self.let_go()
         self.transport.write_eof()
         self.ingress.lingering.begin(self, self.ingress.now)
+
+    def _await_end(self) -> None:
+        """Who does not read what is still to be sent does not keep the connection for ever."""
+        if not self._is_closed and self in self.ingress.connections:
+            self.ingress.discarding.begin(self, self.ingress.now)
 
 
 def _peer(transport: asyncio.Transport) -> Peer:

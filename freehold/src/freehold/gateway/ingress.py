@@ -43,7 +43,7 @@ class Ingress:
         self.tasks = 0  # that serve requests
         self.waiting = 0  # requests without a container
         self.is_closing = False
-        self.idle = Deadlines[Connection](KEEP_ALIVE_SECONDS, lambda connection: connection.transport.close())
+        self.idle = Deadlines[Connection](KEEP_ALIVE_SECONDS, lambda connection: connection.expire())
         self.heads = Deadlines[Connection](limits.head_time, lambda connection: connection.give_up_head())
         self.discarding = Deadlines[Connection](limits.body_time, lambda connection: connection.transport.abort())
         self.lingering = Deadlines[Connection](LINGER_SECONDS, lambda connection: connection.transport.abort())
