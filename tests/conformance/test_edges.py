@@ -52,6 +52,7 @@ class TestProxyTokens:
             fetched = curl(url, *options)
             assert fetched.status == 401
             assert "proxy token" in fetched.text
+        assert "www-authenticate: bearer" in curl(url, "-i").text.lower()
 
     async def test_it_opens_with_a_token_in_both_forms(self, app: Deployment, token: dict[str, str]) -> None:
         url = await app.url("guarded")

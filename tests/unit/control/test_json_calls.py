@@ -141,6 +141,7 @@ async def test_a_generators_values_come_one_by_one(plane, json_calls):
     await answer(plane, live, None, data_format=api_pb2.DATA_FORMAT_GENERATOR_DONE)
     assert [value async for value in call.values()] == [b'{"n":1}', b'{"n":2}']
     assert (await call.outcome(1)).fate is Fate.DONE
+    assert plane.calls.find_live(call.id) is None, "its values are not kept"
 
 
 async def test_a_generator_is_not_kept(plane, json_calls):

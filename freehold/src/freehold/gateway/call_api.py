@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Send
 
 from freehold.domain.errors import DeadlineExceeded, FreeholdError, InvalidRequest, NotFound, ResourceExhausted
 from freehold.domain.ids import CallId, is_id
@@ -18,6 +19,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 _MAX_RESULT_BYTES = 64 * 1024 * 1024  # of a generator's values that are gathered into one array
 _MAX_KEY = 255  # characters of an Idempotency-Key
 _LONGEST_POLL = 55.0  # seconds, within the idle limit of common proxies
+_CANCEL_SECONDS = 5.0  # a control plane that is itself stopping may not listen
 _NDJSON = "application/x-ndjson"
 _CALL_HEADER = "modal-function-call-id"
 
@@ -108,7 +110,7 @@ class CallRoutes:
         if is_async:
             return self._accepted(call, request)
         if call.is_generator and _NDJSON in request.headers.get("accept", ""):
-            return StreamingResponse(_lines(call, bytes_as_base64=query.is_base64), media_type=_NDJSON, headers={_CALL_HEADER: call.id})
+            return _Lines(call, bytes_as_base64=query.is_base64)
         return await self._waited(call, request, bytes_as_base64=query.is_base64)
 
     async def _waited(self, call: Call, request: Request, *, bytes_as_base64: bool) -> Response:
@@ -214,25 +216,40 @@ class _Waiting:
         scope.cancel()
 
 
-async def _lines(call: Call, *, bytes_as_base64: bool) -> AsyncIterator[bytes]:
-    """Each value a line. After a failure the last line tells it, and the connection is cut: nobody takes this for the whole."""
-    is_complete = False
-    try:
-        async for value in call.values(bytes_as_base64=bytes_as_base64):
-            yield value + b"\n"
-        outcome = await call.outcome(_LONGEST_POLL)
-        if outcome is not None and outcome.fate is not Fate.DONE:
-            yield json.dumps(_content(outcome)).encode() + b"\n"
-        is_complete = outcome is not None and outcome.fate is Fate.DONE
-    except NotJson as error:
-        yield json.dumps(_content(Outcome(fate=Fate.NOT_JSON, detail=str(error)))).encode() + b"\n"
-    finally:
-        if not is_complete:
-            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + 5):
-                await call.cancel()
-    if not is_complete:
-        msg = "The generator failed in the middle of its values."
-        raise DeadlineExceeded(msg)
+class _Lines(StreamingResponse):
+    """Each value a line. After a failure the last line tells it, and the body has no end: nobody takes this for the whole."""
+
+    def __init__(self, call: Call, *, bytes_as_base64: bool) -> None:
+        self._call = call
+        self._bytes_as_base64 = bytes_as_base64
+        self._is_complete = False
+        super().__init__(self._values(), media_type=_NDJSON, headers={_CALL_HEADER: call.id})
+
+    async def stream_response(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for line in self.body_iterator:
+            await send({"type": "http.response.body", "body": line, "more_body": True})
+        if self._is_complete:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _values(self) -> AsyncIterator[bytes]:
+        try:
+            async for value in self._call.values(bytes_as_base64=self._bytes_as_base64):
+                yield value + b"\n"
+            outcome = await self._call.outcome(_LONGEST_POLL)
+            self._is_complete = outcome is not None and outcome.fate is Fate.DONE
+            if outcome is not None and not self._is_complete:
+                yield _line(outcome)
+        except NotJson as error:
+            yield _line(Outcome(fate=Fate.NOT_JSON, detail=str(error)))
+        finally:
+            if not self._is_complete:
+                with anyio.CancelScope(shield=True, deadline=anyio.current_time() + _CANCEL_SECONDS):
+                    await self._call.cancel()
+
+
+def _line(outcome: Outcome) -> bytes:
+    return json.dumps(_content(outcome)).encode() + b"\n"
 
 
 class _Query:

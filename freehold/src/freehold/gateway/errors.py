@@ -77,7 +77,9 @@ _ANSWERS: Mapping[type[Exception], Answer] = {
     TooSlow: Answer(408, "too_slow"),
     UnknownExpectation: Answer(417, "not_supported"),
     UnknownVersion: Answer(505, "not_supported"),
-    NoProxyToken: Answer(401, "unauthorized", "`modal workspace proxy-tokens create` makes a token."),
+    NoProxyToken: Answer(
+        401, "unauthorized", "`modal workspace proxy-tokens create` makes a token.", {"WWW-Authenticate": 'Bearer realm="freehold"'}
+    ),
     TooManyConnections: Answer(429, "too_busy", "Close connections, or keep fewer of them.", {"Retry-After": "1"}),
     Stopping: Answer(503, "stopping", "Try again in a moment.", {"Retry-After": "1"}),
     NoRoomInTime: Answer(503, "too_busy", "Try again in a moment.", {"Retry-After": "1"}),

@@ -192,6 +192,8 @@ class JsonCall:
             function_call_id=self.id, timeout=patience, start_idx=0, end_idx=0, clear_on_success=not self.is_kept
         )
         answer = await self._calls.outputs(request)
+        if answer.outputs and self.is_generator:
+            self._calls.unwatch(self._call)  # nobody will come back for its values
         return await self._told(answer.outputs[0], bytes_as_base64=bytes_as_base64) if answer.outputs else None
 
     async def values(self, *, bytes_as_base64: bool = False) -> AsyncIterator[bytes]:
