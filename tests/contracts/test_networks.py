@@ -161,6 +161,17 @@ async def test_a_way_round_through_the_machine_is_closed_too(networks, tmp_path,
     assert answer in {"TimeoutError", "OSError"}
 
 
+async def test_the_machine_itself_reaches_a_container_and_hears_its_answer(networks):
+    namespace = await networks.create("a", outbound=True)
+    server = await run_inside(namespace, lambda: socket.create_server(("0.0.0.0", 80)))
+
+    with server, socket.create_connection((networks.address_of("a"), 80), timeout=10) as caller:
+        served, _ = server.accept()
+        with served:
+            served.sendall(b"hello")
+            assert caller.recv(5) == b"hello"
+
+
 async def test_services_of_the_machine_are_out_of_reach(networks, outside):
     namespace = await networks.create("a", outbound=True)
     gateway = (await run_inside(namespace, lambda: ip_json("route", "show", "default")))[0]["gateway"]

@@ -160,6 +160,20 @@ class TestHeaders:
                 assert "Connection" not in response.headers
                 assert response.headers.getall("Date") != ["long ago"]
 
+    async def test_how_an_app_writes_the_names_of_its_fields_does_not_matter(self):
+        async def shouting(scope, receive, send):
+            fields = [(b"Content-Length", b"2"), (b"Connection", b"close"), (b"Date", b"then")]
+            await send({"type": "http.response.start", "status": 200, "headers": fields})
+            await body(send, b"ok", more=False)
+
+        async with a_gateway() as gateway:
+            gateway.calls.deploy(LABEL, shouting)
+            async with gateway.request(LABEL) as response:
+                assert await response.read() == b"ok"
+                assert "transfer-encoding" not in response.headers
+                assert response.headers.getall("content-length") == ["2"]
+                assert "then" not in response.headers.getall("date")
+
     async def test_head_gets_the_headers_and_no_body(self):
         async def app(scope, receive, send):
             await start(send, content_length="5")

@@ -106,9 +106,10 @@ class AsgiExchange(Exchange):
         length: bytes | None = None
         lines = []
         for name, value in message.get("headers", ()):
-            if name == b"content-length":
+            told = bytes(name).lower()  # servers behind modal's own proxy write them as they like
+            if told == b"content-length":
                 length = bytes(value)
-            elif name not in {b"connection", b"transfer-encoding", b"date"}:
+            elif told not in {b"connection", b"transfer-encoding", b"date"}:
                 lines.append(b"\r\n" + name + b": " + value)
         self._left = None if length is None or self.head.method == b"HEAD" or message["status"] in {204, 304} else int(length)
         lines.append(self.ingress.date_line)

@@ -19,7 +19,7 @@ def remove_table(key: str) -> str:
 
 def container_rules(key: str, bridge: str, subnet: IPv4Network) -> str:
     """Containers reach the outside and the machine's DNS (a link-local address, on some clouds); nothing else of the machine, and
-    neither they nor others reach in.
+    neither they nor others reach in. The machine reaches them, and hears what they answer: their own web servers.
     """
     return (
         remove_table(key)
@@ -28,6 +28,7 @@ table inet {table_name(key)} {{
     chain input {{
         type filter hook input priority filter; policy accept;
         iifname "{bridge}" meta l4proto {{ tcp, udp }} th dport 53 accept
+        iifname "{bridge}" ct state established ct direction reply accept
         iifname "{bridge}" drop
     }}
     chain forward {{
