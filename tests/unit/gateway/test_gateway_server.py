@@ -1,5 +1,6 @@
 """The gateway as a component of a larger process, and what its bare host says."""
 
+import asyncio
 import signal
 import socket
 
@@ -7,7 +8,7 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
-from fakes.gateway import STATUS, FakeBlobs, FakeStories, a_gateway, free_port
+from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, a_gateway, free_port
 from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
 
@@ -80,6 +81,21 @@ class TestLife:
                 call = await calls.first()
             assert call.is_cancelled
             callers.cancel_scope.cancel()
+
+    async def test_those_who_wait_still_are_told_that_it_stops(self, monkeypatch):
+        monkeypatch.setattr(server, "_GRACE_SECONDS", 0)
+        port = free_port()
+        async with FakeWebCalls() as calls:
+            calls.deploy("local--f", silent)
+            async with a_gateway_of(calls, port):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /local--f/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                await calls.first()
+            with anyio.fail_after(DEADLINE):
+                answer = await reader.read()
+            writer.close()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b'"stopping"' in answer
 
 
 class TestOwnPages:

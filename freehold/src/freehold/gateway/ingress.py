@@ -76,6 +76,11 @@ class Ingress:
         self.late.close()
         self.upstreams.close()
 
+    def leave(self) -> None:
+        """What was answered last is out: nobody is waited for any more."""
+        for connection in tuple(self.connections):
+            connection.transport.close()
+
     def spawn(self, work: Callable[[], Awaitable[None]]) -> None:
         self.tasks += 1
         self._group.start_soon(self._run, work)

@@ -1,5 +1,6 @@
 """The fast path: one request to a container that serves HTTP itself, and the response back, without being taken apart."""
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MAX_HELD = 64 * 1024  # bytes of a body that wait for a container, and that could be sent again
 _MAX_TRIES = 3  # lanes that refuse
+_OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.EAGAIN})  # of descriptors, or of room in a queue that moves
 _CONTINUE = 100
 _SWITCHING_PROTOCOLS = 101
 _OK = 200
@@ -206,19 +208,20 @@ class Relay(Exchange):
             return
         try:
             upstream = await self.ingress.upstreams.connect(lane)
-        except OSError:
-            self._refused(lane)
+        except OSError as error:
+            self._refused(lane, error)
         else:
             if self._is_over:
                 upstream.abort()
             else:
                 self._send(upstream)
 
-    def _refused(self, lane: Any) -> None:
+    def _refused(self, lane: Any, error: OSError) -> None:
         """Nothing of the request is lost yet: another container may take it."""
         if self._is_over:
             return
-        self.ingress.lanes.lost(lane)
+        if error.errno not in _OUR_OWN:
+            self.ingress.lanes.lost(lane)
         self._release()
         self._tries += 1
         if self._tries < _MAX_TRIES:

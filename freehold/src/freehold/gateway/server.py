@@ -128,6 +128,7 @@ class Gateway:
         with anyio.move_on_after(_FAREWELL_SECONDS):
             while ingress.tasks:  # noqa: ASYNC110
                 await anyio.sleep(_LOOK_SECONDS)
+        ingress.leave()
         work.cancel()
 
 
