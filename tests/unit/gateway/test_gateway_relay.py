@@ -127,14 +127,14 @@ class TestRequests:
     @pytest.mark.parametrize(
         ("kind", "path", "inner"),
         [
-            (WebKind.ASGI, f"/{LABEL}/a%2Fb?x", "/a/b"),
-            (WebKind.ASGI, f"/{LABEL}", "/"),
+            (WebKind.ASGI, f"/{LABEL}/a%2Fb?x", f"/{LABEL}/a/b"),
+            (WebKind.ASGI, f"/{LABEL}", f"/{LABEL}/"),
             (WebKind.SERVER, f"/{LABEL}/a%2Fb", "/a/b"),
             (WebKind.FUNCTION, f"/{LABEL}/predict/", "/"),
             (WebKind.FUNCTION, f"/{LABEL}/other", "/other"),
         ],
     )
-    async def test_the_container_gets_the_path_after_the_prefix(self, tmp_path, kind, path, inner):
+    async def test_paths_are_those_that_apps_see_on_the_other_way_too(self, tmp_path, kind, path, inner):
         rules = {"kind": kind, "name": "predict"}
         async with served(echo, tmp_path, rules=rules) as site, site.gateway.http.get(site.gateway.url + path) as response:
             assert (await response.json())["path"] == inner

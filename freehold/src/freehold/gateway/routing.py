@@ -95,13 +95,15 @@ class Peer:
 
 
 def target_for(target: WebTarget, address: Address, head: Head) -> bytes:
-    """The target of a request as its container gets it: what follows the prefix, which is told in a field."""
+    """The target of a request as its app is to see it: with the prefix, or without."""
     if not address.prefix and target.kind is not WebKind.FUNCTION:
         return head.target
     path, mark, query = head.target.partition(b"?")
     inner = path[len(address.prefix) :] or b"/"
     if target.kind is WebKind.FUNCTION and _is_own_name(target, inner.decode("ascii")):
         inner = b"/"
+    elif target.kind not in _STRIPPED_KINDS:
+        inner = address.prefix.encode() + inner
     return inner + mark + query
 
 
