@@ -1,5 +1,6 @@
 """Containers that are forked from a process which has imported what they need are like all others, and come sooner."""
 
+import json
 import os
 import re
 import signal
@@ -8,12 +9,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 
 from conformance.deployment import Deployment, deploy, deployed, versioned
 from conformance.engine import Engine
+from conformance.leftovers import leftovers
 from conformance.test_adoption import die_and_rise, first_process, records
 from conformance.waiting import eventually
 from freehold.worker.naming import home_key
@@ -279,6 +281,60 @@ class TestWhatIsImported:
 def _early(app: Deployment, name: str, other: str) -> dict[str, Any] | None:
     answer: dict[str, Any] = app.function(name).remote()
     return answer if other in answer["early"] else None
+
+
+class TestAheadOfNeed:
+    """A function that was called lately has one container more than it uses, which no task has yet."""
+
+    def test_the_next_task_gets_it(self, app: Deployment) -> None:
+        forked(app, "lasting")
+        spare = eventually(lambda: spares(app.engine), within=SOON, what="A spare")
+
+        answer = eventually(lambda: _from_spare(app), within=SOON, what="A task in it")
+
+        assert answer["forked"]
+        assert spare
+
+    def test_one_in_a_spare_is_adopted_and_stopped_like_any_other(self, app: Deployment) -> None:
+        before = eventually(lambda: _from_spare(app), within=SOON, what="A task in a spare")
+
+        die_and_rise(app.engine)
+
+        assert app.function("lasting").remote()["task"] == before["task"]
+        app.engine.modal("container", "stop", "--yes", before["task"]).succeeded()
+        eventually(lambda: before["task"] not in [task.task_id for task in app.containers()], within=30, what="Its end")
+
+    def test_web_functions_are_served_from_it(self, app: Deployment) -> None:
+        url = app.function("page").get_web_url()
+        assert url
+        host = url.removeprefix("http://").rstrip("/")
+        for _ in range(3):
+            with urlopen(Request(app.engine.gateway_url, headers={"Host": host}), timeout=60) as page:
+                assert json.load(page)["task"]
+            eventually(lambda: spares(app.engine), within=SOON, what="A spare")
+
+    def test_nothing_of_it_is_left_by_down(self, app: Deployment) -> None:
+        app.function("chance").remote()
+        eventually(lambda: spares(app.engine), within=SOON, what="A spare")
+
+        app.engine.stop().succeeded()
+
+        assert not leftovers(app.engine.home)
+        app.engine.start()
+
+
+def spares(engine: Engine) -> list[Path]:
+    return list(engine.home.glob("run/tasks/sp-*"))
+
+
+def _from_spare(app: Deployment) -> dict[str, Any] | None:
+    """The lasting container, if it was made ahead of need. One that was not goes."""
+    answer: dict[str, Any] = app.function("lasting").remote()
+    if json.loads(records(app.engine)[answer["task"]].read_text())["container_id"].startswith("sp-"):
+        return answer
+    app.engine.modal("container", "stop", "--yes", answer["task"]).succeeded()
+    time.sleep(1)
+    return None
 
 
 class TestIsTold:

@@ -69,6 +69,7 @@ class ListeningWorker:
         self.desired = {}
         self.builds = []
         self.killed = []
+        self.expected = []
         self.left = set()  # what an earlier one left running
 
     async def adopt(self, candidates):
@@ -76,6 +77,9 @@ class ListeningWorker:
 
     def set_desired(self, tasks):
         self.desired = dict(tasks)
+
+    def expect(self, task):
+        self.expected.append(task)
 
     def build(self, spec):
         self.builds.append(spec)

@@ -25,6 +25,7 @@ from freehold.control.controllers import loop
 from freehold.control.controllers.autoscaler import Autoscaler
 from freehold.control.controllers.builds import Builds
 from freehold.control.controllers.farewell import Farewell
+from freehold.control.controllers.foresight import Foresight
 from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
 from freehold.control.controllers.restart import Restart
@@ -81,7 +82,7 @@ from freehold.control.services.web_routes import WebRoutes
 from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
-from freehold.domain.seams import Transport
+from freehold.domain.seams import Transport, Zygotes
 from freehold.gateway.ask import AskRoutes
 from freehold.gateway.call_api import CallRoutes
 from freehold.gateway.certificates import Certificates
@@ -105,6 +106,7 @@ from freehold.worker.worker import Worker
 
 log = structlog.get_logger()
 
+_FORESIGHT_REST = 0.5  # seconds: what was deployed just now may be called just now, which comes first
 _AUTOSCALER_REST = 0.02  # seconds; under load every call is a hint, and a look costs as much as a call
 _CONTROL_SOCKET = "run/control/control.sock"
 _INPUTS_SOCKET = "run/control/inputs.sock"
@@ -291,6 +293,7 @@ class Engine:
             modules=self.import_lists,
             zygotes=settings.zygotes,
             zygote_memory_mib=settings.zygote_memory_mib,
+            spare_containers=settings.spare_containers if settings.zygotes is Zygotes.AUTO else 0,
         )
 
     def _control(self) -> None:
@@ -337,11 +340,13 @@ class Engine:
             clock=self.clock,
             heartbeat_timeout=settings.heartbeat_timeout,
         )
+        foresight = Foresight(apps=self.apps, launches=self.launches, worker=self.worker)
         clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
         retention = Retention(store=self.store, blobs=self.blobs, logs=self.logs, settings=settings)
         self.controllers = [
             Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5, rest=_AUTOSCALER_REST),
             Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
+            Controller("foresight", foresight.step, changed=self.tasks_changed, every=60.0, rest=_FORESIGHT_REST),
             Controller("builds", builds.step, changed=self.images_wanted, every=30.0),
             Controller("liveness", liveness.step, changed=self.tasks_changed, every=1.0),
             # How long a machine may have slept, or a clock been set ahead, before that is noticed.

@@ -127,6 +127,12 @@ def lasting(seconds: float = 0) -> dict[str, object]:
     return _answer(version=VERSION)
 
 
+@app.function(scaledown_window=2)
+@modal.fastapi_endpoint()
+def page() -> dict[str, object]:
+    return _answer()
+
+
 @app.cls(scaledown_window=300, max_containers=1)
 class Polite:
     @modal.method()

@@ -32,7 +32,8 @@ def orphan(tmp_path, machine):
     async def make(task_id="ta-1", **changes):
         log = ContainerLog(sink=lambda _: None, clock=StillClock())
         async with anyio.create_task_group() as companions:
-            start = Start(a_task(task_id=task_id, **changes), a_worker(tmp_path, **machine)._shop)
+            worker = a_worker(tmp_path, **machine)
+            start = Start(a_task(task_id=task_id, **changes), worker._shop, worker._spares)
             await start(AsyncExitStack(), companions, log)
             companions.cancel_scope.cancel()
         return machine["runtime"].running[task_id]

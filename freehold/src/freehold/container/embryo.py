@@ -52,41 +52,55 @@ def check(code: int, what: str) -> None:
 
 
 def hatch(line: socket.socket) -> Callable[[], None] | None:
-    """Wait for the task, become it. Returns what it runs, in the task itself; the embryo ends here."""
+    """Enter a container, then fork what waits in it for its task. Returns what the task runs, in the task itself; the embryo ends here."""
     try:
         send(line, {})
         order, descriptors = receive(line)
-        waiter = _become(order, descriptors)
-        send(line, {"ok": True})
+        waiter = _enter(order, descriptors)
+        pid = os.fork()
     except EOFError:  # nobody wants it any more
         os._exit(0)
-    except (Refused, OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         send(line, {"refused": str(error)})
         os._exit(0)
-    line.close()
-    pid = os.fork()
     if pid:
+        line.close()
         _watch(pid, waiter)
     os.close(waiter)
-    return _task(order)
+    return _await_task(line)
 
 
-def _become(order: dict[str, Any], descriptors: list[int]) -> int:
-    """All of it before the task is promised. The answer is where its exit status goes."""
-    *namespaces, stdout, stderr, waiter = descriptors
+def _enter(order: dict[str, Any], descriptors: list[int]) -> int:
+    """Become what runc makes of the first process of any container. The answer is where the exit status goes."""
+    *namespaces, waiter = descriptors
     calls = libc()
     for namespace in namespaces:
         check(calls.setns(namespace, 0), "setns")
         os.close(namespace)
     drop_capabilities(calls, order["capabilities"])
     os.setsid()
-    _take_environment(order)
-    _refuse_hidden(order["python"]["sources"])
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (stdout, 1), (stderr, 2)):
-        os.dup2(source, target)
-        os.close(source)
+    _close_outputs()
     return waiter
+
+
+def _await_task(line: socket.socket) -> Callable[[], None]:
+    """Wait to be told, take the task's environment and output, and promise it."""
+    try:
+        send(line, {"entered": True})
+        order, outputs = receive(line)
+        _take_environment(order)
+        _refuse_hidden(order["python"]["sources"])
+        for source, target in zip(outputs, (1, 2)):
+            os.dup2(source, target)
+            os.close(source)
+        send(line, {"ok": True})
+    except EOFError:
+        os._exit(0)
+    except (Refused, OSError, KeyError, ValueError) as error:
+        send(line, {"refused": str(error)})
+        os._exit(0)
+    line.close()
+    return _task(order)
 
 
 def drop_capabilities(calls: Any, kept: int) -> None:
@@ -180,8 +194,6 @@ def _set_threads(path: str) -> None:
 
 def _watch(task: int, waiter: int) -> None:
     """Never returns: with this process everything in its namespace ends."""
-    for descriptor in (0, 1, 2):
-        os.dup2(_null(), descriptor)
     woken = _wake_on_signals()
     poll = select.poll()
     poll.register(woken, select.POLLIN)
@@ -207,8 +219,11 @@ def _wake_on_signals() -> int:
     return woken
 
 
-def _null() -> int:
-    return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+def _close_outputs() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
 
 
 def _tell(waiter: int, code: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from freehold.domain.files import FileTree
-from freehold.domain.ids import AppId, ImageId, LayerId, TaskId
+from freehold.domain.ids import AppId, FunctionId, ImageId, LayerId, TaskId
 from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogEntry
 from freehold.domain.seams import Seam
@@ -54,6 +54,7 @@ class TaskSpec:
     network: bool = True  # outbound
     app_id: AppId | None = None  # whose tasks may be forked from one process; None: it is started plainly
     image_id: ImageId | None = None
+    function_id: FunctionId | None = None  # whose next task may find a container made for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +128,10 @@ class WorkerControl(Protocol):
 
     def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
         """The full set of tasks that should run. Others are stopped: SIGINT, a grace period, SIGKILL."""
+        ...
+
+    def expect(self, task: TaskSpec) -> None:
+        """Tasks like this one, which has no id, are likely: be ready to start them quickly."""
         ...
 
     def build(self, spec: BuildSpec) -> None:

@@ -33,22 +33,23 @@ _RECORD = "record.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One running container. Its root, its files and its runtime's state are found by its task's id."""
+    """One running container. Its files are found by its task's id."""
 
+    container_id: str  # by which its root, its network and its runtime's state are found
     mark: ProcessMark  # of its first process
     address: str  # in its network; empty without a way out
     output_secret: str  # of the marks in its output; empty without them
     zygote: ZygoteMark | None = None  # in whose pid namespace it is
 
 
-def write_record(folder: Path, pid: int, address: str, output_secret: str, zygote: ZygoteMark | None = None) -> None:
+def write_record(folder: Path, pid: int, *, container_id: str, address: str, output_secret: str, zygote: ZygoteMark | None = None) -> None:
     """Whole or not at all: whoever reads it may come after a kill at any moment. Without one, the container works but is not adopted."""
     mark = mark_of(pid)
     if mark is None:
         return
     unfinished = folder / f"{_RECORD}.new"
     try:
-        record = Record(mark=mark, address=address, output_secret=output_secret, zygote=zygote)
+        record = Record(container_id=container_id, mark=mark, address=address, output_secret=output_secret, zygote=zygote)
         unfinished.write_text(json.dumps({"format": FORMAT, **asdict(record)}))
         unfinished.rename(folder / _RECORD)
     except OSError as error:
@@ -62,6 +63,7 @@ def read_record(folder: Path) -> Record | None:
         if content["format"] != FORMAT:
             return None
         return Record(
+            container_id=content["container_id"],
             mark=ProcessMark(**content["mark"]),
             address=content["address"],
             output_secret=content["output_secret"],
@@ -91,12 +93,12 @@ class Adoption:
     @property
     def needs(self) -> set[str]:
         """Other containers without which it would end."""
-        return {self._record.zygote.id} if self._record.zygote else set()
+        return {self._record.container_id} | ({self._record.zygote.id} if self._record.zygote else set())
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
         remove_files = partial(launch.remove_files, self._shop.home, self._task_id)
-        traces.push_async_callback(tidy, partial(self._shop.snapshots.remove, self._task_id))
-        traces.push_async_callback(tidy, partial(self._shop.networks.remove, self._task_id))
+        traces.push_async_callback(tidy, partial(self._shop.snapshots.remove, self._record.container_id))
+        traces.push_async_callback(tidy, partial(self._shop.networks.remove, self._record.container_id))
         traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, remove_files))
         traces.push_async_callback(tidy, self._container.destroy)
         output.expect_marks(self._record.output_secret)
@@ -119,13 +121,13 @@ async def _adopt(task_id: TaskId, shop: Workshop) -> Adoption | None:
     if record is None:
         return None
     try:
-        netns = await shop.networks.adopt(task_id, pid=record.mark.pid, address=record.address)
+        netns = await shop.networks.adopt(record.container_id, pid=record.mark.pid, address=record.address)
         # Looked at afterwards: if it is the process that was meant, so was it when its network was opened.
-        if container := await shop.runtime.adopt(task_id, record.mark):
+        if container := await shop.runtime.adopt(record.container_id, record.mark):
             if record.zygote:
                 container = await shop.zygotes.adopt(container, record.zygote)
             return Adoption(task_id, container, OutputPipes(folder), record=record, netns=netns, workshop=shop)
     except (FreeholdError, OSError) as error:
         log.info("task_not_adopted", task_id=task_id, reason=str(error))
-    await shop.networks.remove(task_id)
+    await shop.networks.remove(record.container_id)
     return None

@@ -15,6 +15,7 @@ CONTROL_FOLDER = Path("run/control")  # in the engine's home; holds the control 
 OWN_PACKAGE = "freehold_container"  # as containers call `freehold.container`
 _TASKS_FOLDER = Path("run/tasks")
 _CONTROL_TARGET = "/__freehold/control"
+_ARGUMENTS = "arguments.bin"
 _ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
 _WEB_TARGET = "/__freehold/web"
 _HOSTNAME = "modal"
@@ -67,10 +68,15 @@ def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:
     """Write what one container sees of ours into a folder of its own; the binds that show it."""
     folder = tasks_folder(home) / task_id
     folder.mkdir(parents=True, mode=0o700)
-    file = folder / "arguments.bin"
+    file = folder / _ARGUMENTS
     file.touch(mode=0o600)
-    file.write_bytes(arguments)
+    write_arguments(folder, arguments)
     return (Bind(source=file, target=_ARGUMENTS_TARGET), _web_bind(folder / "web"), *write_etc(folder, _HOSTNAME))
+
+
+def write_arguments(folder: Path, arguments: bytes) -> None:
+    """Into the file that is there: a container may see it already."""
+    (folder / _ARGUMENTS).write_bytes(arguments)
 
 
 def _web_bind(folder: Path) -> Bind:

@@ -28,6 +28,7 @@ from freehold.worker.starting import Start
 from freehold.worker.tasks import TaskLife
 from freehold.worker.workshop import Beginning, Workshop
 from freehold.worker.zygotes.pool import Machine, ZygotePool
+from freehold.worker.zygotes.spares import Spares
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Worker:
         modules: ModuleLists,
         zygotes: Zygotes = Zygotes.OFF,
         zygote_memory_mib: int = 1024,
+        spare_containers: int = 0,
     ) -> None:
         self._shop = Workshop(
             home=home,
@@ -81,6 +83,7 @@ class Worker:
             starts=anyio.Semaphore(_STARTS_AT_ONCE),
             pace=machine_pace(clock),
         )
+        self._spares = Spares(self._shop, most=spare_containers, clock=clock)
         self._builder = builder
         self._build_slots = anyio.Semaphore(_BUILDS_AT_ONCE)
         self._building: set[ImageId] = set()
@@ -106,6 +109,7 @@ class Worker:
         await self._shop.networks.start()
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
         self._shop.zygotes.open(self._group)
+        self._spares.open(self._group)
         for task_id, adopted in self._adopted.items():
             self._begin(task_id, adopted)
         return self
@@ -113,6 +117,7 @@ class Worker:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         with anyio.CancelScope(shield=True):
             await self._stop_all()
+            await self._spares.close()
             await self._shop.zygotes.close()
         self._group.cancel_scope.cancel()
         try:
@@ -129,10 +134,14 @@ class Worker:
         for task_id in to_stop:
             self._lives[task_id].stop()
         for task_id in to_start:
-            self._begin(task_id, Start(tasks[task_id], self._shop))
+            self._begin(task_id, Start(tasks[task_id], self._shop, self._spares))
         for task_id, phase in actual.items():
             if phase is Phase.ENDED and task_id not in tasks:
                 del self._lives[task_id]
+
+    def expect(self, task: TaskSpec) -> None:
+        self._shop.zygotes.want(task)
+        self._spares.expect(task)
 
     async def kill(self, task_id: TaskId) -> None:
         if life := self._lives.get(task_id):

@@ -73,6 +73,7 @@ class Apps:
         self._heard: dict[AppId, float] = {}  # ephemeral apps: monotonic time of the last heartbeat
         self._left_alone: set[AppId] = set()  # detached apps whose client has left: they end with their work
         self._ending: set[AppId] = set()  # stopped, but some of their tasks still run
+        self._published: set[AppId] = set()  # deployed lately
         self._publishing = asyncio.Lock()
 
     async def create(self, *, environment: str, description: str, state: AppState, client_version: str, tags: Mapping[str, str]) -> App:
@@ -169,6 +170,8 @@ class Apps:
                 await self._functions.publish(app, publication.layout.definition_ids)
                 gone = frozenset(previous.function_ids.values()) - frozenset(publication.layout.function_ids.values())
                 await self._retire(gone, "Its function is no longer part of the app.")
+        if publication.state is AppState.DEPLOYED and not publication.is_staged:
+            self._published.add(app_id)
         fields = {"version": str(deployment.version), "kind": deployment.kind}
         self._journal.event(app.id, "app_published", cause=app.state, fields=fields)
         self._changed.notify()
@@ -266,6 +269,11 @@ class Apps:
             self._tasks.stop(live, "its app has stopped")
         else:
             self._tasks.drain(live, "its app has stopped")
+
+    def take_published(self) -> set[AppId]:
+        """Those that got a version since this was last asked."""
+        published, self._published = self._published, set()
+        return published
 
     def take_ended(self) -> set[AppId]:
         """Stopped apps whose last task has ended since the last time this was asked."""

@@ -46,22 +46,30 @@ class Launches:
 
     async def spec(self, task: LiveTask) -> TaskSpec:
         """Everything that the task's container starts with, as its definition says now."""
-        live = await self._functions.live(task.task.function_id)
-        app = await self._apps.get(task.task.app_id)
+        return await self._spec(task.task.function_id, task.id, task.token)
+
+    async def expected(self, function_id: FunctionId) -> TaskSpec:
+        """What the next task of a function will be like; it has no id, and may call nothing."""
+        return await self._spec(function_id, TaskId(""), "")
+
+    async def _spec(self, function_id: FunctionId, task_id: TaskId, token: str) -> TaskSpec:
+        live = await self._functions.live(function_id)
+        app = await self._apps.get(live.function.app_id)
         image = await self._images.get_built(live.spec.image_id)
         return TaskSpec(
-            task_id=task.id,
+            task_id=task_id,
             layers=image.layers,
             trees=await self.trees(live.spec),
             image=image.config,
             client=self.client(app, image, live.spec),
-            arguments=(await self.arguments(task.id, app, live)).SerializeToString(),
-            token=task.token,
+            arguments=(await self.arguments(task_id, app, live)).SerializeToString(),
+            token=token,
             env=await self.environment(app, live.spec),
             limits=limits(live.spec.resources, self._settings.pids_limit),
             network=not live.spec.block_network,
             app_id=app.id,
             image_id=image.id,
+            function_id=live.id,
         )
 
     async def trees(self, spec: FunctionSpec) -> tuple[FileTree, ...]:

@@ -1,6 +1,7 @@
 """Which zygotes there are: one for each app, image and client that wants tasks, within a budget of memory. Whoever has none starts plainly."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
@@ -13,13 +14,14 @@ from freehold.domain.ids import ImageId
 from freehold.domain.seams import Zygotes as Mode
 from freehold.wire.worker import TaskSpec
 from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, ModuleLists, Runtime, Snapshotter
-from freehold.worker.zygotes.zygote import Remains, Stock, Zygote, ZygoteMark, has_shell
+from freehold.worker.zygotes.zygote import Embryo, Remains, Stock, Zygote, ZygoteMark, has_shell
 
 log = structlog.get_logger(__name__)
 
 PREFIX = "zy-"
 _MOST_REFUSALS = 1000
 _MOST_SPOILERS = 5  # packages; an image with more gets a zygote of modal's runtime alone
+_LOOK = 0.2  # seconds
 _RETRY = 300.0  # seconds after which one that could not be made is tried again
 _FIRST_START = 3.0  # seconds after which the start that wanted a zygote will have told what it imports
 
@@ -34,18 +36,37 @@ class Machine:
     modules: ModuleLists
 
 
-class ZygoteTask:
+class Fork:
     """Implements `Container` for a fork: the container that was made for it, which keeps its zygote's pid namespace from going."""
 
-    def __init__(self, container: Container, zygote: Zygote | Remains, pool: "ZygotePool") -> None:
+    def __init__(self, container: Container, zygote: Zygote | Remains, pool: "ZygotePool", embryo: Embryo | None = None) -> None:
         self.zygote = zygote.mark
         self._container = container
-        self._holder: Zygote | Remains | None = zygote
+        self._holder = zygote
+        self._is_gone = False
         self._pool = pool
+        self._embryo = embryo  # until it is a task
 
     @property
     def pid(self) -> int:
         return self._container.pid
+
+    @property
+    def is_current(self) -> bool:
+        """Whether another of these would be forked from the same zygote."""
+        return self._pool.forks_from(self._holder)
+
+    async def become(self, task: TaskSpec, spec: ContainerSpec) -> str:
+        """Be this task. Otherwise the answer is why not, and nothing of it is left."""
+        if (embryo := self._embryo) is None:
+            return "It is a task already."
+        with anyio.CancelScope(shield=True):
+            why = await self._pool.why_not_become(self._holder, embryo, task, spec)
+            embryo.close()
+            self._embryo = None
+            if why:
+                await self.destroy()
+        return why
 
     async def wait(self) -> ContainerExit:
         return await self._container.wait()
@@ -54,10 +75,12 @@ class ZygoteTask:
         await self._container.signal(number)
 
     async def destroy(self) -> None:
+        if self._embryo is not None:
+            self._embryo.close()
         await self._container.destroy()
-        holder, self._holder = self._holder, None
-        if holder is not None:
-            await self._pool.left(holder)
+        if not self._is_gone:
+            self._is_gone = True
+            await self._pool.left(self._holder)
 
 
 class ZygotePool:
@@ -75,6 +98,7 @@ class ZygotePool:
         self._spoilers: dict[ImageId | None, frozenset[str]] = {}  # packages that must not be imported before a fork
         self._given_up: dict[str, tuple[float, str]] = {}  # stocks of which none could be made: when, why
         self._group: TaskGroup | None = None
+        self.on_change: Callable[[], None] = lambda: None  # called when forks come from another zygote than before
 
     def open(self, group: TaskGroup) -> None:
         self._group = group
@@ -92,17 +116,16 @@ class ZygotePool:
         """For people."""
         return f"{len(self._zygotes)} ({sum(zygote.size for zygote in self._zygotes.values()) >> 20} MiB)"
 
-    async def task(self, task: TaskSpec, spec: ContainerSpec) -> tuple[ZygoteTask | None, str]:
-        """The running task, or why it has to be started plainly."""
+    async def fork(self, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
+        """A container with a fork in it that can become this task or one like it; or why it has to be started plainly."""
         if why := self._why_never(task, spec):
             return None, why
         zygote = self._zygotes.get(Stock.of(task).key)
         if zygote is None:
             self.want(task)
             return None, self._given_up.get(Stock.of(task).key, (0, "The process to fork from is being made."))[1]
-        if names := zygote.conflicts(spec.env):
-            self._leave_out(zygote, {_package(zygote.reads.get(name, "")) for name in names})
-            return None, f"Its environment sets what was read while importing: {', '.join(names)}."
+        if spec.env and (why := self._conflict(zygote, spec)):
+            return None, why
         return await self._fork(zygote, task, spec)
 
     def want(self, task: TaskSpec) -> None:
@@ -112,6 +135,11 @@ class ZygotePool:
         may_be_tried = self._now() - self._given_up.get(key, (-_RETRY, ""))[0] >= _RETRY
         if self._mode is Mode.AUTO and _is_suitable(task) and not is_there and may_be_tried:
             self._make(Stock.of(task))
+
+    async def wait_for(self, task: TaskSpec) -> None:
+        """Until there is something to fork it from, or will not be. It is made in bounded time."""
+        while Stock.of(task).key in self._loading:  # noqa: ASYNC110 — what loads may be made anew, and again
+            await anyio.sleep(_LOOK)
 
     async def _load(self, zygote: Zygote) -> None:
         """Make it, and make it again without what must not be imported before a fork. Later, look whether starts import more."""
@@ -163,6 +191,7 @@ class ZygotePool:
         self._zygotes[zygote.stock.key] = self._loading.pop(zygote.stock.key)
         if former is not None:
             await self._retire(former)
+        self.on_change()
 
     async def left(self, zygote: Zygote | Remains) -> None:
         """One of its tasks has gone."""
@@ -171,32 +200,55 @@ class ZygotePool:
             self._retired.remove(zygote)
             await zygote.end()
 
-    async def adopt(self, container: Container, mark: ZygoteMark) -> ZygoteTask:
+    async def adopt(self, container: Container, mark: ZygoteMark) -> Fork:
         """A task that an earlier engine had forked."""
         remains = next((one for one in self._retired if one.id == mark.id), None)
         if remains is None:
             remains = Remains(mark, self._machine.runtime, self._machine.snapshots)
             self._retired.append(remains)
         remains.tasks += 1
-        return ZygoteTask(container, remains, self)
+        return Fork(container, remains, self)
 
-    async def _fork(self, zygote: Zygote, task: TaskSpec, spec: ContainerSpec) -> tuple[ZygoteTask | None, str]:
+    async def _fork(self, zygote: Zygote, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
         zygote.used_at = self._now()
         zygote.tasks += 1
         if self._group is not None:
             self._group.start_soon(self._renew, zygote)
         try:
-            return ZygoteTask(await zygote.fork(task, spec), zygote, self), ""
+            container, embryo = await zygote.fork(spec)
         except (FreeholdError, OSError) as error:
             why = str(error) or type(error).__name__
+        else:
+            return Fork(container, zygote, self, embryo), ""
         log.warning("fork_given_up", task_id=task.task_id, zygote=zygote.id, reason=why)
-        if not zygote.why_not:
-            self._refuse(task, why)
-        elif self._zygotes.get(zygote.stock.key) is zygote:
+        if zygote.why_not and self._zygotes.get(zygote.stock.key) is zygote:
             await self._retire(zygote)
             self.want(task)
         await self.left(zygote)
         return None, why
+
+    async def why_not_become(self, holder: Zygote | Remains, embryo: Embryo, task: TaskSpec, spec: ContainerSpec) -> str:
+        """Empty when it is this task now."""
+        if isinstance(holder, Zygote) and (why := self._conflict(holder, spec)):
+            return why
+        try:
+            await embryo.become(task, spec)
+        except (FreeholdError, OSError) as error:
+            why = str(error) or type(error).__name__
+            log.warning("fork_given_up", task_id=task.task_id, reason=why)
+            self._refuse(task, why)
+            return why
+        return ""
+
+    def _conflict(self, zygote: Zygote, spec: ContainerSpec) -> str:
+        names = zygote.conflicts(spec.env)
+        if not names:
+            return ""
+        self._leave_out(zygote, {_package(zygote.reads.get(name, "")) for name in names})
+        return f"Its environment sets what was read while importing: {', '.join(names)}."
+
+    def forks_from(self, holder: Zygote | Remains) -> bool:
+        return any(zygote is holder for zygote in self._zygotes.values())
 
     async def _retire(self, zygote: Zygote) -> None:
         for place in (self._zygotes, self._loading):

@@ -106,7 +106,7 @@ class ZygoteMark:
 
 
 class Embryo:
-    """A fork that waits to be told which task it is. It is process 1 of a pid namespace."""
+    """A fork on its way to a task. It is process 1 of a pid namespace."""
 
     def __init__(self, line: Line, pid: int) -> None:
         self._line = line
@@ -120,17 +120,29 @@ class Embryo:
         """One that is no task yet ends."""
         self._line.close()
 
-    async def become(self, task: TaskSpec, spec: ContainerSpec, waiter: int, container: Container) -> None:
-        """Enter this container as its task. Raises Unavailable with the reason when it will not."""
+    async def enter(self, container: Container, waiter: int) -> None:
+        """Enter this container, whose exit status is then what the task writes to `waiter`. Raises Unavailable or OSError."""
         descriptors = [os.open(f"/proc/{container.pid}/ns/{name}", os.O_RDONLY) for name in _NAMESPACES]
         try:
-            await self._line.send(_order(task, spec), [*descriptors, spec.stdout, spec.stderr, waiter])
+            await self._order({"capabilities": TASK_CAPABILITIES}, [*descriptors, waiter])
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-        answer = await self._line.receive()
-        if not answer.get("ok"):
-            raise Unavailable(str(answer.get("refused", "it gave no reason")))
+
+    async def become(self, task: TaskSpec, spec: ContainerSpec) -> None:
+        """Be this task: with its environment, and the outputs of this container. Raises Unavailable with the reason, or OSError."""
+        await self._order(_order(task, spec), [spec.stdout, spec.stderr])
+        self._line.close()
+
+    async def _order(self, order: dict[str, Any], descriptors: list[int]) -> None:
+        with anyio.move_on_after(_PATIENCE):
+            await self._line.send(order, descriptors)
+            answer = await self._line.receive()
+            if "refused" in answer:
+                raise Unavailable(str(answer["refused"]))
+            return
+        msg = "It took too long to become a task."
+        raise Unavailable(msg)
 
 
 def _order(task: TaskSpec, spec: ContainerSpec) -> dict[str, Any]:
@@ -138,7 +150,6 @@ def _order(task: TaskSpec, spec: ContainerSpec) -> dict[str, Any]:
     return {
         "env": dict(spec.env),
         "cwd": spec.cwd,
-        "capabilities": TASK_CAPABILITIES,
         "python": {"program": spec.argv[0], "seams": [str(seam) for seam in task.client.seams], "sources": sources},
     }
 
@@ -217,15 +228,16 @@ class Zygote:
         watched = {name for name in {*env, *self.stock.environment} if name in self.reads or _is_native(name)}
         return sorted(name for name in watched - _OF_THE_TASK if env.get(name) != self.stock.environment.get(name))
 
-    async def fork(self, task: TaskSpec, spec: ContainerSpec) -> Container:
-        """The task, running in a container of its own. Raises Unavailable or OSError; then nothing of it is left."""
+    async def fork(self, spec: ContainerSpec) -> tuple[Container, Embryo]:
+        """A container in which a fork waits for its task. Raises Unavailable or OSError; then nothing of it is left."""
         with anyio.CancelScope(shield=True):
             embryo = await self._hatch()
             try:
-                container = await self._settle(embryo, task, spec)
-            finally:
+                container = await self._settle(embryo, spec)
+            except BaseException:
                 embryo.close()
-        return container
+                raise
+        return container, embryo
 
     async def _hatch(self) -> Embryo:
         line = Line()
@@ -245,7 +257,7 @@ class Zygote:
             raise Unavailable(self.why_not)
         return Embryo(line, line.peer)
 
-    async def _settle(self, embryo: Embryo, task: TaskSpec, spec: ContainerSpec) -> Container:
+    async def _settle(self, embryo: Embryo, spec: ContainerSpec) -> Container:
         reading, writing = os.pipe()
         null = os.open(os.devnull, os.O_RDWR)
         try:
@@ -253,14 +265,9 @@ class Zygote:
             container = await self._runtime.start(shell)
             try:
                 await anyio.to_thread.run_sync(self._runtime.enroll, spec.id, embryo.pid)
-                with anyio.fail_after(_PATIENCE):
-                    await embryo.become(task, spec, writing, container)
-            except BaseException as error:
-                embryo.close()
+                await embryo.enter(container, writing)
+            except BaseException:
                 await container.destroy()
-                if isinstance(error, TimeoutError):
-                    msg = "It took too long to become a task."
-                    raise Unavailable(msg) from error
                 raise
         finally:
             for descriptor in (reading, writing, null):
