@@ -107,7 +107,8 @@ class ZygotePool:
         """When all tasks have gone."""
         self._group = None
         for zygote in (*self._zygotes.values(), *self._loading.values(), *self._retired):
-            await zygote.end()
+            if not zygote.tasks:  # one whose tasks nobody waits for any more cannot end: that is for the sweep
+                await zygote.end()
         for place in (self._zygotes, self._loading):
             place.clear()
         self._retired.clear()

@@ -33,9 +33,12 @@ class Spare:
         self._left = anyio.Event()
         self.gone = anyio.Event()
 
+    def dismiss(self) -> None:
+        self._left.set()
+
     async def leave(self) -> None:
         with anyio.CancelScope(shield=True):
-            self._left.set()
+            self.dismiss()
             await self.gone.wait()
 
     async def wait_left(self) -> None:
@@ -62,9 +65,10 @@ class Spares:
 
     async def close(self) -> None:
         self._group = None
-        for spare in list(self._spares.values()):
-            await spare.leave()
-        self._spares.clear()
+        async with self._making:  # what is being made is among them then
+            for spare in list(self._spares.values()):
+                await spare.leave()
+            self._spares.clear()
 
     def take(self, task: TaskSpec) -> Spare | None:
         """The one for this task, if there is; another is made afterwards."""
@@ -114,6 +118,7 @@ class Spares:
                     held.append(spare)
                     self._spares[task.function_id or ""] = spare
                     task_status.started()
+                    companions.start_soon(self._drop_dead, spare)
                     await spare.wait_left()
                 companions.cancel_scope.cancel()
         except Exception as error:  # noqa: BLE001
@@ -123,6 +128,13 @@ class Spares:
                 spare.gone.set()
         if not held:
             task_status.started()
+
+    async def _drop_dead(self, spare: Spare) -> None:
+        """Somebody must wait for its end: until then, the end of its zygote waits too."""
+        await spare.fork.wait()
+        if self._spares.get(spare.task.function_id or "") is spare:
+            del self._spares[spare.task.function_id or ""]
+            spare.dismiss()
 
     async def _made(self, task: TaskSpec, traces: AsyncExitStack, companions: TaskGroup) -> Spare | None:
         berth = await make_berth(f"{PREFIX}{secrets.token_hex(8)}", task, self._shop, traces, companions)
