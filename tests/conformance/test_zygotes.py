@@ -283,56 +283,6 @@ def _early(app: Deployment, name: str, other: str) -> dict[str, Any] | None:
     return answer if other in answer["early"] else None
 
 
-class TestAheadOfNeed:
-    """A function that was called lately has one container more than it uses, which no task has yet."""
-
-    def test_the_next_task_gets_it(self, app: Deployment) -> None:
-        answer = eventually(lambda: _from_spare(app), within=SOON, what="A task in a spare")
-
-        assert answer["forked"]
-
-    def test_one_in_a_spare_is_adopted_and_stopped_like_any_other(self, app: Deployment) -> None:
-        before = eventually(lambda: _from_spare(app), within=SOON, what="A task in a spare")
-
-        die_and_rise(app.engine)
-
-        assert app.function("lasting").remote()["task"] == before["task"]
-        app.engine.modal("container", "stop", "--yes", before["task"]).succeeded()
-        eventually(lambda: before["task"] not in [task.task_id for task in app.containers()], within=30, what="Its end")
-
-    def test_web_functions_are_served_from_it(self, app: Deployment) -> None:
-        url = app.function("page").get_web_url()
-        assert url
-        host = url.removeprefix("http://").rstrip("/")
-        for _ in range(3):
-            with urlopen(Request(app.engine.gateway_url, headers={"Host": host}), timeout=60) as page:
-                assert json.load(page)["task"]
-            eventually(lambda: spares(app.engine), within=SOON, what="A spare")
-
-    def test_nothing_of_it_is_left_by_down(self, app: Deployment) -> None:
-        app.function("chance").remote()
-        eventually(lambda: spares(app.engine), within=SOON, what="A spare")
-
-        app.engine.stop().succeeded()
-
-        assert not leftovers(app.engine.home)
-        app.engine.start()
-
-
-def spares(engine: Engine) -> list[Path]:
-    return list(engine.home.glob("run/tasks/sp-*"))
-
-
-def _from_spare(app: Deployment) -> dict[str, Any] | None:
-    """The lasting container, if it was made ahead of need. One that was not goes."""
-    answer: dict[str, Any] = app.function("lasting").remote()
-    if json.loads(records(app.engine)[answer["task"]].read_text())["container_id"].startswith("sp-"):
-        return answer
-    app.engine.modal("container", "stop", "--yes", answer["task"]).succeeded()
-    time.sleep(1)
-    return None
-
-
 class TestIsTold:
     def test_how_a_container_was_started_is_in_its_story(self, engine: Engine, app: Deployment) -> None:
         task = forked(app, "chance")["task"]
@@ -350,3 +300,59 @@ class TestIsTold:
 def story(engine: Engine, task_id: str) -> str:
     with urlopen(f"{engine.gateway_url}/id/{task_id}", timeout=10) as answer:
         return str(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def ahead(engine: Engine, app: Deployment) -> Iterator[Deployment]:
+    with engine.restarted(spare_containers="8"):
+        yield app
+
+
+class TestAheadOfNeed:
+    """A function that was called lately has one container more than it uses, which no task has yet."""
+
+    def test_the_next_task_gets_it(self, ahead: Deployment) -> None:
+        answer = eventually(lambda: _from_spare(ahead), within=SOON, what="A task in a spare")
+
+        assert answer["forked"]
+
+    def test_one_in_a_spare_is_adopted_and_stopped_like_any_other(self, ahead: Deployment) -> None:
+        before = eventually(lambda: _from_spare(ahead), within=SOON, what="A task in a spare")
+
+        die_and_rise(ahead.engine)
+
+        assert ahead.function("lasting").remote()["task"] == before["task"]
+        ahead.engine.modal("container", "stop", "--yes", before["task"]).succeeded()
+        eventually(lambda: before["task"] not in [task.task_id for task in ahead.containers()], within=30, what="Its end")
+
+    def test_web_functions_are_served_from_it(self, ahead: Deployment) -> None:
+        url = ahead.function("page").get_web_url()
+        assert url
+        host = url.removeprefix("http://").rstrip("/")
+        for _ in range(3):
+            with urlopen(Request(ahead.engine.gateway_url, headers={"Host": host}), timeout=60) as page:
+                assert json.load(page)["task"]
+            eventually(lambda: spares(ahead.engine), within=SOON, what="A spare")
+
+    def test_nothing_of_it_is_left_by_down(self, ahead: Deployment) -> None:
+        ahead.function("chance").remote()
+        eventually(lambda: spares(ahead.engine), within=SOON, what="A spare")
+
+        ahead.engine.stop().succeeded()
+
+        assert not leftovers(ahead.engine.home)
+        ahead.engine.start()
+
+
+def spares(engine: Engine) -> list[Path]:
+    return list(engine.home.glob("run/tasks/sp-*"))
+
+
+def _from_spare(app: Deployment) -> dict[str, Any] | None:
+    """The lasting container, if it was made ahead of need. One that was not goes."""
+    answer: dict[str, Any] = app.function("lasting").remote()
+    if json.loads(records(app.engine)[answer["task"]].read_text())["container_id"].startswith("sp-"):
+        return answer
+    app.engine.modal("container", "stop", "--yes", answer["task"]).succeeded()
+    time.sleep(1)
+    return None
