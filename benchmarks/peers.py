@@ -120,9 +120,7 @@ def _served(peer: Peer) -> Iterator[web.Address]:
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         quiet = {"BENTOML_DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0", "BENTOML_HOME": folder, "MODEL": str(MODEL)}
         environment = {**os.environ, **quiet}
-        with web.serving(
-            peer.command(port), port, cwd=_SERVERS, env=environment, stdout=log, stderr=log, start_new_session=True
-        ) as address:
+        with web.serving(peer.command(port), port, cwd=_SERVERS, env=environment, stdout=log, stderr=log) as address:
             yield address
 
 

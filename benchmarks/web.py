@@ -1,5 +1,8 @@
 """HTTP: deployed apps through the gateway beside the same apps under a bare uvicorn, in alternating rounds."""
 
+import contextlib
+import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -95,18 +98,18 @@ def bare_uvicorn(app: str, *options: str) -> Iterator[Address]:
 
 @contextmanager
 def serving(command: Sequence[str], port: int, **options: object) -> Iterator[Address]:
-    """Another server on this port of the loopback, until the block ends."""
-    server = subprocess.Popen(command, **options)  # type: ignore[call-overload]
+    """Another server on this port of the loopback, until the block ends. Its workers end with it, whether it sees to that or not."""
+    server = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
     try:
         _await_port(server, ("127.0.0.1", port))
         yield "127.0.0.1", port
     finally:
         server.terminate()
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _await_port(server: "subprocess.Popen[bytes]", address: Address) -> None:
