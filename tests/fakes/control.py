@@ -30,6 +30,7 @@ from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import ImageRequest, Images
 from freehold.control.services.journal import Journal
+from freehold.control.services.lanes import Lanes
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
@@ -192,6 +193,19 @@ class ControlPlane:
             mounts=self.mounts,
             secrets=self.secrets,
             default_client="1.0.0",
+        )
+        self.seams = {"inputs", "web"}
+        self.lanes = Lanes(
+            routes=self.routes,
+            functions=self.functions,
+            apps=self.apps,
+            calls=self.calls,
+            tasks=self.tasks,
+            clock=clock,
+            demand=self.demand,
+            tasks_folder=home / "run" / "tasks",
+            max_waiting=3,
+            seams_of=lambda app: self.seams,
         )
         self.build_functions = BuildFunctions(
             images=self.images, apps=self.apps, functions=self.functions, calls=self.calls, tasks=self.tasks, launches=self.launches

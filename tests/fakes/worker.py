@@ -234,7 +234,7 @@ class RecordedReports:
         self._answers: dict[tuple[str, str], object] = {}
         self._changed = anyio.Event()
 
-    async def task_started(self, task_id, start=""):
+    async def task_started(self, task_id, address, start=""):
         self._record("started", task_id, start)
 
     async def task_exited(self, task_id, exit):  # noqa: A002 — as in the port

@@ -65,6 +65,7 @@ from freehold.control.services.functions import Functions
 from freehold.control.services.images import Images
 from freehold.control.services.journal import Journal
 from freehold.control.services.json_calls import JsonCalls
+from freehold.control.services.lanes import Lanes
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
@@ -73,7 +74,6 @@ from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
-from freehold.control.services.stock_lanes import StockLanes
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
@@ -98,6 +98,7 @@ from freehold.store.sql.store import SqlStore
 from freehold.supervision import Supervision
 from freehold.worker.builds.parts import make_builder
 from freehold.worker.bundles import Bundles
+from freehold.worker.launch import TASKS_FOLDER
 from freehold.worker.network.veth import VethNetworks
 from freehold.worker.runtimes.runc import RuncRuntime
 from freehold.worker.snapshots.overlay import OverlaySnapshots
@@ -251,6 +252,18 @@ class Engine:
             mounts=self.mounts,
             secrets=self.secrets,
             default_client=version("modal"),
+        )
+        self.lanes = Lanes(
+            routes=self.routes,
+            functions=self.functions,
+            apps=self.apps,
+            calls=self.calls,
+            tasks=self.tasks,
+            clock=self.clock,
+            demand=self.demand,
+            tasks_folder=settings.root / TASKS_FOLDER,
+            max_waiting=settings.max_waiting_requests,
+            seams_of=self.launches.seams_of,
         )
         self.build_functions = BuildFunctions(
             images=self.images,
@@ -410,6 +423,8 @@ class Engine:
             "uptime_s": round(time.monotonic() - self._started_at, 1),
             "tasks": len(tasks),
             "tasks_with_own_transport": sum(live.transport is Transport.OWN for live in tasks),
+            "tasks_serving_http": sum(live.serves_http for live in tasks),
+            "tasks_with_web_fallback": sum(bool(live.web_fallback) for live in tasks),
             "zygotes": self.worker.zygotes.summary(),
             "apps": len({live.task.app_id for live in tasks}),
             "control_url": self.settings.control_url,
@@ -436,12 +451,12 @@ class Engine:
                 )
             )
             await stack.enter_async_context(
-                inputs_socket.serve(self.claims, self.tasks, self.cold_starts, self.settings.root / _INPUTS_SOCKET)
+                inputs_socket.serve(self.claims, self.lanes, self.tasks, self.cold_starts, self.settings.root / _INPUTS_SOCKET)
             )
             await stack.enter_async_context(
                 Gateway(
                     settings=self.settings,
-                    lanes=StockLanes(self.routes),
+                    lanes=self.lanes,
                     proxy_tokens=self.proxy_tokens,
                     web_calls=self.web_calls,
                     blobs=self.blobs,

@@ -63,6 +63,9 @@ class Settings(BaseSettings):
     machine_memory_mib: int = Field(default=0, ge=0, description="Memory that tasks may book here, in MiB; 0: all of the machine's.")
     cpu_overcommit: float = Field(default=4, ge=1, description="How often the same CPU time may be booked by requests (cpu=…).")
     max_queued_inputs: int = Field(default=1_000_000, ge=1, description="Inputs waiting over all functions; more are refused.")
+    max_waiting_requests: int = Field(
+        default=10_000, ge=1, description="Web requests that wait for a container, over all functions; more are refused."
+    )
     result_ttl: Duration = Field(default=timedelta(days=7), description="How long results of asynchronous calls are kept.")
     schedule_grace: Duration = Field(
         default=timedelta(hours=1),

@@ -42,7 +42,10 @@ async def container(plane):
 
 @asynccontextmanager
 async def served(plane):
-    async with asyncio.timeout(2 * DEADLINE), inputs_socket.serve(plane.claims, plane.tasks, plane.cold_starts, path_of(plane)):
+    async with (
+        asyncio.timeout(2 * DEADLINE),
+        inputs_socket.serve(plane.claims, plane.lanes, plane.tasks, plane.cold_starts, path_of(plane)),
+    ):
         yield
 
 
@@ -438,7 +441,7 @@ class TestFrames:
             tried.append((hello(task) if is_greeting else b"") + b"".join(pieces))
 
         collect()
-        async with asyncio.timeout(60), inputs_socket.serve(plane.claims, plane.tasks, plane.cold_starts, path_of(plane)):
+        async with asyncio.timeout(60), inputs_socket.serve(plane.claims, plane.lanes, plane.tasks, plane.cold_starts, path_of(plane)):
             for sent in tried:
                 reader, writer = await asyncio.open_unix_connection(str(path_of(plane)))
                 writer.write(sent)

@@ -34,7 +34,7 @@ class Zygotes(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO}),
+    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
 }
 _ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.WEB})  # of the engine
 

@@ -98,8 +98,10 @@ class BuiltImage:
 class WorkerReports(Protocol):
     """Facts that a worker reports, each once, in the order in which they happened for one id. Calls must return quickly."""
 
-    async def task_started(self, task_id: TaskId, start: str = "") -> None:
-        """`start` is "forked", or says why not: "plain: …"; empty when it was another engine's."""
+    async def task_started(self, task_id: TaskId, address: str, start: str = "") -> None:
+        """Its container runs. `address` is where this machine reaches it; empty without a network. `start` is "forked", or says why not:
+        "plain: …"; empty when it was another engine's.
+        """
         ...
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None: ...

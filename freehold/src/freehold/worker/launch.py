@@ -13,7 +13,7 @@ from freehold.worker.ports import Bind
 
 CONTROL_FOLDER = Path("run/control")  # in the engine's home; holds the control plane's socket
 OWN_PACKAGE = "freehold_container"  # as containers call `freehold.container`
-_TASKS_FOLDER = Path("run/tasks")
+TASKS_FOLDER = Path("run/tasks")
 _CONTROL_TARGET = "/__freehold/control"
 _ARGUMENTS = "arguments.bin"
 _ARGUMENTS_TARGET = "/__freehold/task/arguments.bin"
@@ -61,7 +61,7 @@ def find_python(rootfs: Path, search: str) -> str:
 
 def tasks_folder(home: Path) -> Path:
     """Holds one folder for each container, named after its task."""
-    return home / _TASKS_FOLDER
+    return home / TASKS_FOLDER
 
 
 def write_files(home: Path, task_id: str, arguments: bytes) -> tuple[Bind, ...]:

@@ -67,7 +67,7 @@ class Autoscaler:
         self._released_at: dict[FunctionId, float] = {}
 
     async def step(self) -> None:
-        busy = {pool.function_id for pool in self._calls.pools() if len(pool) or pool.running}
+        busy = {pool.function_id for pool in self._calls.pools() if pool.queued or pool.running}
         concerned = busy | set(self._tasks.functions_with_tasks()) | self._functions.wanting_tasks()
         self._outlooks = {}
         await for_each("scaling", concerned, self._look)
@@ -81,7 +81,7 @@ class Autoscaler:
     async def _look(self, function_id: FunctionId) -> None:
         """Decide about one function; let go what it should let go."""
         live = self._functions.known(function_id)
-        if live is None and (pool := self._calls.find_pool(function_id)) is not None and len(pool):
+        if live is None and (pool := self._calls.find_pool(function_id)) is not None and pool.queued:
             live = await self._load(function_id)
         tasks = [task for task in self._tasks.of_function(function_id).values() if _counts(task)]
         if live is None:
@@ -107,7 +107,7 @@ class Autoscaler:
         pool = self._calls.find_pool(live.id)
         now = self._clock.monotonic()
         sample = PoolSample(
-            queued=len(pool) if pool else 0,
+            queued=pool.queued if pool is not None else 0,
             running=sum(self._running(task) for task in tasks),
             tasks=[self._sample(task, live) for task in tasks],
             may_start=self._tasks.may_start(live.id),
@@ -123,14 +123,14 @@ class Autoscaler:
     def _running(self, task: LiveTask) -> int:
         """One that stays silent after an engine's death is at work on an input of a caller that went with it."""
         is_at_work = task.is_silent and self._clock.monotonic() - task.since > _ASKS_WITHIN
-        return max(len(task.running), int(is_at_work))
+        return max(task.load, int(is_at_work))
 
     def _sample(self, task: LiveTask, live: LiveFunction) -> TaskSample:
         return TaskSample(
             id=task.id,
             is_current=_is_current(task, live),
             is_ready=task.state is TaskState.READY,
-            running_inputs=len(task.running),
+            running_inputs=task.load,
             idle_for=self._idle_for(task) or timedelta(0),
         )
 
@@ -149,7 +149,7 @@ class Autoscaler:
 
     def _wish(self, outlook: _Outlook) -> Wish:
         pool = self._calls.find_pool(outlook.live.id)
-        oldest = pool.oldest_queued_at if pool else None
+        oldest = pool.waiting_since if pool is not None else None
         return Wish(
             function_id=outlook.live.id,
             booking=self._machines.booking(outlook.live.spec.resources),

@@ -67,7 +67,7 @@ class Liveness:
 
     def _check_drain(self, task: LiveTask, now: float) -> None:
         self._claims.dismiss(task)
-        if task.running:
+        if task.load:
             return
         if task.is_stuck:
             self._tasks.stop(task, _STUCK)
@@ -91,7 +91,7 @@ class Liveness:
     def _check_silence(self, task: LiveTask, now: float) -> None:
         """Whatever it began under an earlier engine, it has no more time for it than for any other input."""
         live = self._functions.known(task.task.function_id)
-        if live is not None and not task.running and now - task.since > live.spec.timeout.total_seconds():
+        if live is not None and not task.load and now - task.since > live.spec.timeout.total_seconds():
             self._tasks.stop(task, "has not asked for inputs since an engine was started anew")
 
     async def _check_inputs(self, task: LiveTask, now: float) -> None:

@@ -26,13 +26,15 @@ from freehold.container.frames import (
     PUT_OUTPUTS,
     REFUSED,
     REPORT,
+    SERVE,
     FrameTooLong,
     Splitter,
     frame,
 )
 from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.control.services.claims import Claims
-from freehold.domain.errors import FreeholdError
+from freehold.control.services.lanes import Lanes
+from freehold.domain.errors import FreeholdError, InvalidRequest
 from freehold.domain.ids import InputId, TaskId
 from freehold.domain.seams import Transport
 
@@ -40,6 +42,7 @@ log = structlog.get_logger()
 
 _GREETING = 10.0  # seconds for a new connection to say whose it is
 _LONGEST_GREETING = 256 * 1024  # bytes: ids of all inputs in hand
+_LONGEST_WORDS = 1000  # characters
 _MOST_STRANGERS = 64  # connections that have not said it yet; the oldest goes first
 _MOST_REQUESTS = 4096  # of one connection under way; a container has one for each input in hand, and one more
 
@@ -59,8 +62,9 @@ class _BadFrameError(Exception):
 class InputsSocket:
     """All connections, and the work that they have asked for."""
 
-    def __init__(self, claims: Claims, tokens: TaskTokens, reports: StartReports, group: asyncio.TaskGroup) -> None:
+    def __init__(self, claims: Claims, lanes: Lanes, tokens: TaskTokens, reports: StartReports, group: asyncio.TaskGroup) -> None:
         self.claims = claims
+        self.lanes = lanes
         self.tokens = tokens
         self.reports = reports
         self.group = group
@@ -160,6 +164,9 @@ class _Connection(asyncio.Protocol):
             self._start(number, self._put_outputs, payload)
         elif kind == REPORT:
             self._start(number, self._report, payload)
+        elif kind == SERVE:
+            self._waiting.add(number)
+            self._start(number, self._serve, payload)
         else:
             raise _BadFrameError(kind)
 
@@ -227,6 +234,14 @@ class _Connection(asyncio.Protocol):
             log.info("start_report_refused", task_id=task_id, why=str(error))
         return b""
 
+    async def _serve(self, task_id: TaskId, payload: bytes) -> bytes:
+        address, why_not = _offer(payload)
+        if why_not:
+            self._server.lanes.fall_back(task_id, why_not)
+        else:
+            await self._server.lanes.serve(task_id, address)
+        return b""
+
 
 @dataclass(frozen=True, slots=True)
 class _Greeting:
@@ -243,11 +258,20 @@ def _greeting(payload: bytes) -> _Greeting | None:
         return None
 
 
+def _offer(payload: bytes) -> tuple[str, str]:
+    """Where the container listens, or why it serves no web requests itself."""
+    try:
+        said = json.loads(payload)
+        return str(said["address"])[:_LONGEST_WORDS], str(said["why_not"])[:_LONGEST_WORDS]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InvalidRequest(repr(error)) from error
+
+
 @asynccontextmanager
-async def serve(claims: Claims, tokens: TaskTokens, reports: StartReports, path: Path) -> AsyncIterator[None]:
+async def serve(claims: Claims, lanes: Lanes, tokens: TaskTokens, reports: StartReports, path: Path) -> AsyncIterator[None]:
     """Serve at `path` until the block ends."""
     async with asyncio.TaskGroup() as group:
-        connections = InputsSocket(claims, tokens, reports, group)
+        connections = InputsSocket(claims, lanes, tokens, reports, group)
         server = await asyncio.get_running_loop().create_unix_server(connections.connection, sock=_bound(path))
         try:
             yield

@@ -265,7 +265,7 @@ class Apps:
 
     def _end(self, live: LiveTask) -> None:
         """What runs an input is interrupted; what waits is told to leave. Exit hooks run either way."""
-        if live.running:
+        if live.load:
             self._tasks.stop(live, "its app has stopped")
         else:
             self._tasks.drain(live, "its app has stopped")

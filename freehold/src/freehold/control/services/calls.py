@@ -287,7 +287,15 @@ class Calls:
     def find_input(self, input_id: InputId) -> LiveInput | None:
         return self.inputs.find(input_id)
 
+    def take_web_requests_as_inputs(self, task: LiveTask) -> None:
+        """The task asks for inputs: web requests that wait for one of its function that serves them go the other way."""
+        pool = self._pools.find(task.task.function_id)
+        if pool is not None and pool.web.waiting:
+            pool.web.send_away()
+
     async def task_ended(self, task: LiveTask, end: TaskExit) -> None:
+        if (pool := self._pools.find(task.task.function_id)) is not None:
+            pool.web.lanes.pop(task.id, None)
         await self.inputs.task_ended(task, end)
 
     async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None:

@@ -47,6 +47,7 @@ class Claims:
         """
         task = self._tasks.get(task_id)
         self._tasks.record_ready(task, transport)
+        self._calls.take_web_requests_as_inputs(task)
         if request_key and request_key == task.last_request_key:
             task.undelivered |= task.last_delivery
         items = _undelivered(task, max(batch, 1)) or await self._take(task, batch, linger)
@@ -102,6 +103,7 @@ class Claims:
 
     def dismiss(self, task: LiveTask) -> None:
         """A task that drains and waits is told now rather than at the end of its wait."""
+        task.leaving.notify()
         if (pool := self._calls.find_pool(task.task.function_id)) is not None:
             pool.dismiss(task.id)
 
@@ -158,7 +160,7 @@ def _undelivered(task: LiveTask, most: int) -> list[LiveInput]:
 
 def _idle_since(task: LiveTask) -> float:
     """One that runs an input and has room for more is not idle at all."""
-    return math.inf if task.running else task.idle_since
+    return math.inf if task.load else task.idle_since
 
 
 def _is_expected(task: LiveTask, live: LiveInput, attempt: int) -> bool:

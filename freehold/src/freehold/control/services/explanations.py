@@ -186,7 +186,7 @@ class Explanations:
 
     def _position(self, live: LiveInput) -> int:
         pool = self._calls.find_pool(live.call.function_id)
-        for position, other in enumerate(pool.waiting() if pool else (), start=1):
+        for position, other in enumerate(pool.waiting() if pool is not None else (), start=1):
             if other is live or position > _LOOK_AT:
                 return position
         return 0
@@ -206,16 +206,16 @@ class Explanations:
     async def _live_function(self, live: LiveFunction, name: str) -> FunctionFacts:
         standing, pause, pool = self._decisions.latest(live.id), self._tasks.pause_of(live.id), self._calls.find_pool(live.id)
         tasks = self._tasks.of_function(live.id).values()
-        oldest = pool.oldest_queued_at if pool else None
+        oldest = pool.waiting_since if pool is not None else None
         return FunctionFacts(
             id=live.id,
             name=name,
             settings=self._functions.autoscaler_of(live),
             ceiling=self._default_maximum,
             decision=standing.decision if standing else None,
-            queued=len(pool) if pool else 0,
-            running=sum(len(task.running) for task in tasks),
-            between_tries=len(pool.paused) if pool else 0,
+            queued=pool.queued if pool is not None else 0,
+            running=sum(task.load for task in tasks),
+            between_tries=len(pool.paused) if pool is not None else 0,
             oldest_wait=self._clock.monotonic() - oldest if oldest is not None else 0.0,
             tasks=[self._task(task) for task in tasks],
             no_place=standing.shortage.no_place.reason if standing and standing.shortage else "",
@@ -234,12 +234,12 @@ class Explanations:
 
     def _task(self, task: LiveTask) -> TaskFacts:
         now = self._clock.monotonic()
-        is_idle = task.state is TaskState.READY and not task.running
+        is_idle = task.state is TaskState.READY and not task.load
         return TaskFacts(
             id=task.id,
             state=task.state,
             age=now - task.since,
-            running=len(task.running),
+            running=task.load,
             idle_for=now - task.idle_since if is_idle else None,
             is_stopping=task.is_stopping,
         )

@@ -18,6 +18,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.domain import retries
 from freehold.domain.calls import Attempt, CallKind
 from freehold.domain.clock import Clock
+from freehold.domain.errors import Unavailable
 from freehold.domain.ids import FunctionId, InputId, TaskId
 from freehold.domain.tasks import ExitKind, TaskExit
 
@@ -183,8 +184,9 @@ class Inputs:
             self._close(live, item)
 
     async def end_waiting(self, function_id: FunctionId, result: api_pb2.GenericResult) -> None:
-        """All inputs that wait for a task of this function, or for their next try, get this result."""
+        """All inputs and web requests that wait for a task of this function, or for their next try, get this result."""
         if (pool := self._pools.find(function_id)) is not None:
+            pool.web.send_away(Unavailable(result.exception))
             waiting = [*pool.waiting(), *pool.paused]
             await self.finish_all([(live, api_pb2.FunctionGetOutputsItem(result=result)) for live in waiting])
 
@@ -332,7 +334,7 @@ class Inputs:
             pool.running -= 1
         if live.task_id and (task := self._tasks.find(live.task_id)):
             task.running.pop(live.id, None)
-            if not task.running:
+            if not task.load:
                 task.idle_since = self._clock.monotonic()
         live.task_id = None
 

@@ -81,16 +81,22 @@ class Launches:
         if not image.config.python_series:
             msg = f"Image {image.id} has no Python on its PATH, so no function can run in it. Add one, or use modal.Image.debian_slim()."
             raise Unavailable(msg)
-        version = app.client_version or self._default_client
-        seams = seams_for(version, self._settings.container_transport)
+        seams = self.seams_of(app)
         return ClientRuntime(
-            version=version,
+            version=self._client_version(app),
             python_series=image.config.python_series,
             with_dependencies=spec.needs_client_dependencies or image.builder_version > "2024.10",
             with_web=spec.web is WebKind.FUNCTION,
             with_server=spec.web not in _WITHOUT_SERVER and Seam.WEB in seams,
             seams=seams,
         )
+
+    def seams_of(self, app: App) -> tuple[Seam, ...]:
+        """Which parts of modal's runtime are replaced in the containers of this app."""
+        return seams_for(self._client_version(app), self._settings.container_transport)
+
+    def _client_version(self, app: App) -> str:
+        return app.client_version or self._default_client
 
     async def environment(self, app: App, spec: FunctionSpec) -> dict[str, str]:
         """Secrets and what modal's runtime reads; the worker adds what belongs to the container itself."""

@@ -10,7 +10,7 @@ from typing import TypeVar
 from freehold.control.services.tasks import Author, LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import Clock
-from freehold.domain.ids import InputId, TaskId
+from freehold.domain.ids import InputId, TaskId, call_of_request, is_id
 from freehold.domain.logs import LogEntry, LogFilter, LogSource, exit_notice
 from freehold.domain.tasks import TaskExit
 from freehold.store.logs import LogStore, Numbered
@@ -125,6 +125,9 @@ class Logs:
 
 def _named(entry: LogEntry, live: LiveTask) -> Author | None:
     input_id = InputId(entry.input_id)
-    if (author := live.authors.get(input_id)) is None and (running := live.running.get(input_id)) is not None:
+    author = live.authors.get(input_id)
+    if author is None and (running := live.running.get(input_id)) is not None:
         return Author(running.id, running.call.id)  # it was given to the task by an earlier engine
+    if author is None and live.serves_http and is_id(input_id, "in"):
+        return Author(input_id, call_of_request(input_id))  # no book is kept of web requests that go to it directly
     return author

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from freehold.control.services.live import LiveInput
+from freehold.control.services.web_rooms import WebRoom
 from freehold.domain.ids import AppId, FunctionId, TaskId
 
 
@@ -30,13 +31,19 @@ class Pool:
         self._claims: deque[_Claim] = deque()
         self.running = 0
         self.paused: set[LiveInput] = set()  # they wait for their next try
+        self.web = WebRoom()  # requests that go to containers directly; those under way count as running here too
 
     def __len__(self) -> int:
         return self._waiting
 
     @property
+    def queued(self) -> int:
+        """Inputs and web requests that wait for a task."""
+        return self._waiting + len(self.web.waiting)
+
+    @property
     def is_idle(self) -> bool:
-        return not self._waiting and not self.running and not self.paused
+        return not self.queued and not self.running and not self.paused
 
     def add(self, live: LiveInput, *, first: bool = False) -> bool:
         """Queue an input; `first` for one that lost its task and has waited before. Whether a waiting task will take it."""
@@ -70,7 +77,13 @@ class Pool:
 
     @property
     def oldest_queued_at(self) -> float | None:
+        """Of the inputs."""
         return self._queue[0].queued_at if self._waiting else None
+
+    @property
+    def waiting_since(self) -> float | None:
+        """The oldest input or web request."""
+        return min((at for at in (self.oldest_queued_at, self.web.oldest_queued_at) if at is not None), default=None)
 
     async def wait(self, task_id: TaskId, seconds: float, idle_since: float = 0.0) -> None:
         """Until an input may be there for this task, it is dismissed, or the time is over.

@@ -33,9 +33,9 @@ class Scaling:
         pool = self._calls.find_pool(live.id)
         tasks = self._tasks.of_function(live.id).values()
         return api_pb2.FunctionStats(
-            backlog=len(pool) if pool else 0,
+            backlog=pool.queued if pool is not None else 0,
             num_total_tasks=len(tasks),
-            num_running_inputs=sum(len(task.running) for task in tasks),
+            num_running_inputs=sum(task.load for task in tasks),
             input_headroom=_headroom(tasks, live.spec.concurrency.max_inputs),
         )
 
@@ -78,12 +78,12 @@ class Scaling:
     def concurrency(self, live: LiveFunction, target: int, maximum: int) -> int:
         """How many inputs a task should take at once: its target, and up to its maximum while more are waiting."""
         pool = self._calls.find_pool(live.id)
-        return maximum if pool and len(pool) else target
+        return maximum if pool is not None and pool.queued else target
 
 
 def _headroom(tasks: Iterable[LiveTask], max_inputs: int) -> int:
     ready = [task for task in tasks if task.state is TaskState.READY and not task.is_stopping]
-    return sum(max(max_inputs - len(task.running), 0) for task in ready)
+    return sum(max(max_inputs - task.load, 0) for task in ready)
 
 
 def _given(request: api_pb2.FunctionUpdateSchedulingParamsRequest) -> Mapping[str, float]:

@@ -58,6 +58,11 @@ class LiveTask:
     machine_id: str = "local"
     is_stuck: bool = False  # an input of it timed out, and may still run: it ends when its other inputs have
     transport: Transport = Transport.STOCK  # how it last asked for inputs
+    serves_http: bool = False  # web requests go to it directly, as requests and not as inputs
+    requests: int = 0  # of those: under way
+    web_fallback: str = ""  # why it takes web requests as inputs, where it could serve them itself
+    address: str = ""  # in its network; empty without a way to it
+    leaving: Wakeup = field(default_factory=Wakeup)  # it drains, or a request of one that drains has ended
     is_single_use: bool = False  # leaves after the inputs that it is given first
     is_stopping: bool = False  # no longer desired: its worker ends it
     is_mute: bool = False  # it cannot hear that it should leave, so it gets no grace
@@ -73,8 +78,13 @@ class LiveTask:
         return self.task.id
 
     @property
+    def load(self) -> int:
+        """Inputs and web requests under way."""
+        return len(self.running) + self.requests
+
+    @property
     def is_idle(self) -> bool:
-        return self.state is TaskState.READY and not self.running and not self.is_silent
+        return self.state is TaskState.READY and not self.load and not self.is_silent
 
     def remember(self, items: Sequence[LiveInput]) -> None:
         """What it is given at once. The container names the first when it says who printed something, perhaps after the result."""
@@ -234,21 +244,30 @@ class Tasks:
         """A new definition gets a fresh start."""
         self._health.pop(function_id, None)
 
-    def record_started(self, task_id: TaskId, start: str = "") -> None:
+    def record_started(self, task_id: TaskId, address: str = "", start: str = "") -> None:
         live = self._alive.get(task_id)
-        if live is not None and live.state is TaskState.PENDING:
+        if live is None:
+            return
+        live.address = address
+        if live.state is TaskState.PENDING:
             self._advance(live, TaskState.STARTING, fields={"start": start} if start else None)
 
-    def record_ready(self, live: LiveTask, transport: Transport = Transport.STOCK) -> None:
-        """It asks for inputs: perhaps for the first time, or for the first time this engine."""
-        live.transport = transport
+    def record_fallback(self, live: LiveTask, reason: str) -> None:
+        """It takes web requests as inputs, where others of its client's version serve them."""
+        live.web_fallback = reason
+        self._journal.event(live.id, "web_fallback", cause=reason)
+        log.info("web_fallback", task_id=live.id, function_id=live.task.function_id, reason=reason)
+
+    def record_ready(self, live: LiveTask, transport: Transport = Transport.STOCK, *, serves_http: bool = False) -> None:
+        """It asks for inputs, or serves web requests: perhaps for the first time, or for the first time this engine."""
+        live.transport, live.serves_http = transport, serves_http
         if live.is_silent:
             live.is_silent = False
             live.idle_since = self._clock.monotonic()
         if live.state is TaskState.PENDING:  # the container was quicker than its worker's report
             self._advance(live, TaskState.STARTING)
         if live.state is TaskState.STARTING:
-            self._advance(live, TaskState.READY, fields={"transport": transport})
+            self._advance(live, TaskState.READY, fields={"transport": "http" if serves_http else transport})
             live.idle_since = self._clock.monotonic()
             self._health.pop(live.task.function_id, None)
 
