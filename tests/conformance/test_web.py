@@ -2,8 +2,11 @@
 
 import asyncio
 import io
+import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from urllib.request import urlopen
 
 import aiohttp
 import pytest
@@ -11,12 +14,18 @@ import pytest
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
 from conformance.sites import browser
+from conformance.waiting import eventually
 
 
-@pytest.fixture(scope="module")
-def app(engine: Engine) -> Iterator[Deployment]:
-    with deployed(engine, "web.py") as app:
+@pytest.fixture(scope="module", params=["auto", "data_channel"])
+def app(engine: Engine, request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    with engine.restarted(web_path=request.param), deployed(engine, "web.py") as app:
         yield app
+
+
+@pytest.fixture
+def is_direct(request: pytest.FixtureRequest) -> bool:
+    return "auto" in request.node.callspec.params.values()
 
 
 @pytest.fixture
@@ -130,10 +139,81 @@ class TestAsgi:
             assert socket.close_code == 4001
 
 
+class TestPaths:
+    async def test_the_engine_says_which_containers_serve_by_themselves(self, app: Deployment, site, is_direct: bool) -> None:
+        async with site.get(await app.url("tell") + "/ids") as response:
+            assert response.status == 200
+
+        serving = status(app)["tasks_serving_http"]
+        assert serving >= 1 if is_direct else serving == 0
+
+    async def test_one_that_cannot_says_why(self, app: Deployment, site, is_direct: bool) -> None:
+        async with site.get(await app.cls("Mixed")().page.get_web_url.aio()) as response:
+            task_id = await response.json()
+        assert await app.cls("Mixed")().work.remote.aio(3) == 9
+
+        if is_direct:
+            assert status(app)["tasks_with_web_fallback"] >= 1
+            async with site.get(f"{app.engine.gateway_url}/id/{task_id}") as response:
+                assert "its class mixes web and other methods" in await response.text()
+
+    async def test_a_request_knows_its_ids_and_its_lines_are_found_by_them(self, app: Deployment, site) -> None:
+        async with site.get(await app.url("tell") + "/ids") as response:
+            seen = json.loads(await response.text())
+
+        assert seen["input"].startswith("in-")
+        assert seen["call"].startswith("fc-")
+        told = f"input {seen['input']} says so"
+        await asyncio.to_thread(eventually, lambda: told in app.logs(), within=20, what=told)
+
+    async def test_the_state_of_the_lifespan_reaches_requests(self, app: Deployment, site) -> None:
+        async with site.get(await app.url("tell") + "/state") as response:
+            assert await response.text() == "started"
+
+    async def test_methods_of_one_class_are_told_apart(self, app: Deployment, site) -> None:
+        for name, wanted in (("first", "the first of 2"), ("second", "the second of 2")):
+            async with site.get(await getattr(app.cls("Pair")(), name).get_web_url.aio()) as response:
+                assert await response.json() == wanted
+
+    async def test_server_sent_events_come_one_by_one(self, app: Deployment, site) -> None:
+        async with site.get(await app.url("tell") + "/events") as response:
+            assert response.content_type == "text/event-stream"
+            ages = [time.time() - float(line.split()[-1]) async for line in response.content if line.startswith(b"data:")]
+
+        assert len(ages) == 3
+        assert max(ages) < 0.8, "the app waits 1 s after each"
+
+    async def test_a_caller_that_leaves_cancels_its_request(self, app: Deployment, site) -> None:
+        with pytest.raises(asyncio.TimeoutError):
+            async with site.get(await app.url("tell") + "/forever", timeout=aiohttp.ClientTimeout(total=5)):
+                pass
+
+        told = "the request was cancelled"
+        await asyncio.to_thread(eventually, lambda: told in app.logs(), within=30, what=told)
+
+    async def test_a_container_that_leaves_ends_its_lifespan_and_runs_its_exit_hooks(self, app: Deployment, site) -> None:
+        async with site.get(await app.cls("Leaving")().site.get_web_url.aio()) as response:
+            assert await response.text() == "soon"
+
+        for told in ("the lifespan has ended", "the exit hook has run"):
+            await asyncio.to_thread(eventually, lambda told=told: told in app.logs(), within=60, what=told)
+
+    async def test_a_server_of_the_users_own_is_served(self, app: Deployment, site) -> None:
+        async with site.post(await app.url("own_server") + "/some/path?x=1", data=b"a body") as response:
+            seen = await response.json(content_type=None)
+
+        assert (seen["method"], seen["path"], seen["body"]) == ("POST", "/some/path?x=1", "a body")
+
+
 async def test_a_wsgi_app_is_served(app: Deployment, site) -> None:
     async with site.post(await app.url("wsgi") + "/a/path", data=b"a body") as response:
         assert response.status == 201
         assert await response.text() == "POST /a/path a body"
+
+
+def status(app: Deployment) -> dict[str, Any]:
+    with urlopen(f"{app.engine.gateway_url}/healthz", timeout=10) as answer:
+        return dict(json.load(answer))
 
 
 class TestAddresses:

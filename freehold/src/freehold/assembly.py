@@ -47,6 +47,7 @@ from freehold.control.rpc.mounts import MountRpcs
 from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
+from freehold.control.rpc.servers import ServerRpcs
 from freehold.control.rpc.tokens import TokenRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
 from freehold.control.services.apps import Apps
@@ -389,6 +390,7 @@ class Engine:
             MountRpcs(self.mounts),
             ProxyTokenRpcs(tokens=self.proxy_tokens, workspaces=self.workspaces),
             SecretRpcs(self.secrets),
+            ServerRpcs(functions=self.functions, lanes=self.lanes),
             TokenRpcs(self.workspaces),
             WorkspaceRpcs(self.workspaces),
         ]

@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from freehold.domain.errors import InvalidRequest
-from freehold.domain.seams import Transport, Zygotes
+from freehold.domain.seams import Transport, WebPath, Zygotes
 from freehold.domain.web import Origin
 
 _PREFIX = "FREEHOLD_"
@@ -81,6 +81,10 @@ class Settings(BaseSettings):
     log_ttl: timedelta = Field(default=timedelta(days=30), description="How long lines of logs are kept.")
     container_transport: Transport = Field(
         default=Transport.AUTO, description="How containers get inputs: auto (the engine's own way, where proved for the client), or stock."
+    )
+    web_path: WebPath = Field(
+        default=WebPath.AUTO,
+        description="How web requests get to containers: auto (directly, where proved for the client), or data_channel (as inputs).",
     )
     zygotes: Zygotes = Field(
         default=Zygotes.AUTO,

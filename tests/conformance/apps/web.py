@@ -1,6 +1,7 @@
 """Web endpoints of every kind. The image has no FastAPI, and the plain ASGI and WSGI apps need none."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -125,3 +126,122 @@ def wsgi() -> Callable:
         return [environ["REQUEST_METHOD"].encode(), b" ", environ["PATH_INFO"].encode(), b" ", body]
 
     return application
+
+
+@app.cls()
+class Mixed:
+    @modal.fastapi_endpoint()
+    def page(self) -> str:
+        return os.environ["MODAL_TASK_ID"]
+
+    @modal.method()
+    def work(self, x: int) -> int:
+        return x * x
+
+
+@app.cls()
+class Pair:
+    @modal.enter()
+    def start(self) -> None:
+        self.size = 2
+
+    @modal.fastapi_endpoint()
+    def first(self) -> str:
+        return f"the first of {self.size}"
+
+    @modal.fastapi_endpoint()
+    async def second(self) -> str:
+        return f"the second of {self.size}"
+
+
+@app.function()
+@modal.concurrent(max_inputs=20)
+@modal.asgi_app()
+def tell() -> Callable:
+    return _tell
+
+
+async def _tell(scope: dict, receive: Callable, send: Callable) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        scope["state"]["word"] = "started"
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await {"/ids": _ids, "/state": _state, "/events": _events, "/forever": _forever}[scope["path"]](scope, receive, send)
+
+
+async def _ids(scope: dict, receive: Callable, send: Callable) -> None:
+    seen = {"input": modal.current_input_id(), "call": modal.current_function_call_id()}
+    print(f"input {seen['input']} says so")
+    await _start(send)
+    await send({"type": "http.response.body", "body": json.dumps(seen).encode()})
+
+
+async def _state(scope: dict, receive: Callable, send: Callable) -> None:
+    await _start(send)
+    await send({"type": "http.response.body", "body": scope["state"]["word"].encode()})
+
+
+async def _events(scope: dict, receive: Callable, send: Callable) -> None:
+    import asyncio
+
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    for _ in range(3):
+        await send({"type": "http.response.body", "body": b"data: %f\n\n" % time.time(), "more_body": True})
+        await asyncio.sleep(1)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _forever(scope: dict, receive: Callable, send: Callable) -> None:
+    import asyncio
+
+    try:
+        await asyncio.sleep(600)
+    except asyncio.CancelledError:
+        print("the request was cancelled")
+        raise
+
+
+@app.cls(scaledown_window=2)
+class Leaving:
+    @modal.asgi_app(label="web-leaving")
+    def site(self) -> Callable:
+        return _leaving
+
+    @modal.exit()
+    def end(self) -> None:
+        print("the exit hook has run")
+
+
+async def _leaving(scope: dict, receive: Callable, send: Callable) -> None:
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("the lifespan has ended")
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await _start(send)
+    await send({"type": "http.response.body", "body": b"soon"})
+
+
+@app.function()
+@modal.concurrent(max_inputs=20)
+@modal.web_server(8000)
+def own_server() -> None:
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"])).decode()
+            seen = {"method": self.command, "path": self.path, "body": body, "headers": dict(self.headers)}
+            content = json.dumps(seen).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+    threading.Thread(target=ThreadingHTTPServer(("0.0.0.0", 8000), Handler).serve_forever, daemon=True).start()

@@ -72,7 +72,6 @@ class TestDefinition:
                 "not built yet",
             ),
             ({"http_config": {"port": 80}}, "@app.server"),
-            ({"is_server": True, "http_config": {"port": 80, "unauthenticated": True}}, "@modal.asgi_app"),
         ],
     )
     async def test_what_this_engine_cannot_give_is_refused_at_deploy(self, plane, fields, words):

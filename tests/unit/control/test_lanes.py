@@ -1,11 +1,14 @@
 """Web requests and the containers that serve them directly: who gets which place, who waits, and who is told what."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from modal_proto import api_pb2
 
+from freehold.control.rpc.sockets import short_path
 from freehold.control.services.tasks import Author
 from freehold.domain.errors import DeadlineExceeded, InvalidRequest, NotFound, ResourceExhausted, Unavailable
 from freehold.domain.ids import call_of_request, new_request_ids
@@ -28,14 +31,28 @@ async def serving(plane, live, listens_at="http.sock", **fields):
     """A container that serves HTTP itself: its task, and what waits for the word to leave."""
     task = plane.tasks.create(live.function, live.definition_id, "test", **fields)
     plane.tasks.record_started(task.id, "10.0.0.7")
-    connection = asyncio.ensure_future(plane.lanes.serve(task.id, listens_at))
+    make_socket(plane, task)
+    connection = asyncio.get_running_loop().create_task(plane.lanes.serve(task.id, listens_at))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     try:
         yield task, connection
     finally:
         connection.cancel()
-        await asyncio.gather(connection, return_exceptions=True)
+        await asyncio.wait([connection])
+
+
+def make_socket(plane, task):
+    """As a container makes it, and its path."""
+    path = plane.settings.root / "run/tasks" / task.id / "web/http.sock"
+    path.parent.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as listening, short_path(path) as address:
+        listening.bind(address)
+    return path
+
+
+def leads_to(address):
+    return str(Path(address).readlink())
 
 
 def target_of(plane):
@@ -78,7 +95,7 @@ class TestPlaces:
             connection.cancel()
             await settled()
             assert plane.lanes.take(target_of(plane)) is None
-            again = asyncio.ensure_future(plane.lanes.serve(task.id, "http.sock"))
+            again = asyncio.get_running_loop().create_task(plane.lanes.serve(task.id, "http.sock"))
             await settled()
             assert plane.lanes.take(target_of(plane)).id == task.id
             again.cancel()
@@ -100,9 +117,20 @@ class TestPlaces:
 
     async def test_a_container_listens_at_its_socket_or_at_a_port_of_its_own_network(self, plane, site):
         async with serving(plane, site) as (task, _):
-            assert plane.lanes.take(target_of(plane)).address.endswith(f"/{task.id}/web/http.sock")
+            path = plane.settings.root / "run/tasks" / task.id / "web/http.sock"
+            assert leads_to(plane.lanes.take(target_of(plane)).address) == str(path)
         async with serving(plane, site, "8000"):
             assert plane.lanes.take(target_of(plane)).address == ("10.0.0.7", 8000)
+
+    @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/run/other.sock"), lambda path: path.touch(), lambda path: None])
+    async def test_what_is_no_socket_of_the_containers_own_is_refused(self, plane, site, make):
+        task = plane.tasks.create(site.function, site.definition_id, "test")
+        path = make_socket(plane, task)
+        path.unlink()
+        make(path)
+
+        with pytest.raises(InvalidRequest, match="socket"):
+            await plane.lanes.serve(task.id, "http.sock")
 
     @pytest.mark.parametrize("port", ["0", "65536", "99999999"])
     async def test_no_such_port(self, plane, site, port):
@@ -113,12 +141,13 @@ class TestPlaces:
 
 class TestWaiting:
     async def test_a_request_makes_a_container_be_wanted_and_gets_it(self, plane, site):
-        waiting = asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE))
+        waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
         await settled()
         await plane.autoscaler.step()
         assert len(plane.tasks_of(site)) == 1
         task = plane.tasks_of(site)[0]
-        connection = asyncio.ensure_future(plane.lanes.serve(task.id, "http.sock"))
+        make_socket(plane, task)
+        connection = asyncio.get_running_loop().create_task(plane.lanes.serve(task.id, "http.sock"))
         lane = await waiting
         assert (lane.id, task.requests, task.state) == (task.id, 1, TaskState.READY)
         connection.cancel()
@@ -126,7 +155,7 @@ class TestWaiting:
     async def test_requests_that_wait_come_before_those_that_come_later(self, plane, site):
         async with serving(plane, site):
             lanes = [plane.lanes.take(target_of(plane)) for _ in range(2)]
-            waiting = asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE))
+            waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
             await settled()
             plane.lanes.release(lanes[0])
             assert plane.lanes.take(target_of(plane)) is None
@@ -140,7 +169,7 @@ class TestWaiting:
     async def test_who_leaves_in_the_moment_of_being_served_gives_the_place_back(self, plane, site):
         async with serving(plane, site) as (task, _):
             lanes = [plane.lanes.take(target_of(plane)) for _ in range(2)]
-            waiting = asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE))
+            waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
             await settled()
             plane.lanes.release(lanes[0])
             waiting.cancel()
@@ -150,7 +179,7 @@ class TestWaiting:
 
     async def test_too_many_wait(self, plane, site):
         del site
-        waiting = [asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE)) for _ in range(3)]
+        waiting = [asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE)) for _ in range(3)]
         await settled()
         with pytest.raises(ResourceExhausted, match="3 web requests wait"):
             await plane.lanes.wait(target_of(plane), PATIENCE)
@@ -158,7 +187,7 @@ class TestWaiting:
             each.cancel()
 
     async def test_containers_that_cannot_start_end_the_wait_with_the_reason(self, plane, site):
-        waiting = asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE))
+        waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
         await settled()
         await plane.calls.starts_failed(site.id, "no module named torch", b"")
         with pytest.raises(Unavailable, match=r"(?s)no module named torch.*modal app logs shop"):
@@ -172,11 +201,11 @@ class TestInputsInstead:
         assert await plane.lanes.wait(target_of(plane), PATIENCE) is None
 
     async def test_a_container_that_asks_for_inputs_takes_those_who_wait(self, plane, site):
-        waiting = asyncio.ensure_future(plane.lanes.wait(target_of(plane), PATIENCE))
+        waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
         await settled()
         task = plane.tasks.create(site.function, site.definition_id, "test")
         plane.lanes.fall_back(task.id, "it mixes web and other methods")
-        claim = asyncio.ensure_future(plane.claims.claim(task.id))
+        claim = asyncio.get_running_loop().create_task(plane.claims.claim(task.id))
         assert await waiting is None
         assert await plane.lanes.wait(target_of(plane), PATIENCE) is None
         assert [event.cause for event in await plane.story(task.id) if event.kind == "web_fallback"] == ["it mixes web and other methods"]

@@ -2,17 +2,26 @@ from importlib import import_module
 
 import pytest
 
-from freehold.domain.seams import Seam, Transport, seams_for
+from freehold.domain.seams import Seam, Transport, WebPath, seams_for
 
 
 def test_only_versions_that_were_proved_get_ours():
-    assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO)
+    assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO, Seam.WEB)
     assert seams_for("1.6.5", Transport.AUTO) == ()
     assert seams_for("", Transport.AUTO) == ()
 
 
 def test_the_owner_may_wish_for_the_stock_way():
     assert seams_for("1.6.4", Transport.STOCK) == (Seam.PHASES, Seam.PATIENCE, Seam.STDIO)
+
+
+def test_web_requests_may_be_wished_to_be_inputs():
+    assert Seam.WEB not in seams_for("1.6.4", Transport.AUTO, WebPath.DATA_CHANNEL)
+
+
+def test_a_server_has_its_one_way_whatever_is_wished():
+    assert Seam.WEB in seams_for("1.6.4", Transport.STOCK, WebPath.DATA_CHANNEL, is_server=True)
+    assert seams_for("1.6.5", Transport.AUTO, is_server=True) == ()
 
 
 @pytest.mark.parametrize("seam", Seam)

@@ -6,7 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-_WORDS = {"tasks": "containers", "tasks_with_own_transport": "of these, on its own socket", "apps": "apps with containers"}
+_WORDS = {
+    "tasks": "containers",
+    "tasks_with_own_transport": "of these, on its own socket",
+    "tasks_serving_http": "of these, serving HTTP themselves",
+    "tasks_with_web_fallback": "of these, taking web requests as inputs",
+    "apps": "apps with containers",
+}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

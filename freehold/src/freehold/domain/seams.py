@@ -33,13 +33,27 @@ class Zygotes(StrEnum):
     OFF = "off"
 
 
+class WebPath(StrEnum):
+    """How web requests get to containers, as their owner wishes it."""
+
+    AUTO = "auto"  # directly, where that is proved for the client
+    DATA_CHANNEL = "data_channel"  # as inputs of calls
+
+
 _PROVED: Mapping[str, frozenset[Seam]] = {
     "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
 }
 _ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.WEB})  # of the engine
 
 
-def seams_for(client_version: str, wished: Transport) -> tuple[Seam, ...]:
-    """The seams that a container of this client gets, in order."""
-    proved = _PROVED.get(client_version, frozenset())
-    return tuple(seam for seam in Seam if seam in proved and (seam not in _ON_THE_SOCKET or wished is not Transport.STOCK))
+def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AUTO, *, is_server: bool = False) -> tuple[Seam, ...]:
+    """The seams that a container of this client gets, in order. A server (`@app.server`) can be reached in no other way."""
+    left_out: set[Seam] = set()
+    if wished is Transport.STOCK:
+        left_out |= _ON_THE_SOCKET
+    if path is WebPath.DATA_CHANNEL:
+        left_out.add(Seam.WEB)
+    if is_server:
+        left_out.discard(Seam.WEB)
+    proved = _PROVED.get(client_version, frozenset()) - left_out
+    return tuple(seam for seam in Seam if seam in proved)

@@ -25,6 +25,12 @@ class ContainerRpcs:
         _task_of(caller)
         return Empty()
 
+    async def ContainerServerLifecycleReady(self, request: api_pb2.ContainerServerLifecycleReadyRequest, caller: Caller) -> Empty:
+        """The enter hooks of a server are done. When its port answers, the container says so itself (`container/web.py`)."""
+        del request
+        _task_of(caller)
+        return Empty()
+
     async def ContainerHeartbeat(self, request: api_pb2.ContainerHeartbeatRequest, caller: Caller) -> api_pb2.ContainerHeartbeatResponse:
         del request
         return await self._claims.heartbeat(_task_of(caller))

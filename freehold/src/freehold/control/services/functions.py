@@ -306,9 +306,6 @@ def _check(message: api_pb2.Function) -> None:
     if message.proxy_id:
         msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."
         raise InvalidRequest(msg)
-    if message.is_server:
-        msg = f"{message.function_name!r} is a server (@app.server), which is not built yet. Use @modal.asgi_app or @modal.web_server."
-        raise InvalidRequest(msg)
     if message.http_config.HasField("lift_and_shift_config"):
         msg = f"{message.function_name!r} is a server that its image's own command starts, which is not built yet. Use @app.server."
         raise InvalidRequest(msg)

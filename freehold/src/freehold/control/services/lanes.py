@@ -15,14 +15,14 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.pools import Pool
 from freehold.control.services.tasks import LiveTask, Tasks
-from freehold.control.services.web_rooms import Address, Lane, WaitingRequest
+from freehold.control.services.web_rooms import Lane, PinnedSocket, WaitingRequest
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import App
 from freehold.domain.clock import Clock
 from freehold.domain.errors import DeadlineExceeded, InvalidRequest, ResourceExhausted, Unavailable
 from freehold.domain.functions import WebRoute, WebTarget
-from freehold.domain.ids import TaskId
+from freehold.domain.ids import FunctionId, TaskId
 from freehold.domain.seams import Seam, Transport
 from freehold.domain.tasks import TaskState
 
@@ -130,6 +130,11 @@ class Lanes:
         lane.task.is_stuck = True
         self._tasks.drain(lane.task, _STUCK)
 
+    def open_of(self, function_id: FunctionId) -> list[Lane]:
+        """The containers that take requests of a function now."""
+        pool = self._calls.find_pool(function_id)
+        return [lane for lane in pool.web.lanes.values() if lane.is_open] if pool is not None else []
+
     # The container's side.
 
     async def serve(self, task_id: TaskId, listens_at: str) -> None:
@@ -139,7 +144,7 @@ class Lanes:
         pool = self._calls.pool(task.task.function_id, task.task.app_id)
         lane = pool.web.lanes.get(task_id)
         if lane is None:
-            lane = pool.web.lanes[task_id] = Lane(task, self._address(task, listens_at), live.spec.concurrency.max_inputs)
+            lane = pool.web.lanes[task_id] = self._lane(task, listens_at, live.spec.concurrency.max_inputs)
         lane.connections += 1
         lane.rests_until = 0.0
         try:
@@ -187,7 +192,9 @@ class Lanes:
             self.release(lane)
 
     async def _takes_inputs(self, live: LiveFunction) -> bool:
-        """Whether its containers take web requests as inputs: one does already, or none can do otherwise."""
+        """Whether its containers take web requests as inputs: one does already, or none can do otherwise. A server never does."""
+        if live.spec.is_server:
+            return False
         tasks = self._tasks.of_function(live.id).values()
         if any(task.state is TaskState.READY and not task.serves_http and not task.is_stopping for task in tasks):
             return True
@@ -209,11 +216,12 @@ class Lanes:
         if lane.task.is_single_use:
             self._tasks.drain(lane.task, "it is used once")
 
-    def _address(self, task: LiveTask, listens_at: str) -> Address:
+    def _lane(self, task: LiveTask, listens_at: str, limit: int) -> Lane:
         """A container says at which of its own ports; where its network is, it is not asked."""
         if not listens_at.isdecimal():
-            return f"{self._folder}/{task.id}/{_SOCKET}"
+            socket = PinnedSocket(f"{self._folder}/{task.id}/{_SOCKET}")
+            return Lane(task, str(socket), limit, socket=socket)
         if not task.address or not 0 < int(listens_at) <= _HIGHEST_PORT:
             msg = f"The container cannot be reached at port {listens_at}: it has no network, or there is no such port."
             raise InvalidRequest(msg)
-        return task.address, int(listens_at)
+        return Lane(task, (task.address, int(listens_at)), limit)

@@ -81,7 +81,7 @@ class Launches:
         if not image.config.python_series:
             msg = f"Image {image.id} has no Python on its PATH, so no function can run in it. Add one, or use modal.Image.debian_slim()."
             raise Unavailable(msg)
-        seams = self.seams_of(app)
+        seams = self.seams_of(app, is_server=spec.is_server)
         return ClientRuntime(
             version=self._client_version(app),
             python_series=image.config.python_series,
@@ -91,9 +91,9 @@ class Launches:
             seams=seams,
         )
 
-    def seams_of(self, app: App) -> tuple[Seam, ...]:
-        """Which parts of modal's runtime are replaced in the containers of this app."""
-        return seams_for(self._client_version(app), self._settings.container_transport)
+    def seams_of(self, app: App, *, is_server: bool = False) -> tuple[Seam, ...]:
+        """Which parts of modal's runtime are replaced in the containers of this app's functions, or servers."""
+        return seams_for(self._client_version(app), self._settings.container_transport, self._settings.web_path, is_server=is_server)
 
     def _client_version(self, app: App) -> str:
         return app.client_version or self._default_client

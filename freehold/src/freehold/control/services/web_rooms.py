@@ -1,18 +1,43 @@
 """Where web requests meet containers that serve HTTP themselves: a room for each function, part of its pool. Nothing here waits."""
 
 import asyncio
+import os
+import stat
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from freehold.control.services.tasks import LiveTask
-from freehold.domain.errors import FreeholdError
+from freehold.domain.errors import FreeholdError, InvalidRequest
 from freehold.domain.ids import TaskId
 from freehold.domain.tasks import TaskState
 
 Address = str | tuple[str, int]
 
 _MOST_SESSIONS = 10_000  # that are remembered; the one that was heard of longest ago goes first
+
+
+class PinnedSocket:
+    """A container's socket, by a path that goes on to mean this very one: the folder is the container's to write in, and it might put a
+    link to a socket of the machine there. Raises InvalidRequest when there is none.
+    """
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError as error:
+            msg = f"The container's socket cannot be found: {error.strerror}."
+            raise InvalidRequest(msg) from error
+        if not stat.S_ISSOCK(os.fstat(self._descriptor).st_mode):
+            msg = "What the container has put in the place of its socket is none."
+            raise InvalidRequest(msg)
+
+    def __str__(self) -> str:
+        return f"/proc/self/fd/{self._descriptor}"
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
 
 
 @dataclass(slots=True, eq=False)
@@ -22,6 +47,7 @@ class Lane:
     task: LiveTask
     address: Address
     limit: int
+    socket: PinnedSocket | None = None  # what the address leads to, as long as this lives
     connections: int = 0  # of its container, which waits on one to be told to leave
     rests_until: float = 0.0  # monotonic seconds
 

@@ -105,10 +105,6 @@ def _web_parts(message: api_pb2.Function) -> Mapping[str, tuple[str, api_pb2.Web
     return {name: part for name, part in parts.items() if web_kind(part[1]) is not WebKind.NONE}
 
 
-def _route(message: api_pb2.Function, target: WebTarget) -> WebRoute:
-    return WebRoute(target=target, timeout=spec_of(message).timeout.total_seconds(), has_sessions=message.is_server)
-
-
 def _is_deployed(app: App) -> bool:
     return app.name is not None or app.state in {AppState.INITIALIZING, AppState.DEPLOYED}
 
@@ -118,7 +114,7 @@ def _route(message: api_pb2.Function, config: api_pb2.WebhookConfig, target: Web
         target=target,
         timeout=spec_of(message).timeout.total_seconds(),
         needs_proxy_auth=config.requires_proxy_auth,
-        has_sessions=message.is_sessioned,
+        has_sessions=message.is_server,
     )
 
 
