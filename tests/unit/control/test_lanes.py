@@ -109,6 +109,25 @@ class TestPlaces:
             plane.clock.move(2)
             assert plane.lanes.take(target_of(plane)) is lane
 
+    async def test_who_waits_for_a_socket_that_refused_is_served_when_it_has_rested(self, plane, site):
+        async with serving(plane, site):
+            lane = plane.lanes.take(target_of(plane))
+            plane.lanes.lost(lane)
+            plane.lanes.release(lane)
+            waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
+            await settled()
+            assert not waiting.done()
+            plane.clock.move(2)
+            assert await waiting is lane
+
+    async def test_the_first_request_that_has_ended_ends_the_start_of_its_container(self, plane, site):
+        async with serving(plane, site) as (task, _):
+            lane = plane.lanes.take(target_of(plane))
+            assert task.first_input_at is not None
+            assert not task.has_answered
+            plane.lanes.release(lane)
+            assert task.has_answered
+
     async def test_a_session_stays_with_its_container_while_that_has_room(self, plane, site):
         async with serving(plane, site), serving(plane, site):
             lane = plane.lanes.take(target_of(plane), "s1")
@@ -210,6 +229,17 @@ class TestInputsInstead:
         assert await plane.lanes.wait(target_of(plane), PATIENCE) is None
         assert [event.cause for event in await plane.story(task.id) if event.kind == "web_fallback"] == ["it mixes web and other methods"]
         claim.cancel()
+
+    async def test_in_which_way_an_earlier_engines_container_takes_them_is_seen_when_it_is_heard_of(self, plane, site):
+        async with serving(plane, site) as (task, _):
+            task.is_silent = True
+            plane.calls.find_pool(site.id).web.lanes.clear()
+            waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
+            await settled()
+            assert not waiting.done()
+            again = asyncio.get_running_loop().create_task(plane.lanes.serve(task.id, "http.sock"))
+            assert (await waiting).id == task.id
+            again.cancel()
 
 
 class TestLeaving:

@@ -114,6 +114,7 @@ class Lanes:
         pool = self._calls.pool(lane.task.task.function_id, lane.task.task.app_id)
         lane.task.requests -= 1
         pool.running -= 1
+        self._tasks.note_output(lane.task)
         if not lane.task.load:
             lane.task.idle_since = self._clock.monotonic()
             if lane.task.state is TaskState.DRAINING:
@@ -124,6 +125,8 @@ class Lanes:
     def lost(self, lane: Lane) -> None:
         """Its socket refuses. Either it has just ended, or it will be heard of again."""
         lane.rests_until = self._clock.monotonic() + _REST
+        pool = self._calls.pool(lane.task.task.function_id, lane.task.task.app_id)
+        asyncio.get_running_loop().call_later(_REST, self._serve, pool)
 
     def timed_out(self, lane: Lane) -> None:
         """Nobody can tell from outside whether the request goes on: its neighbours finish, and another container takes its place."""
@@ -196,7 +199,7 @@ class Lanes:
         if live.spec.is_server:
             return False
         tasks = self._tasks.of_function(live.id).values()
-        if any(task.state is TaskState.READY and not task.serves_http and not task.is_stopping for task in tasks):
+        if any(_asks_for_inputs(task) for task in tasks):
             return True
         return _WEB not in self._seams_of(await self._apps.get(live.function.app_id))
 
@@ -213,6 +216,7 @@ class Lanes:
     def _book(self, pool: Pool, lane: Lane) -> None:
         lane.task.requests += 1
         pool.running += 1
+        self._tasks.note_input(lane.task)
         if lane.task.is_single_use:
             self._tasks.drain(lane.task, "it is used once")
 
@@ -225,3 +229,8 @@ class Lanes:
             msg = f"The container cannot be reached at port {listens_at}: it has no network, or there is no such port."
             raise InvalidRequest(msg)
         return Lane(task, (task.address, int(listens_at)), limit)
+
+
+def _asks_for_inputs(task: LiveTask) -> bool:
+    """An earlier engine's says itself, as soon as it is heard of, in which way it takes requests."""
+    return task.state is TaskState.READY and not task.serves_http and not task.is_silent and not task.is_stopping
