@@ -104,7 +104,7 @@ def _quick_loop() -> Any:
     if os.environ.get("MODAL_ENABLE_SNAP_RESTORE") == "1" or find_spec("freehold_web") is None or find_spec("nest_asyncio"):
         return None
     try:
-        return _apart("freehold_web.uvloop").new_event_loop()
+        return import_apart("freehold_web.uvloop").new_event_loop()
     except Exception:  # noqa: BLE001 — asyncio's own does it too
         return None
 
@@ -223,14 +223,14 @@ def _own_server(webs: list[_Web]) -> tuple[str, Any]:
 
 
 async def _started(webs: Mapping[str, _Web]) -> Any:
-    serving = _apart("freehold_web.serving")
+    serving = import_apart("freehold_web.serving")
     sites = {name: serving.Site(web.app, web.lifespan.state) for name, web in webs.items()}
     server = serving.Server(sites)
     await server.start(f"{_FOLDER}/{_SOCKET}")
     return server
 
 
-def _apart(module: str) -> Any:
+def import_apart(module: str) -> Any:
     """Import a part of our copies. Compiled ones enter themselves under their first names too: they and the user's must not meet."""
     kept = {name: sys.modules.pop(name) for name in _compiled()}
     try:

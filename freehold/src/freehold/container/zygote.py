@@ -28,8 +28,9 @@ _ENTRYPOINT = "modal._container_entrypoint"
 _RUNTIME = (
     _ENTRYPOINT, "modal._runtime.asgi", "modal._utils.proxy_support", "modal._runtime.container_io_manager", "modal.cls", "modal.app",
     "urllib.request", "google.protobuf.empty_pb2", "asyncio.unix_events", "concurrent.futures.thread", "encodings.idna", "runpy", "random",
-    *(f"freehold_container.{name}" for name in ("__main__", "inputs", "link", "patience", "phases", "stdio", "web")), "freehold_web.serving",
+    *(f"freehold_container.{name}" for name in ("__main__", "inputs", "link", "patience", "phases", "stdio", "web")),
 )  # fmt: skip
+_OWN_WEB = ("freehold_web.serving", "freehold_web.uvloop")
 _WEB = ("fastapi", "fastapi.responses", "fastapi.middleware.cors")
 _HEADER = struct.Struct("!I")
 _MOST_DESCRIPTORS = 16
@@ -128,6 +129,8 @@ def preload(modules: list[str]) -> dict[str, Any]:
     with _reads_to(reads, ""):
         for name in (*_RUNTIME, *(_WEB if Path("/__modal/web").is_dir() else ())):
             _imported(name)
+        for name in _OWN_WEB:
+            _imported(name, import_module("freehold_container.web").import_apart)
     _forget(_ENTRYPOINT)  # which is run, as the main module, by each task
     spoiled, why, failed = _preload(modules, reads)
     took = time.monotonic() - began
@@ -153,12 +156,12 @@ def _is_shared(entry: str) -> bool:
     return entry.startswith(("/pkg", "/__modal/", sys.base_prefix + "/lib")) or "/site-packages" in entry or "/dist-packages" in entry
 
 
-def _imported(name: str) -> bool:
+def _imported(name: str, load: Callable[[str], Any] = import_module) -> bool:
     """Whatever a module does when it is imported, it must not end the zygote."""
     signal.signal(signal.SIGALRM, _too_slow)
     signal.alarm(_SECONDS_PER_MODULE)
     try:
-        import_module(name)
+        load(name)
     except BaseException:  # noqa: BLE001
         return False
     finally:
