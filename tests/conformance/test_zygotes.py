@@ -325,13 +325,16 @@ class TestAheadOfNeed:
         ahead.engine.modal("container", "stop", "--yes", before["task"]).succeeded()
         eventually(lambda: before["task"] not in [task.task_id for task in ahead.containers()], within=30, what="Its end")
 
-    def test_web_functions_are_served_from_it(self, ahead: Deployment) -> None:
-        url = ahead.function("page").get_web_url()
+    @pytest.mark.parametrize(("function", "path"), [("page", ""), ("files", "/passwd")])
+    def test_web_functions_are_served_from_it(self, ahead: Deployment, function: str, path: str) -> None:
+        url = ahead.function(function).get_web_url()
         assert url
         host = url.removeprefix("http://").rstrip("/")
         for _ in range(3):
-            with urlopen(Request(ahead.engine.gateway_url, headers={"Host": host}), timeout=60) as page:
-                assert json.load(page)["task"]
+            with urlopen(Request(ahead.engine.gateway_url + path, headers={"Host": host}), timeout=60) as page:
+                assert page.read()
+            for task in ahead.containers():
+                ahead.engine.modal("container", "stop", "--yes", task.task_id).succeeded()
             eventually(lambda: spares(ahead.engine), within=SOON, what="A spare")
 
     def test_nothing_of_it_is_left_by_down(self, ahead: Deployment) -> None:

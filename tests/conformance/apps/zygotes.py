@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -131,6 +132,12 @@ def lasting(seconds: float = 0) -> dict[str, object]:
 @modal.fastapi_endpoint()
 def page() -> dict[str, object]:
     return _answer()
+
+
+@app.function(scaledown_window=2)
+@modal.web_server(8000)
+def files() -> None:
+    subprocess.Popen([sys.executable, "-m", "http.server", "8000", "--directory", "/etc"])
 
 
 @app.cls(scaledown_window=300, max_containers=1)

@@ -91,6 +91,10 @@ class Adoption:
         return ""
 
     @property
+    def address(self) -> str:
+        return self._record.address
+
+    @property
     def needs(self) -> set[str]:
         """Other containers without which it would end."""
         return {self._record.container_id} | ({self._record.zygote.id} if self._record.zygote else set())

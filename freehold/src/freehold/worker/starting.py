@@ -28,12 +28,14 @@ class Start:
         self._shop = workshop
         self._spares = spares
         self.start = ""
+        self.address = ""
         self._output_secret = secrets.token_hex(6) if Seam.STDIO in spec.client.seams else ""
         self._env = launch.environment(spec.image, spec.env, task_id=spec.task_id, token=spec.token)
         self._env[SECRET_VARIABLE] = self._output_secret
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]:
         berth, fork, why = await self._place(traces, companions)
+        self.address = self._shop.networks.address_of(berth.id)
         pipes = OutputPipes(berth.folder)
         output.expect_marks(self._output_secret)
         pipes.read(output, companions)
@@ -48,7 +50,7 @@ class Start:
                 berth.folder,
                 container.pid,
                 container_id=berth.id,
-                address=self._shop.networks.address_of(berth.id),
+                address=self.address,
                 output_secret=self._output_secret,
                 zygote=container.zygote if isinstance(container, Fork) else None,
             )

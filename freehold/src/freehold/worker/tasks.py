@@ -93,8 +93,7 @@ class TaskLife:
         if begun is None:
             return TaskExit(kind=ExitKind.STOPPED, detail="It was stopped before it had started.")
         container, pipes = begun
-        address = self._shop.networks.address_of(self._task_id)
-        await self._shop.reports.task_started(self._task_id, address, self._begin.start)
+        await self._shop.reports.task_started(self._task_id, self._begin.address, self._begin.start)
         ended = await self._watch(container)
         await pipes.drain()
         return explain(ended, asked=self._stop.is_set(), tail=self._log.tail.text())

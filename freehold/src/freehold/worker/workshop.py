@@ -46,11 +46,15 @@ class Beginning(Protocol):
     """Brings a task to where its container runs.
 
     What it makes on the machine it removes with `traces`; what goes on beside the container (readers, the door) runs in `companions`.
-    Raises FreeholdError or OSError with the reason when there is no container. `start` is then what `WorkerReports.task_started` says.
+    Raises FreeholdError or OSError with the reason when there is no container. `start` and
+    `address` are then what `WorkerReports.task_started` says.
     """
 
     @property
     def start(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
 
     async def __call__(self, traces: AsyncExitStack, companions: TaskGroup, output: ContainerLog) -> tuple[Container, OutputPipes]: ...
 
