@@ -109,7 +109,11 @@ class TestIsLikeAnyOther:
         assert fork == plain
 
     def test_its_namespaces_are_its_own(self, app: Deployment) -> None:
-        first, second = forked(app, "look"), forked(app, "look")
+        forked(app, "look")
+        alive_together = [app.function("look").spawn(5) for _ in range(2)]  # numbers of namespaces that have gone are given out again
+        first, second = (call.get(timeout=60) for call in alive_together)
+        assert first["forked"]
+        assert second["forked"]
         machine = {name: str(Path(f"/proc/self/ns/{name}").readlink()) for name in first["namespaces"]}
 
         for name, own in machine.items():

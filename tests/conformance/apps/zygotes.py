@@ -47,8 +47,9 @@ def _answer(**facts: object) -> dict[str, object]:
 
 
 @app.function(**each)
-def look() -> dict[str, object]:
-    """All that a program can see of what it is."""
+def look(seconds: float = 0) -> dict[str, object]:
+    """All that a program can see of what it is, after a while."""
+    time.sleep(seconds)
     descriptors = [os.readlink(path) for number in os.listdir("/proc/self/fd") if os.path.lexists(path := f"/proc/self/fd/{number}")]
     return _answer(
         status=Path("/proc/self/status").read_text(),
