@@ -30,9 +30,9 @@ fix: setup ## Format the code and mend what ruff can mend
 
 test: check ## Everything that must be green: check, then all tests, those without an engine beside the others
 	@mkdir -p build
-	@env --default-signal=INT $(BIN)/pytest tests/unit > build/unit.log 2>&1 & unit=$$!; \
-	$(BIN)/pytest tests/conformance tests/contracts tests/faults; status=$$?; \
-	wait $$unit || status=1; cat build/unit.log; exit $$status
+	@env --default-signal=INT $(BIN)/pytest tests/unit tests/contracts > build/units.log 2>&1 & units=$$!; \
+	$(BIN)/pytest tests/conformance tests/faults; status=$$?; \
+	wait $$units || status=1; cat build/units.log; exit $$status
 
 long: check ## The same, with the tests that wait for half a minute or more
 	LONG=1 $(BIN)/pytest tests
