@@ -114,6 +114,42 @@ async def test_a_folder_that_was_replaced_hides_what_was_in_it(snapshots):
     assert list((root / "folder").iterdir()) == []
 
 
+async def test_what_was_written_lies_over_other_roots_of_the_same_layers(snapshots):
+    layer = a_layer(snapshots, "low", kept="low", removed="low", changed="low", folder__old="low")
+    first = await snapshots.mount("r1", (layer,))
+    (first / "changed").write_text("new")
+    (first / "removed").unlink()
+    (first / "folder/old").unlink()
+    (first / "folder").rmdir()
+    (first / "folder").mkdir(mode=0o700)
+    (first / "link").symlink_to("/etc")
+
+    written = await snapshots.written("r1")
+    second = await snapshots.mount("r2", (layer,), (written,))
+
+    names = {path.name for path in second.iterdir()} & {"kept", "removed", "changed", "folder", "link"}
+    assert names == {"kept", "changed", "folder", "link"}
+    assert ((second / "changed").read_text(), (second / "link").readlink()) == ("new", Path("/etc"))
+    assert list((second / "folder").iterdir()) == []
+    assert stat.S_IMODE((second / "folder").stat().st_mode) == 0o700
+
+
+async def test_roots_over_what_was_written_do_not_change_it(snapshots):
+    first = await snapshots.mount("r1", ())
+    (first / "file").write_text("of the first")
+    second = await snapshots.mount("r2", (), (await snapshots.written("r1"),))
+
+    (second / "file").write_text("of the second")
+
+    assert (first / "file").read_text() == "of the first"
+
+
+async def test_nothing_written_is_told(snapshots):
+    await snapshots.mount("r", ())
+
+    assert await snapshots.written("r") is None
+
+
 async def test_a_layer_is_there_only_when_it_is_whole(snapshots):
     folder = snapshots.staging()
     (folder / "file").touch()

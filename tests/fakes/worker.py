@@ -126,6 +126,9 @@ class FakeSnapshots:
         self._home.joinpath("layers").mkdir(exist_ok=True)
         (self._home / "roots" / key).rename(self.path(layer))
 
+    async def written(self, key):
+        return None
+
     async def remove(self, key):
         shutil.rmtree(self._home / "roots" / key, ignore_errors=True)
         self.roots.pop(key, None)
@@ -234,7 +237,7 @@ class RecordedReports:
         self._answers: dict[tuple[str, str], object] = {}
         self._changed = anyio.Event()
 
-    async def task_started(self, task_id, address, start=""):
+    async def task_started(self, task_id, address, start="", no_snapshot=""):
         self._record("started", task_id, start)
 
     async def task_exited(self, task_id, exit):  # noqa: A002 — as in the port

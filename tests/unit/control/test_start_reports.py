@@ -21,12 +21,12 @@ def a_report(at, kind="plain", modules=("numpy", "sklearn")):
     return json.dumps({"kind": kind, "moments": moments, "imports": imports, "modules": modules}).encode()
 
 
-async def a_start(plane, live, **report):
+async def a_start(plane, live, *, no_snapshot="", **report):
     """A container from the wish for it to its first output."""
     task = plane.tasks.create(live.function, live.definition_id, "test")
     wanted_at = plane.clock.monotonic()
     plane.clock.move(0.03)
-    plane.tasks.record_started(task.id)
+    plane.tasks.record_started(task.id, no_snapshot=no_snapshot)
     plane.clock.move(1.07)
     await plane.call(live)
     [item] = await plane.claim(task)
@@ -89,6 +89,13 @@ class TestPhases:
         [start] = (await ask(plane, "shop"))["starts"]
         assert start["start"] == "not measured"
         assert set(start["phases"]) == {"container", "enter"}
+
+    async def test_why_the_last_start_of_a_function_had_no_snapshot_is_told(self, plane):
+        _, f, g = await plane.deploy("f", "g")
+        await a_start(plane, f, no_snapshot="It is being made.")
+        await a_start(plane, f)
+        await a_start(plane, g, no_snapshot="It leaves threads.")
+        assert (await ask(plane, "shop"))["no_snapshot"] == {"g": "It leaves threads."}
 
     async def test_the_slowest_imports_are_named_with_what_to_do(self, plane):
         _, live = await plane.deploy()

@@ -2,7 +2,7 @@ from importlib import import_module
 
 import pytest
 
-from freehold.domain.seams import Seam, Transport, WebPath, seams_for
+from freehold.domain.seams import Seam, Transport, WebPath, may_snapshot, seams_for
 
 
 def test_only_versions_that_were_proved_get_ours():
@@ -27,3 +27,8 @@ def test_a_server_has_its_one_way_whatever_is_wished():
 @pytest.mark.parametrize("seam", Seam)
 def test_each_seam_has_its_module(seam):
     assert callable(import_module(f"freehold.container.{seam}").install)
+
+
+def test_only_proved_clients_are_snapshotted():
+    assert may_snapshot("1.6.4")
+    assert not may_snapshot("1.6.5")

@@ -37,6 +37,8 @@ def coldstart(
     elif answer["starts"]:
         _print_starts(answer)
         _print_imports(answer["imports"])
+        for function, why in answer["no_snapshot"].items():
+            typer.echo(f"\nNo snapshot of {function}: {why}")
     else:
         typer.echo(f"No container of {subject} has become ready lately. Call it, then ask again.")
 

@@ -19,12 +19,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module, invalidate_caches
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from .zygote import receive, send
 
 _PR_SET_NAME, _PR_GET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 15, 16, 24, 38
 _CAPABILITIES_V3 = 0x20080522
+_ENTERS = 21  # the number of CAP_SYS_ADMIN
 _LAST_CAPABILITY = 63
 _FATAL = (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGABRT)
 _THREAD_SETTERS = (
@@ -41,6 +42,13 @@ class Refused(Exception):
     """A task that would not be what it is when it is started in the plain way."""
 
 
+class Kind(NamedTuple):
+    """What a fork becomes. `take` makes the task's surroundings its own, or raises Refused; `begin` says what it runs then."""
+
+    take: Callable[[dict[str, Any]], None]
+    begin: Callable[[dict[str, Any]], Callable[[], None]]
+
+
 def libc() -> Any:
     return ctypes.CDLL(None, use_errno=True)
 
@@ -51,7 +59,7 @@ def check(code: int, what: str) -> None:
         raise OSError(number, os.strerror(number), what)
 
 
-def hatch(line: socket.socket) -> Callable[[], None] | None:
+def hatch(line: socket.socket, kind: Kind) -> Callable[[], None] | None:
     """Enter a container, then fork what waits in it for its task. Returns what the task runs, in the task itself; the embryo ends here."""
     try:
         send(line, {})
@@ -67,7 +75,7 @@ def hatch(line: socket.socket) -> Callable[[], None] | None:
         line.close()
         _watch(pid, waiter)
     os.close(waiter)
-    return _await_task(line)
+    return _await_task(line, kind)
 
 
 def _enter(order: dict[str, Any], descriptors: list[int]) -> int:
@@ -83,13 +91,12 @@ def _enter(order: dict[str, Any], descriptors: list[int]) -> int:
     return waiter
 
 
-def _await_task(line: socket.socket) -> Callable[[], None]:
+def _await_task(line: socket.socket, kind: Kind) -> Callable[[], None]:
     """Wait to be told, take the task's environment and output, and promise it."""
     try:
         send(line, {"entered": True})
         order, outputs = receive(line)
-        _take_environment(order)
-        _refuse_hidden(order["python"]["sources"])
+        kind.take(order)
         for source, target in zip(outputs, (1, 2)):
             os.dup2(source, target)
             os.close(source)
@@ -100,7 +107,7 @@ def _await_task(line: socket.socket) -> Callable[[], None]:
         send(line, {"refused": str(error)})
         os._exit(0)
     line.close()
-    return _task(order)
+    return kind.begin(order)
 
 
 def drop_capabilities(calls: Any, kept: int) -> None:
@@ -115,10 +122,25 @@ def drop_capabilities(calls: Any, kept: int) -> None:
     check(calls.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "prctl")
 
 
-def _take_environment(order: dict[str, Any]) -> None:
+def use_entering(*, may: bool) -> None:
+    """Whether this process uses the power to enter namespaces. What it executes does not get it, from the first time on."""
+    calls = libc()
+    calls.prctl(_PR_CAPBSET_DROP, _ENTERS, 0, 0, 0)
+    header, sets = (ctypes.c_uint32 * 2)(_CAPABILITIES_V3, 0), (ctypes.c_uint32 * 6)()
+    check(calls.capget(header, sets), "capget")
+    sets[0] = sets[0] | 1 << _ENTERS if may else sets[0] & ~(1 << _ENTERS)
+    check(calls.capset(header, sets), "capset")
+
+
+def take_environment(order: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(order["env"])
     os.chdir(order["cwd"])
+
+
+def _take(order: dict[str, Any]) -> None:
+    take_environment(order)
+    _refuse_hidden(order["python"]["sources"])
 
 
 def _refuse_hidden(folders: list[str]) -> None:
@@ -134,22 +156,31 @@ def _refuse_hidden(folders: list[str]) -> None:
 
 def _task(order: dict[str, Any]) -> Callable[[], None]:
     """Make this process what `python -m freehold_container …` begins as."""
-    os.setpgid(0, 0)
     _reset_signals()
-    python = order["python"]
     here = str(Path(__file__).with_name("__main__.py"))
-    sys.argv[:] = [here, *python["seams"]]
-    sys.orig_argv[:] = [python["program"], "-m", __package__ or "", *python["seams"]] if hasattr(sys, "orig_argv") else []
+    sys.argv[:] = [here, *order["python"]["seams"]]
     own = [folder for folder in os.environ["PYTHONPATH"].split(":") if folder]
     sys.path[:] = [order["cwd"], *own, *(entry for entry in sys.path if entry not in own)]
     sys.path_importer_cache.clear()
     invalidate_caches()
+    part_from_siblings(order)
+    return _run
+
+
+def part_from_siblings(order: dict[str, Any]) -> None:
+    """What no two tasks share, and what a process of several threads has otherwise than one that is forked."""
+    os.setpgid(0, 0)
+    python = order["python"]
+    sys.orig_argv[:] = [python["program"], "-m", __package__ or "", *python["seams"]] if hasattr(sys, "orig_argv") else []
     random.seed()
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed()
+    for name in ("numpy.random", "torch"):
+        with suppress(KeyError, AttributeError):
+            sys.modules[name].seed()
     _restore_threads()
     time.tzset()
-    return _run
+
+
+ZYGOTE = Kind(_take, _task)
 
 
 def _run() -> None:

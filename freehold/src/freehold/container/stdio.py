@@ -37,6 +37,15 @@ def install() -> None:
             setattr(sys, f"__{name}__", replaced)
 
 
+def renew() -> None:
+    """In a fork of a process that has installed it: with the secret of its own container."""
+    secret = os.environ.pop(SECRET_VARIABLE, "")
+    for name in ("stdout", "stderr"):
+        raw = getattr(getattr(sys, f"__{name}__"), "buffer", None)
+        if isinstance(raw, _MarkingFile):
+            raw.mark_with(secret)
+
+
 def _marking(stream: Any, secret: str) -> Any:
     """The same stream with marks. None for one that keeps text back: when that is written, it may be another's turn."""
     if type(stream) is not io.TextIOWrapper or type(stream.buffer) is not io.FileIO or not stream.write_through:
@@ -62,9 +71,12 @@ class _MarkingFile(io.FileIO):
 
     def __init__(self, descriptor: int, secret: str) -> None:
         super().__init__(descriptor, "wb", closefd=False)
+        self.mark_with(secret)
+        self._open_line = ""  # the input whose line is unfinished
+
+    def mark_with(self, secret: str) -> None:
         self._mark = b"\x1e" + secret.encode()
         self._head, self._head_of = b"", ("", 0)
-        self._open_line = ""  # the input whose line is unfinished
 
     def write(self, data: Any) -> Any:
         try:

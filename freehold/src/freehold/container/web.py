@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
 import sys
@@ -33,6 +32,7 @@ _PATIENCE = 300.0  # seconds without an engine, and so without requests, after w
 _FEW_WORDS = 5.0  # seconds for the engine to hear why not
 _PROBE_PAUSE = 0.01  # seconds
 _ENTRYPOINT = "modal._container_entrypoint"
+MAY_BE_QUICK = [True]  # not where the loop may have to be taken over by forks (`snapshot.py`)
 
 
 class _CannotServe(Exception):
@@ -90,7 +90,7 @@ def _install_loop() -> None:
 
     def enter(loop: Any) -> Any:
         entered = stock(loop)
-        quick = _quick_loop()
+        quick = quick_loop()
         if quick is not None:
             loop.loop.close()
             loop.loop = quick
@@ -99,9 +99,9 @@ def _install_loop() -> None:
     loop_class.__enter__ = enter
 
 
-def _quick_loop() -> Any:
+def quick_loop() -> Any:
     """None where that could be noticed: by a fork from a snapshot, or by nest_asyncio, which knows asyncio's own loop only."""
-    if os.environ.get("MODAL_ENABLE_SNAP_RESTORE") == "1" or find_spec("freehold_web") is None or find_spec("nest_asyncio"):
+    if not MAY_BE_QUICK[0] or find_spec("freehold_web") is None or find_spec("nest_asyncio"):
         return None
     try:
         return import_apart("freehold_web.uvloop").new_event_loop()

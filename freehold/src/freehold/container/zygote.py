@@ -20,7 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Callable
+from typing import TYPE_CHECKING, Any, Callable
+
+if TYPE_CHECKING:
+    from .embryo import Kind
 
 CLONE_NEWPID = 0x20000000
 _ENTRYPOINT = "modal._container_entrypoint"
@@ -35,7 +38,7 @@ _WEB = ("fastapi", "fastapi.responses", "fastapi.middleware.cors")
 _HEADER = struct.Struct("!I")
 _MOST_DESCRIPTORS = 16
 _SECONDS_PER_MODULE = 20
-_DEVICES = ("/libcuda", "/libnvidia", "/dev/nvidia", "/dev/kfd", "/dev/dri")
+DEVICES = ("/libcuda", "/libnvidia", "/dev/nvidia", "/dev/kfd", "/dev/dri")
 
 
 def send(sock: socket.socket, message: dict[str, Any]) -> None:
@@ -62,15 +65,23 @@ def _exactly(sock: socket.socket, size: int) -> bytes:
 
 def serve() -> Callable[[], None] | None:
     """The life of a zygote. Returns in tasks only: what they are to run, from the top of the stack, so that they end as any program."""
-    control = socket.socket(fileno=os.dup(0))
-    _close_input()
-    _watch_over_child(control)
+    from .embryo import ZYGOTE
+
+    control = take_control()
     try:
         order, _ = receive(control)
         send(control, {**preload(order["modules"])})
-        return _breed(control)
+        return breed(control, ZYGOTE)
     except (EOFError, OSError):
         os._exit(0)  # the engine has left or wants no more; what runs needs no zygote
+
+
+def take_control() -> socket.socket:
+    """The line to the engine, in a process that another one watches over."""
+    control = socket.socket(fileno=os.dup(0))
+    _close_input()
+    _watch_over_child(control)
+    return control
 
 
 def _close_input() -> None:
@@ -93,7 +104,8 @@ def _watch_over_child(control: socket.socket) -> None:
         signal.pause()
 
 
-def _breed(control: socket.socket) -> Callable[[], None] | None:
+def breed(control: socket.socket, kind: Kind) -> Callable[[], None] | None:
+    """Fork whenever it is asked for. Returns in the forks, what they are to run; raises EOFError when no more are wanted."""
     from . import embryo
 
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
@@ -107,7 +119,7 @@ def _breed(control: socket.socket) -> Callable[[], None] | None:
         if not os.fork():
             control.close()
             os.close(own_pids)
-            return embryo.hatch(socket.socket(fileno=line))
+            return embryo.hatch(socket.socket(fileno=line), kind)
         embryo.check(libc.setns(own_pids, CLONE_NEWPID), "setns")
         os.close(line)
 
@@ -127,18 +139,23 @@ def preload(modules: list[str]) -> dict[str, Any]:
     began = time.monotonic()
     reads: dict[str, str] = {}
     with _reads_to(reads, ""):
-        for name in (*_RUNTIME, *(_WEB if Path("/__modal/web").is_dir() else ())):
-            _imported(name)
-        for name in _OWN_WEB:
-            _imported(name, import_module("freehold_container.web").import_apart)
-    _forget(_ENTRYPOINT)  # which is run, as the main module, by each task
+        load_runtime()
     spoiled, why, failed = _preload(modules, reads)
     took = time.monotonic() - began
-    return {"spoiled": spoiled, "why": why, "failed": failed, "reads": reads, "took": took, "size": _resident()}
+    return {"spoiled": spoiled, "why": why, "failed": failed, "reads": reads, "took": took, "size": resident()}
+
+
+def load_runtime() -> None:
+    """What each task would import."""
+    for name in (*_RUNTIME, *(_WEB if Path("/__modal/web").is_dir() else ())):
+        _imported(name)
+    for name in _OWN_WEB:
+        _imported(name, import_module("freehold_container.web").import_apart)
+    _forget(_ENTRYPOINT)  # which is run, as the main module, by each task
 
 
 def _preload(modules: list[str], reads: dict[str, str]) -> tuple[str, str, list[str]]:
-    open_files = _entries("/proc/self/fd")
+    open_files = entries("/proc/self/fd")
     failed: list[str] = []
     why = _why_spoiled(open_files)
     for name in modules:
@@ -183,15 +200,15 @@ def _forget(name: str) -> None:
 
 def _why_spoiled(open_files: int) -> str:
     """Threads are not there after a fork, and what is open would be shared."""
-    if _entries("/proc/self/task") > 1:
+    if entries("/proc/self/task") > 1:
         return "starts threads"
-    if _entries("/proc/self/fd") > open_files:
+    if entries("/proc/self/fd") > open_files:
         return "opens files or connections"
     maps = Path("/proc/self/maps").read_text()
-    return "opens devices" if any(device in maps for device in _DEVICES) else ""
+    return "opens devices" if any(device in maps for device in DEVICES) else ""
 
 
-def _entries(folder: str) -> int:
+def entries(folder: str) -> int:
     return len(list(Path(folder).iterdir()))
 
 
@@ -213,7 +230,7 @@ def _reads_to(reads: dict[str, str], module: str) -> Iterator[None]:
         kind.__getitem__ = stock
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 

@@ -65,6 +65,7 @@ class ColdStart:
     kind: str
     moments: Mapping[str, float]
     imports: Sequence[Import] = ()
+    no_snapshot: str = ""  # why it was not forked from its function's snapshot, if that wants one
 
 
 def parse_report(payload: bytes) -> Report:

@@ -43,6 +43,7 @@ class WebPath(StrEnum):
 _PROVED: Mapping[str, frozenset[Seam]] = {
     "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
 }
+_SNAPSHOTS_PROVED = frozenset({"1.6.4"})
 _ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.WEB})  # of the engine
 
 
@@ -57,3 +58,8 @@ def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AU
         left_out.discard(Seam.WEB)
     proved = _PROVED.get(client_version, frozenset()) - left_out
     return tuple(seam for seam in Seam if seam in proved)
+
+
+def may_snapshot(client_version: str) -> bool:
+    """Whether the state of such a client's runtime can be forked (`container/snapshot.py`)."""
+    return client_version in _SNAPSHOTS_PROVED

@@ -19,8 +19,8 @@ class LocalReports:
         self._images = images
         self._build_functions = build_functions
 
-    async def task_started(self, task_id: TaskId, address: str, start: str = "") -> None:
-        self._tasks.record_started(task_id, address, start)
+    async def task_started(self, task_id: TaskId, address: str, start: str = "", no_snapshot: str = "") -> None:
+        self._tasks.record_started(task_id, address, start, no_snapshot)
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None:
         live = self._tasks.find(task_id)

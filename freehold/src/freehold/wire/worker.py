@@ -55,6 +55,8 @@ class TaskSpec:
     app_id: AppId | None = None  # whose tasks may be forked from one process; None: it is started plainly
     image_id: ImageId | None = None
     function_id: FunctionId | None = None  # whose next task may find a container made for it
+    snapshot: str = ""  # what its state after `enter(snap=True)` comes from, beside all this; empty: it is not forked from that
+    startup_seconds: float = 300.0  # within which it must be ready
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +100,9 @@ class BuiltImage:
 class WorkerReports(Protocol):
     """Facts that a worker reports, each once, in the order in which they happened for one id. Calls must return quickly."""
 
-    async def task_started(self, task_id: TaskId, address: str, start: str = "") -> None:
+    async def task_started(self, task_id: TaskId, address: str, start: str = "", no_snapshot: str = "") -> None:
         """Its container runs. `address` is where this machine reaches it; empty without a network. `start` is "forked", or says why not:
-        "plain: …"; empty when it was another engine's.
+        "plain: …"; empty when it was another engine's. `no_snapshot` is why it was not forked from its function's snapshot, if it has one.
         """
         ...
 

@@ -19,11 +19,12 @@ from anyio.abc import TaskGroup
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import TaskId
 from freehold.worker import launch
+from freehold.worker.ground import tidy
 from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.ports import Container
 from freehold.worker.processes import ProcessMark, mark_of
-from freehold.worker.workshop import Workshop, tidy
-from freehold.worker.zygotes.zygote import ZygoteMark
+from freehold.worker.workshop import Workshop
+from freehold.worker.zygotes.sources import ZygoteMark
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,10 @@ class Adoption:
     @property
     def address(self) -> str:
         return self._record.address
+
+    @property
+    def no_snapshot(self) -> str:
+        return ""
 
     @property
     def needs(self) -> set[str]:

@@ -11,8 +11,8 @@ from anyio.abc import TaskGroup
 
 from freehold.wire.worker import TaskSpec
 from freehold.worker import launch
+from freehold.worker.ground import Ground, tidy
 from freehold.worker.ports import Bind, ContainerSpec
-from freehold.worker.workshop import Workshop, tidy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,7 @@ class Berth:
     rootfs: Path
     netns: str
     binds: tuple[Bind, ...]
+    written: tuple[Path, ...]  # folders over the root that are of a snapshot, not of every such task
 
     def container(
         self, task: TaskSpec, argv: tuple[str, ...] = (), env: Mapping[str, str] | None = None, outputs: tuple[int, int] = (-1, -1)
@@ -52,16 +53,23 @@ class Berth:
         return replace(self, folder=folder, binds=tuple(moved))
 
 
-async def make_berth(berth_id: str, task: TaskSpec, shop: Workshop, traces: AsyncExitStack, companions: TaskGroup) -> Berth:
-    """As the task says. What is made on the machine is removed with `traces`; the door to the gateway is served in `companions`."""
+async def make_root(key: str, task: TaskSpec, shop: Ground, written: tuple[Path, ...] = ()) -> Path:
+    """Mounted, with nothing written to it yet, whatever there was before."""
     bundle = await shop.bundles.layers_for(task.client, task.layers)
     trees = [await shop.trees.materialize(tree) for tree in task.trees]
+    return await shop.snapshots.mount(key, task.layers, (*bundle, *trees, *written))
+
+
+async def make_berth(
+    berth_id: str, task: TaskSpec, shop: Ground, traces: AsyncExitStack, companions: TaskGroup, *, written: tuple[Path, ...] = ()
+) -> Berth:
+    """As the task says. What is made on the machine is removed with `traces`; the door to the gateway is served in `companions`."""
     traces.push_async_callback(tidy, partial(shop.snapshots.remove, berth_id))
-    rootfs = await shop.snapshots.mount(berth_id, task.layers, (*bundle, *trees))
+    rootfs = await make_root(berth_id, task, shop, written)
     traces.push_async_callback(tidy, partial(shop.networks.remove, berth_id))
     netns = await shop.networks.create(berth_id, outbound=task.network)
     await companions.start(shop.door, netns, shop.gateway)
     traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, partial(launch.remove_files, shop.home, berth_id)))
     binds = await anyio.to_thread.run_sync(launch.write_files, shop.home, berth_id, task.arguments)
     folder = launch.tasks_folder(shop.home) / berth_id
-    return Berth(id=berth_id, folder=folder, rootfs=rootfs, netns=netns, binds=(*binds, launch.control_bind(shop.home)))
+    return Berth(id=berth_id, folder=folder, rootfs=rootfs, netns=netns, binds=(*binds, launch.control_bind(shop.home)), written=written)

@@ -38,9 +38,12 @@ def environment(image: ImageConfig, wished: Mapping[str, str], *, task_id: str, 
     }
 
 
-def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path, seams: Sequence[Seam]) -> tuple[str, ...]:
-    """The image's entrypoint, if it has one, is handed the rest and must execute it. Without seams, modal's own command."""
-    entry = (OWN_PACKAGE, *seams) if seams else ("modal._container_entrypoint",)
+def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path, seams: Sequence[Seam], *, module: str = "") -> tuple[str, ...]:
+    """The image's entrypoint, if it has one, is handed the rest and must execute it. Without seams, modal's own command. `module` is one of
+    ours to be run instead of what starts a task.
+    """
+    own = f"{OWN_PACKAGE}.{module}" if module else OWN_PACKAGE
+    entry = (own, *seams) if seams else ("modal._container_entrypoint",)
     return (*image.entrypoint, find_python(rootfs, env["PATH"]), "-m", *entry)
 
 

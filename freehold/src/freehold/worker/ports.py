@@ -122,6 +122,12 @@ class Snapshotter(Protocol):
         """Atomic: the layer exists whole or not at all. If it exists already, the writable folder is thrown away."""
         ...
 
+    async def written(self, key: str) -> Path | None:
+        """A folder of what has been written into a root by now, to be mounted over the same layers; None if that is nothing. It shares the
+        files with the root, which must not be written to any more, and goes with it.
+        """
+        ...
+
     async def remove(self, key: str) -> None:
         """Unmount if mounted, delete the writable folder. Safe to repeat."""
         ...

@@ -12,10 +12,11 @@ from freehold.container.stdio import SECRET_VARIABLE
 from freehold.domain.seams import Seam
 from freehold.wire.worker import TaskSpec
 from freehold.worker import adoption, launch
-from freehold.worker.berths import Berth, make_berth
+from freehold.worker.berths import Berth, make_berth, make_root
+from freehold.worker.ground import tidy
 from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.ports import Container
-from freehold.worker.workshop import Workshop, tidy
+from freehold.worker.workshop import Workshop
 from freehold.worker.zygotes.pool import Fork
 from freehold.worker.zygotes.spares import Spares
 
@@ -29,6 +30,7 @@ class Start:
         self._spares = spares
         self.start = ""
         self.address = ""
+        self.no_snapshot = ""
         self._output_secret = secrets.token_hex(6) if Seam.STDIO in spec.client.seams else ""
         self._env = launch.environment(spec.image, spec.env, task_id=spec.task_id, token=spec.token)
         self._env[SECRET_VARIABLE] = self._output_secret
@@ -64,8 +66,9 @@ class Start:
             remove_files = partial(launch.remove_files, self._shop.home, self._spec.task_id)
             traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, remove_files))
             return await anyio.to_thread.run_sync(spare.berth.given_to, self._spec, self._shop.home), spare.fork, ""
-        berth = await make_berth(self._spec.task_id, self._spec, self._shop, traces, companions)
-        return (berth, *await self._shop.zygotes.fork(self._spec, berth.container(self._spec, env=self._env)))
+        source = await self._shop.zygotes.hold(self._spec, traces)
+        berth = await make_berth(self._spec.task_id, self._spec, self._shop, traces, companions, written=source.written if source else ())
+        return (berth, *await self._shop.zygotes.fork(source, self._spec, berth.container(self._spec, env=self._env)))
 
     async def _run(self, berth: Berth, fork: Fork | None, why: str, pipes: OutputPipes) -> Container:
         argv = launch.command(self._spec.image, self._env, berth.rootfs, self._spec.client.seams)
@@ -73,7 +76,11 @@ class Start:
         if fork is not None:
             why = await fork.become(self._spec, spec)
         if fork is not None and not why:
-            self.start = "forked"
+            self.start = fork.kind
+            self.no_snapshot = "" if fork.is_of_snapshot else self._shop.zygotes.why_no_snapshot(self._spec)
             return fork
+        if berth.written:
+            await make_root(berth.id, self._spec, self._shop)
         self.start = f"plain: {why}"
+        self.no_snapshot = self._shop.zygotes.why_no_snapshot(self._spec)
         return await self._shop.runtime.start(spec)

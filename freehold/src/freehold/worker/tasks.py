@@ -93,7 +93,8 @@ class TaskLife:
         if begun is None:
             return TaskExit(kind=ExitKind.STOPPED, detail="It was stopped before it had started.")
         container, pipes = begun
-        await self._shop.reports.task_started(self._task_id, self._begin.address, self._begin.start)
+        begin = self._begin
+        await self._shop.reports.task_started(self._task_id, begin.address, begin.start, begin.no_snapshot)
         ended = await self._watch(container)
         await pipes.drain()
         return explain(ended, asked=self._stop.is_set(), tail=self._log.tail.text())

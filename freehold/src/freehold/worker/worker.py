@@ -108,7 +108,7 @@ class Worker:
         await self._sweep(keep=self._adopted.keys() | {other for adopted in self._adopted.values() for other in adopted.needs})
         await self._shop.networks.start()
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
-        self._shop.zygotes.open(self._group)
+        self._shop.zygotes.open(self._group, self._shop)
         self._spares.open(self._group)
         for task_id, adopted in self._adopted.items():
             self._begin(task_id, adopted)

@@ -99,6 +99,7 @@ class ColdStarts:
             "phases": [phase.value for phase in Phase],
             "starts": [{**_row(start), "function": names[start.function_id]} for start in known],
             "medians": {kind: _summary([start for start in known if start.kind == kind]) for kind in {start.kind for start in known}},
+            "no_snapshot": {names[id_]: why for id_, why in _unsnapshotted(known).items()},
             "imports": [_import_row(item) for item in slowest_imports(known)],
         }
 
@@ -152,7 +153,14 @@ def _read(task: Task, story: Sequence[Event]) -> ColdStart:
         kind=kind or "not measured",
         moments=moments if wanted is not None else {},
         imports=[Import(*item) for event in story for item in json.loads(event.fields.get("packages", "[]"))],
+        no_snapshot=events["task_starting"].fields.get("no_snapshot", "") if "task_starting" in events else "",
     )
+
+
+def _unsnapshotted(starts: Sequence[ColdStart]) -> Mapping[FunctionId, str]:
+    """Functions whose last start should have been forked from a snapshot, and why it was not. Newest first."""
+    last = {start.function_id: start for start in reversed(starts)}
+    return {function_id: start.no_snapshot for function_id, start in last.items() if start.no_snapshot}
 
 
 def _row(start: ColdStart) -> dict[str, Any]:

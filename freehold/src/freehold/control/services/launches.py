@@ -1,5 +1,7 @@
 """What a worker must know to start a task: the image, the files, the environment and the arguments of modal's container entrypoint."""
 
+import hashlib
+
 from modal_proto import api_pb2
 
 from freehold.config import Settings
@@ -9,13 +11,13 @@ from freehold.control.services.images import Images
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import LiveTask
-from freehold.domain.apps import App
+from freehold.domain.apps import App, AppState
 from freehold.domain.errors import Unavailable
 from freehold.domain.files import FileTree
 from freehold.domain.functions import FunctionSpec, ResourceRequest, WebKind
 from freehold.domain.ids import ClassId, FunctionId, TaskId
 from freehold.domain.images import Image
-from freehold.domain.seams import Seam, seams_for
+from freehold.domain.seams import Seam, may_snapshot, seams_for
 from freehold.store.ports import Store
 from freehold.wire.worker import ClientRuntime, Limits, TaskSpec
 
@@ -56,13 +58,14 @@ class Launches:
         live = await self._functions.live(function_id)
         app = await self._apps.get(live.function.app_id)
         image = await self._images.get_built(live.spec.image_id)
+        arguments = await self.arguments(task_id, app, live)
         return TaskSpec(
             task_id=task_id,
             layers=image.layers,
             trees=await self.trees(live.spec),
             image=image.config,
             client=self.client(app, image, live.spec),
-            arguments=(await self.arguments(task_id, app, live)).SerializeToString(),
+            arguments=arguments.SerializeToString(),
             token=token,
             env=await self.environment(app, live.spec),
             limits=limits(live.spec.resources, self._settings.pids_limit),
@@ -70,7 +73,19 @@ class Launches:
             app_id=app.id,
             image_id=image.id,
             function_id=live.id,
+            snapshot=self._snapshot(app, arguments),
+            startup_seconds=live.spec.startup_timeout.total_seconds(),
         )
+
+    def _snapshot(self, app: App, arguments: api_pb2.ContainerArguments) -> str:
+        """Of deployed functions that want it: all that they are told at their start, but which task they are."""
+        wanted = arguments.function_def.checkpointing_enabled and may_snapshot(self._client_version(app))
+        if not wanted or app.state is not AppState.DEPLOYED:
+            return ""
+        told = api_pb2.ContainerArguments()
+        told.CopyFrom(arguments)
+        told.task_id = ""
+        return hashlib.sha256(told.SerializeToString(deterministic=True)).hexdigest()
 
     async def trees(self, spec: FunctionSpec) -> tuple[FileTree, ...]:
         """Its mounts, without the client's own: that one is made for each version and Python by the worker."""

@@ -244,13 +244,14 @@ class Tasks:
         """A new definition gets a fresh start."""
         self._health.pop(function_id, None)
 
-    def record_started(self, task_id: TaskId, address: str = "", start: str = "") -> None:
+    def record_started(self, task_id: TaskId, address: str = "", start: str = "", no_snapshot: str = "") -> None:
         live = self._alive.get(task_id)
         if live is None:
             return
         live.address = address
         if live.state is TaskState.PENDING:
-            self._advance(live, TaskState.STARTING, fields={"start": start} if start else None)
+            told = {"start": start, "no_snapshot": no_snapshot}
+            self._advance(live, TaskState.STARTING, fields={name: value for name, value in told.items() if value})
 
     def record_fallback(self, live: LiveTask, reason: str) -> None:
         """It takes web requests as inputs, where others of its client's version serve them."""

@@ -1,7 +1,9 @@
 """Layers as plain folders, root filesystems as overlay mounts of them. A finished writable folder becomes a layer by one rename."""
 
+import os
 import secrets
 import shutil
+import stat
 import threading
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -20,7 +22,7 @@ _GROUND = 2  # raise when these change: roots that an engine of another version 
 
 
 class OverlaySnapshots:
-    """Implements `Snapshotter`: `layers/<id>`, `roots/<key>/{upper,work,merged}` and `staging/` in the engine's home."""
+    """Implements `Snapshotter`: `layers/<id>`, `roots/<key>/{upper,work,merged,written}` and `staging/` in the engine's home."""
 
     def __init__(self, *, home: Path) -> None:
         self._layers = home / "layers"
@@ -38,6 +40,9 @@ class OverlaySnapshots:
 
     async def commit(self, key: str, layer: LayerId) -> None:
         await anyio.to_thread.run_sync(self._commit, key, layer)
+
+    async def written(self, key: str) -> Path | None:
+        return await anyio.to_thread.run_sync(self._written, key)
 
     async def remove(self, key: str) -> None:
         await anyio.to_thread.run_sync(self._remove, key)
@@ -81,6 +86,14 @@ class OverlaySnapshots:
         self.adopt(self._merged(key).with_name("upper"), layer)
         self._remove(key)
 
+    def _written(self, key: str) -> Path | None:
+        upper = self._merged(key).with_name("upper")
+        if not any(upper.iterdir()):
+            return None
+        copy = upper.with_name("written")
+        _link_all(upper, copy)
+        return copy
+
     def _remove(self, key: str) -> None:
         root = self._roots / key
         if root.exists():
@@ -110,6 +123,24 @@ class OverlaySnapshots:
                     (self._ground / file).touch()
                 self._has_ground = True
         return self._ground
+
+
+def _link_all(source: Path, target: Path) -> None:
+    """The same folders with the same files in them. By descriptor: whoever writes there meanwhile must not lead this astray by links."""
+    for folder, folders, files, descriptor in os.fwalk(source):
+        copy = target / Path(folder).relative_to(source)
+        _copy_folder(descriptor, copy)
+        links = [name for name in folders if stat.S_ISLNK(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode)]
+        for name in (*files, *links):
+            os.link(name, copy / name, src_dir_fd=descriptor, follow_symlinks=False)
+
+
+def _copy_folder(descriptor: int, copy: Path) -> None:
+    """Itself, with its owner, its rights and what the kernel has noted about it; not what is in it."""
+    found = os.fstat(descriptor)
+    copy.mkdir()
+    os.chown(copy, found.st_uid, found.st_gid)
+    shutil.copystat(f"/proc/self/fd/{descriptor}", copy)
 
 
 def _make_folder(folder: Path) -> None:

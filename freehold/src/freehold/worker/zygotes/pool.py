@@ -1,8 +1,11 @@
 """Which zygotes there are: one for each app, image and client that wants tasks, within a budget of memory. Whoever has none starts plainly."""
 
 import secrets
+import signal
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 import structlog
@@ -13,8 +16,11 @@ from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId
 from freehold.domain.seams import Zygotes as Mode
 from freehold.wire.worker import TaskSpec
+from freehold.worker.ground import Ground, tidy
 from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, ModuleLists, Runtime, Snapshotter
-from freehold.worker.zygotes.zygote import Embryo, Remains, Stock, Zygote, ZygoteMark, has_shell
+from freehold.worker.zygotes.sources import Embryo, Remains, Source, ZygoteMark, has_shell
+from freehold.worker.zygotes.templates import Template, key_of
+from freehold.worker.zygotes.zygote import Stock, Zygote
 
 log = structlog.get_logger(__name__)
 
@@ -22,6 +28,12 @@ PREFIX = "zy-"
 _MOST_REFUSALS = 1000
 _MOST_SPOILERS = 5  # packages; an image with more gets a zygote of modal's runtime alone
 _LOOK = 0.2  # seconds
+_SOON = 5.0  # seconds
+# Exit statuses of a task that its own code has not asked for: an exception, or a signal of a program that is broken.
+_BROKEN = frozenset(
+    {1, *(128 + number for number in (signal.SIGILL, signal.SIGTRAP, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV))}
+)
+_PAUSE = 1.0  # seconds
 _RETRY = 300.0  # seconds after which one that could not be made is tried again
 _FIRST_START = 3.0  # seconds after which the start that wanted a zygote will have told what it imports
 
@@ -39,12 +51,14 @@ class Machine:
 class Fork:
     """Implements `Container` for a fork: the container that was made for it, which keeps its zygote's pid namespace from going."""
 
-    def __init__(self, container: Container, zygote: Zygote | Remains, pool: "ZygotePool", embryo: Embryo | None = None) -> None:
+    def __init__(self, container: Container, zygote: Source | Remains, pool: "ZygotePool", embryo: Embryo | None = None) -> None:
         self.zygote = zygote.mark
+        self.is_of_snapshot = isinstance(zygote, Template)
         self._container = container
         self._holder = zygote
         self._is_gone = False
         self._pool = pool
+        self.forked_at = pool.now()
         self._embryo = embryo  # until it is a task
 
     @property
@@ -52,9 +66,13 @@ class Fork:
         return self._container.pid
 
     @property
-    def is_current(self) -> bool:
-        """Whether another of these would be forked from the same zygote."""
-        return self._pool.forks_from(self._holder)
+    def kind(self) -> str:
+        """For people."""
+        return "forked from its snapshot" if self.is_of_snapshot else "forked"
+
+    def is_best_for(self, task: TaskSpec) -> bool:
+        """Whether another one for this task would be forked from where this was."""
+        return self._pool.source_of(task) is self._holder
 
     async def become(self, task: TaskSpec, spec: ContainerSpec) -> str:
         """Be this task. Otherwise the answer is why not, and nothing of it is left."""
@@ -69,7 +87,10 @@ class Fork:
         return why
 
     async def wait(self) -> ContainerExit:
-        return await self._container.wait()
+        ended = await self._container.wait()
+        if isinstance(self._holder, Template) and ended.code in _BROKEN and self._pool.now() - self.forked_at < _SOON:
+            await self._pool.distrust(self._holder, ended.code or 0)
+        return ended
 
     async def signal(self, number: int) -> None:
         await self._container.signal(number)
@@ -91,17 +112,19 @@ class ZygotePool:
         self._mode = mode
         self._budget = budget_mib << 20
         self._clock = clock
-        self._zygotes: dict[str, Zygote] = {}  # by what they are made for
-        self._loading: dict[str, Zygote] = {}
-        self._retired: list[Zygote | Remains] = []  # whose tasks go on
+        self._zygotes: dict[str, Source] = {}  # by what they are made for
+        self._loading: dict[str, Source] = {}
+        self._retired: list[Source | Remains] = []  # whose tasks go on
         self._refused: dict[tuple[str, ...], str] = {}  # definitions that a zygote would start as something else
         self._spoilers: dict[ImageId | None, frozenset[str]] = {}  # packages that must not be imported before a fork
         self._given_up: dict[str, tuple[float, str]] = {}  # stocks of which none could be made: when, why
         self._group: TaskGroup | None = None
+        self._ground: Ground
         self.on_change: Callable[[], None] = lambda: None  # called when forks come from another zygote than before
 
-    def open(self, group: TaskGroup) -> None:
-        self._group = group
+    def open(self, group: TaskGroup, ground: Ground) -> None:
+        """`ground` is what snapshots are made on: in containers like those of their tasks."""
+        self._group, self._ground = group, ground
 
     async def close(self) -> None:
         """When all tasks have gone."""
@@ -117,25 +140,95 @@ class ZygotePool:
         """For people."""
         return f"{len(self._zygotes)} ({sum(zygote.size for zygote in self._zygotes.values()) >> 20} MiB)"
 
-    async def fork(self, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
-        """A container with a fork in it that can become this task or one like it; or why it has to be started plainly."""
-        if why := self._why_never(task, spec):
-            return None, why
-        zygote = self._zygotes.get(Stock.of(task).key)
-        if zygote is None:
+    async def hold(self, task: TaskSpec, traces: AsyncExitStack) -> Source | None:
+        """What to fork it from, if there is something. It stays there until `traces` are removed."""
+        if self._why_never(task):
+            return None
+        if task.snapshot:
+            self._want_template(task)
+        if source := self.source_of(task):
+            source.tasks += 1
+            traces.push_async_callback(tidy, partial(self.left, source))
+        else:
             self.want(task)
+        return source
+
+    async def fork(self, zygote: Source | None, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
+        """A container with a fork in it that can become this task or one like it; or why it has to be started plainly."""
+        if why := self._why_never(task):
+            return None, why
+        if not has_shell(spec.rootfs):
+            return None, "Its image has no /bin/sh."
+        if zygote is None:
             return None, self._given_up.get(Stock.of(task).key, (0, "The process to fork from is being made."))[1]
-        if spec.env and (why := self._conflict(zygote, spec)):
+        if isinstance(zygote, Zygote) and spec.env and (why := self._conflict(zygote, spec)):
             return None, why
         return await self._fork(zygote, task, spec)
 
     def want(self, task: TaskSpec) -> None:
         """Tasks like this one will be wanted: have something to fork them from."""
-        key = Stock.of(task).key
-        is_there = key in self._zygotes or key in self._loading
-        may_be_tried = self._now() - self._given_up.get(key, (-_RETRY, ""))[0] >= _RETRY
-        if self._mode is Mode.AUTO and _is_suitable(task) and not is_there and may_be_tried:
+        if self._mode is Mode.AUTO and _is_suitable(task) and self._may_be_made(Stock.of(task).key):
             self._make(Stock.of(task))
+
+    def source_of(self, task: TaskSpec) -> Source | None:
+        """What it would be forked from: its function's own state, if there is one."""
+        own = self._zygotes.get(key_of(task)) if task.snapshot else None
+        return own or self._zygotes.get(Stock.of(task).key)
+
+    def why_no_snapshot(self, task: TaskSpec) -> str:
+        """Of a task that was not forked from one. Empty if it should not have been."""
+        if not task.snapshot:
+            return ""
+        if why := self._why_never(task):
+            return why
+        return self._given_up.get(key_of(task), (0, "It is being made."))[1]
+
+    def _may_be_made(self, key: str) -> bool:
+        is_there = key in self._zygotes or key in self._loading
+        return not is_there and self.now() - self._given_up.get(key, (-_RETRY, ""))[0] >= _RETRY
+
+    def _want_template(self, task: TaskSpec) -> None:
+        if self._group is not None and self._may_be_made(key_of(task)):
+            template = Template(f"{PREFIX}{secrets.token_hex(8)}", task, self._ground)
+            self._loading[template.key] = template
+            self._group.start_soon(self._keep_template, template)
+
+    async def _keep_template(self, template: Template) -> None:
+        """Its life. That of the first task of its kind begins at the same time, and needs the machine more."""
+        await anyio.sleep(_PAUSE)
+        async with anyio.create_task_group() as companions:
+            await template.start(companions)
+            if not template.why_not and template.size > self._budget:
+                template.why_not = f"Its state has {template.size >> 20} MiB, more than FREEHOLD_ZYGOTE_MEMORY_MIB allows."
+            if template.why_not:
+                log.warning("snapshot_given_up", function_id=template.task.function_id, reason=template.why_not)
+                self._give_up(template)
+                await self._retire(template)
+            else:
+                await self._take_over(template)
+                await self._retire_earlier(template)
+                await self._keep_budget(template)
+            await template.is_over.wait()
+            companions.cancel_scope.cancel()
+
+    async def _retire_earlier(self, newest: Template) -> None:
+        """Those of the same function before it was deployed anew, or before its environment changed."""
+        for other in list(self._zygotes.values()):
+            if isinstance(other, Template) and other is not newest and other.task.function_id == newest.task.function_id:
+                await self._retire(other)
+
+    async def distrust(self, template: Template, code: int) -> None:
+        """A task of it has failed so soon that being forked may be why: let the next ones start otherwise."""
+        if self._zygotes.get(template.key) is template:
+            template.why_not = f"A task that was forked from it has ended with status {code} within {_SOON:g} s."
+            log.warning("snapshot_given_up", function_id=template.task.function_id, reason=template.why_not)
+            self._give_up(template)
+            await self._retire(template)
+
+    def _give_up(self, source: Source) -> None:
+        if len(self._given_up) >= _MOST_REFUSALS:
+            self._given_up.clear()
+        self._given_up[source.key] = (self.now(), source.why_not)
 
     async def wait_for(self, task: TaskSpec) -> None:
         """Until there is something to fork it from, or will not be. It is made in bounded time."""
@@ -146,14 +239,14 @@ class ZygotePool:
         """Make it, and make it again without what must not be imported before a fork. Later, look whether starts import more."""
         machine, stock = self._machine, zygote.stock
         modules = await self._modules(stock)
-        await zygote.start(modules, runtime=machine.runtime, snapshots=machine.snapshots, bundles=machine.bundles)
+        await zygote.start(modules, snapshots=machine.snapshots, bundles=machine.bundles)
         if zygote.why_not:
             log.warning("zygote_given_up", zygote=zygote.id, app_id=stock.app_id, reason=zygote.why_not)
             await self._retire(zygote)
             if zygote.spoiled_by:
                 self._leave_out(zygote, {_package(zygote.spoiled_by)})
             else:
-                self._given_up[stock.key] = (self._now(), zygote.why_not)
+                self._give_up(zygote)
             return
         await self._take_over(zygote)
         await self._keep_budget(zygote)
@@ -182,19 +275,20 @@ class ZygotePool:
 
     def _make(self, stock: Stock) -> None:
         if self._group is not None:
-            zygote = self._loading[stock.key] = Zygote(f"{PREFIX}{secrets.token_hex(8)}", stock)
+            zygote = Zygote(f"{PREFIX}{secrets.token_hex(8)}", stock, self._machine.runtime)
+            self._loading[stock.key] = zygote
             self._group.start_soon(self._load, zygote)
 
-    async def _take_over(self, zygote: Zygote) -> None:
+    async def _take_over(self, zygote: Source) -> None:
         """Fork from this one, and no more from that which did so."""
-        former = self._zygotes.get(zygote.stock.key)
-        zygote.used_at = self._now()
-        self._zygotes[zygote.stock.key] = self._loading.pop(zygote.stock.key)
+        former = self._zygotes.get(zygote.key)
+        zygote.used_at = self.now()
+        self._zygotes[zygote.key] = self._loading.pop(zygote.key)
         if former is not None:
             await self._retire(former)
         self.on_change()
 
-    async def left(self, zygote: Zygote | Remains) -> None:
+    async def left(self, zygote: Source | Remains) -> None:
         """One of its tasks has gone."""
         zygote.tasks -= 1
         if zygote in self._retired and not zygote.tasks:
@@ -210,10 +304,10 @@ class ZygotePool:
         remains.tasks += 1
         return Fork(container, remains, self)
 
-    async def _fork(self, zygote: Zygote, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
-        zygote.used_at = self._now()
+    async def _fork(self, zygote: Source, task: TaskSpec, spec: ContainerSpec) -> tuple[Fork | None, str]:
+        zygote.used_at = self.now()
         zygote.tasks += 1
-        if self._group is not None:
+        if self._group is not None and isinstance(zygote, Zygote):
             self._group.start_soon(self._renew, zygote)
         try:
             container, embryo = await zygote.fork(spec)
@@ -222,16 +316,18 @@ class ZygotePool:
         else:
             return Fork(container, zygote, self, embryo), ""
         log.warning("fork_given_up", task_id=task.task_id, zygote=zygote.id, reason=why)
-        if zygote.why_not and self._zygotes.get(zygote.stock.key) is zygote:
+        if zygote.why_not and self._zygotes.get(zygote.key) is zygote:
             await self._retire(zygote)
             self.want(task)
         await self.left(zygote)
         return None, why
 
-    async def why_not_become(self, holder: Zygote | Remains, embryo: Embryo, task: TaskSpec, spec: ContainerSpec) -> str:
+    async def why_not_become(self, holder: Source | Remains, embryo: Embryo, task: TaskSpec, spec: ContainerSpec) -> str:
         """Empty when it is this task now."""
         if isinstance(holder, Zygote) and (why := self._conflict(holder, spec)):
             return why
+        if isinstance(holder, Template) and holder.key != key_of(task):
+            return "Its environment is not that of the snapshot."
         try:
             await embryo.become(task, spec)
         except (FreeholdError, OSError) as error:
@@ -248,32 +344,27 @@ class ZygotePool:
         self._leave_out(zygote, {_package(zygote.reads.get(name, "")) for name in names})
         return f"Its environment sets what was read while importing: {', '.join(names)}."
 
-    def forks_from(self, holder: Zygote | Remains) -> bool:
-        return any(zygote is holder for zygote in self._zygotes.values())
-
-    async def _retire(self, zygote: Zygote) -> None:
+    async def _retire(self, zygote: Source) -> None:
         for place in (self._zygotes, self._loading):
-            if place.get(zygote.stock.key) is zygote:
-                del place[zygote.stock.key]
+            if place.get(zygote.key) is zygote:
+                del place[zygote.key]
         zygote.retire()
         if zygote.tasks:
             self._retired.append(zygote)
         else:
             await zygote.end()
 
-    async def _keep_budget(self, newest: Zygote) -> None:
+    async def _keep_budget(self, newest: Source) -> None:
         while sum(zygote.size for zygote in self._zygotes.values()) > self._budget and len(self._zygotes) > 1:
             idlest = min((one for one in self._zygotes.values() if one is not newest), key=lambda one: one.used_at)
-            log.info("zygote_retired", zygote=idlest.id, app_id=idlest.stock.app_id, reason="memory")
+            log.info("zygote_retired", zygote=idlest.id, app_id=idlest.app_id, reason="memory")
             await self._retire(idlest)
 
-    def _why_never(self, task: TaskSpec, spec: ContainerSpec) -> str:
+    def _why_never(self, task: TaskSpec) -> str:
         if self._mode is Mode.OFF or self._group is None:
             return "Zygotes are switched off."
         if not _is_suitable(task):
             return "Its image has an entrypoint of its own, or its client is not one that forking is proved for."
-        if not has_shell(spec.rootfs):
-            return "Its image has no /bin/sh."
         return self._refused.get(_definition(task), "")
 
     def _refuse(self, task: TaskSpec, why: str) -> None:
@@ -281,7 +372,7 @@ class ZygotePool:
             self._refused.clear()
         self._refused[_definition(task)] = why
 
-    def _now(self) -> float:
+    def now(self) -> float:
         return self._clock.now().timestamp()
 
 

@@ -77,7 +77,7 @@ class Spares:
         self._wanted[task.function_id] = self._clock.monotonic()
         self._group.start_soon(self._refill, task)
         spare = self._spares.pop(task.function_id, None)
-        if spare is not None and (_definition(spare.task) != _definition(task) or not spare.fork.is_current):
+        if spare is not None and (_definition(spare.task) != _definition(task) or not spare.fork.is_best_for(task)):
             self._group.start_soon(spare.leave)
             return None
         return spare
@@ -93,7 +93,7 @@ class Spares:
         if self._group is None:
             return
         for key, spare in list(self._spares.items()):
-            if not spare.fork.is_current:
+            if not spare.fork.is_best_for(spare.task):
                 del self._spares[key]
                 self._group.start_soon(spare.leave)
                 self._group.start_soon(self._refill, spare.task)
@@ -137,8 +137,10 @@ class Spares:
             spare.dismiss()
 
     async def _made(self, task: TaskSpec, traces: AsyncExitStack, companions: TaskGroup) -> Spare | None:
-        berth = await make_berth(f"{PREFIX}{secrets.token_hex(8)}", task, self._shop, traces, companions)
-        fork, why = await self._shop.zygotes.fork(task, berth.container(task))
+        source = await self._shop.zygotes.hold(task, traces)
+        written = source.written if source else ()
+        berth = await make_berth(f"{PREFIX}{secrets.token_hex(8)}", task, self._shop, traces, companions, written=written)
+        fork, why = await self._shop.zygotes.fork(source, task, berth.container(task))
         if fork is None:
             log.debug("spare_not_made", function_id=task.function_id, reason=why)
             return None
