@@ -543,6 +543,21 @@ class TestProxyTokens:
 
         assert TOKEN[1] not in str(request)
 
+    async def test_a_bearer_is_shown_with_each_request_of_a_connection_and_seen_with_none(self, tmp_path):
+        fields = {"Authorization": f"Bearer {'.'.join(TOKEN)}"}
+        async with served(echo, tmp_path, rules={"needs_proxy_auth": True}) as site:
+            for _ in range(3):
+                assert TOKEN[1] not in str(await site.seen(headers=fields))
+
+    async def test_it_goes_no_further_the_other_way_either(self):
+        async with a_gateway() as gateway:
+            gateway.calls.deploy(LABEL, echo)
+            for fields in (dict(zip(("Modal-Key", "Modal-Secret"), TOKEN, strict=True)), {"Authorization": "Bearer of-the-app"}):
+                async with gateway.request(LABEL, headers=fields) as response:
+                    seen = await response.text()
+                assert TOKEN[1] not in seen
+        assert "of-the-app" in seen
+
 
 class TestWebSockets:
     async def test_they_pass_as_they_are(self, tmp_path):

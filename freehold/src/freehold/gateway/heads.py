@@ -56,6 +56,7 @@ class Head:
         "method",
         "minor",
         "relayed",
+        "shown",
         "target",
         "told",
         "upgrade",
@@ -73,13 +74,14 @@ class Head:
     upgrade: bytes  # the protocol, in small letters; empty: none
     fields_block: bytes
     relayed: tuple[object, bytes] | None  # how it was written for a container before, and for which function
+    shown: tuple[str, str] | None  # the proxy token in it, once somebody has looked
 
     def __init__(self, data: bytes) -> None:
         """`data` is everything before the empty line. Raises what says to the caller what is wrong with it."""
         match = _HEAD.fullmatch(data)
         if match is None:
             raise Malformed(_fault(data))
-        self.relayed = None
+        self.relayed = self.shown = None
         self.method, self.target, major, minor, self.fields_block = match.groups()
         if major != b"1" or minor not in b"01":
             text = "The gateway speaks HTTP/1.1 and HTTP/1.0."

@@ -7,6 +7,12 @@ _KEYS = b"wk-"  # how ids of proxy tokens begin; other bearers are the app's own
 
 def credentials(head: Head) -> tuple[str, str]:
     """Key and secret; empty where there are none. A bearer that is a proxy token is taken off, so that no container sees it."""
+    if head.shown is None:  # programs ask the same again, and this is the head that was read before
+        head.shown = _read(head)
+    return head.shown
+
+
+def _read(head: Head) -> tuple[str, str]:
     if b"modal-key" in head.told:
         return head.told[b"modal-key"].decode("latin-1"), head.told.get(b"modal-secret", b"").decode("latin-1")
     scheme, _, token = head.field(b"authorization").partition(b" ")

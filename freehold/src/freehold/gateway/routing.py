@@ -21,9 +21,10 @@ Headers = Iterable[tuple[bytes, bytes]]
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 )
-# The gateway answers `Expect` and speaks WebSocket itself; who asked is told anew, in `client` and the fields that `_told` writes.
+# The gateway answers `Expect` and speaks WebSocket itself; who asked is told anew, in `client` and the fields that `_told` writes; the
+# proxy token was for the gateway.
 _ANSWERED_HERE = frozenset(
-    {b"expect", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
+    {b"expect", b"modal-key", b"modal-secret", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
     | {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"}
 )
 _KNOWN_HOSTS = 4096
