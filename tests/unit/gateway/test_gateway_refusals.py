@@ -137,6 +137,8 @@ CASES = {
     "absolute form of another scheme": (f"GET file:///etc/passwd HTTP/1.1\r\n{HOST}\r\n\r\n", 400),
     # The first line.
     "CONNECT": (f"CONNECT {LABEL}.localhost:443 HTTP/1.1\r\n{HOST}\r\n\r\n", 400),
+    "CONNECT to a path, whose body some do not see": (f"CONNECT / HTTP/1.1\r\n{HOST}\r\nContent-Length: 5\r\n\r\n12345", 400),
+    "CONNECT to a URL": (f"CONNECT http://{LABEL}.localhost/ HTTP/1.1\r\n{HOST}\r\n\r\n", 400),
     "an asterisk": (f"OPTIONS * HTTP/1.1\r\n{HOST}\r\n\r\n", 400),
     "a path without a slash": (f"GET path HTTP/1.1\r\n{HOST}\r\n\r\n", 400),
     "a fragment": (f"GET /#x HTTP/1.1\r\n{HOST}\r\n\r\n", 400),

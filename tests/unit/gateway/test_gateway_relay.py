@@ -183,6 +183,12 @@ class TestResponses:
                 async with site.gateway.request(LABEL) as response:
                     assert await response.read() == b"hello"
 
+    async def test_what_is_wrong_after_a_head_is_told_with_a_body(self, tmp_path):
+        async with served(echo, tmp_path) as site:
+            answer = await raw(site.gateway.port, f"HEAD / HTTP/1.1\nHost: {LABEL}.localhost\n\n", "no request\n")
+
+        assert b'"error":"invalid_request"' in answer
+
     @pytest.mark.parametrize("status", [204, 304])
     async def test_a_status_without_body_has_none(self, tmp_path, status):
         async def app(scope, receive, send):
@@ -381,6 +387,23 @@ class TestBodies:
             async with site.gateway.request(LABEL, method="PUT", data=BytesIO(bytes(4 * MIB))) as response:
                 assert (response.status, await response.text()) == (413, "too much")
             await site.free()
+
+    async def test_an_upload_that_breaks_after_its_answer_gets_no_second_one(self, tmp_path):
+        async def app(scope, receive, send):
+            await start(send, content_length="2")
+            await body(send, b"ok", more=False)
+
+        async with served(app, tmp_path) as site:
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
+            writer.write(f"PUT / HTTP/1.1\r\nHost: {LABEL}.localhost\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n".encode())
+            answer = await reader.readuntil(b"\r\n\r\nok")
+            writer.write(b"no chunk\r\n")
+            async with asyncio.timeout(DEADLINE):
+                answer += await reader.read()
+            writer.close()
+            await site.free()
+
+        assert answer.count(b"HTTP/1.1") == 1
 
     async def test_the_first_part_is_read_while_the_caller_makes_the_second(self, tmp_path):
         app = Upload()
@@ -640,6 +663,32 @@ class TestLongResponses:
             await site.free()
             async with site.gateway.request(LABEL, path) as response:
                 assert response.status == 404
+
+    async def test_what_is_sent_with_the_second_question_is_no_part_of_the_first(self, tmp_path):
+        paths = []
+
+        async def app(scope, receive, send):
+            paths.append(scope["path"])
+            await echo(scope, receive, send)
+
+        async with served(app, tmp_path, http_redirect_after=0.2) as site:
+            address = site.lanes.lanes.pop().address
+            async with site.gateway.request(LABEL, allow_redirects=False) as response:
+                path = response.headers["Location"].partition(f":{site.gateway.port}")[2]
+            hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
+            writer.write(f"POST {path} HTTP/1.1\r\nHost: {LABEL}.localhost\r\nContent-Length: {len(hidden)}\r\n\r\n".encode())
+            await anyio.sleep(0.1)
+            writer.write(hidden)
+            await anyio.sleep(0.1)
+            site.lanes.open(address)
+            async with asyncio.timeout(DEADLINE):
+                await reader.readuntil(b"\r\n\r\n")
+            await site.seen("/next")
+            writer.close()
+            await site.free()
+
+        assert paths == ["/", "/next"]
 
     async def test_the_other_way_has_the_same(self):
         go_on = anyio.Event()

@@ -41,6 +41,8 @@ class AsgiExchange(Exchange):
         self.ingress.spawn(self._run)
 
     def receive(self, content: bytes, is_complete: bool) -> None:
+        if self.is_complete:
+            return  # who came back for the response sends a body with that
         self._held += content
         self.is_complete = is_complete
         if len(self._held) > _MAX_HELD:

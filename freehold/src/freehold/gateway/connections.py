@@ -226,6 +226,7 @@ class Connection(Outlet):
     def _await_head(self, data: bytes) -> None:
         if not data:
             return
+        self.head, self._head_data = None, b""  # how the one before was answered means nothing here
         if not self._scanned:
             self.ingress.idle.end(self)
             self.ingress.heads.begin(self, self.ingress.now)
@@ -272,7 +273,10 @@ class Connection(Outlet):
         try:
             content, rest = self._feed(body, data)
         except FreeholdError as error:
-            self._fail(error)
+            if self.exchange:
+                self._fail(error)
+            else:
+                self._end()  # the request has its answer
             return
         self._body_at = self.ingress.now
         if rest:

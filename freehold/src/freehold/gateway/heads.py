@@ -167,12 +167,13 @@ class Head:
             text = "The Host field is not a name or address with an optional port."
             raise Malformed(text)
         self.host = host or b""
-        if not _ORIGIN.fullmatch(self.target):
+        if self.method == b"CONNECT" or not _ORIGIN.fullmatch(self.target):
             self._read_absolute_target()
 
     def _read_absolute_target(self) -> None:
+        """Not of CONNECT, which has no body for some readers, whatever its fields say."""
         match = _ABSOLUTE.fullmatch(self.target)
-        if match is None:
+        if match is None or self.method == b"CONNECT":
             text = "The target of a request is a path, or a whole http URL. (There is no CONNECT here, nor OPTIONS *.)"
             raise Malformed(text)
         authority, rest = match[1], match[2] or b"/"

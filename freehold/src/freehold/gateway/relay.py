@@ -74,11 +74,14 @@ class Relay(Exchange):
 
     def receive(self, content: bytes, is_complete: bool) -> None:
         upstream = self._upstream
-        if upstream is None:
+        if self._is_raw:
+            if upstream:
+                upstream.write(content)
+        elif self.is_complete:
+            pass  # who came back for the response sends a body with that: it is no part of the request
+        elif upstream is None:
             self._hold(content, is_complete)
-        elif self._is_raw:
-            upstream.write(content)
-        elif not self.is_complete:
+        else:
             self.is_complete = is_complete
             self._repeatable = None
             upstream.write(self._framed(content))
