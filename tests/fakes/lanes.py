@@ -70,9 +70,15 @@ class FakeLanes(StockLanes):
         self._opened = asyncio.Event()
 
     def deploy(
-        self, label: str, *addresses: str | tuple[str, int], kind: WebKind = WebKind.ASGI, name: str = "f", **rules: Any
+        self,
+        label: str,
+        *addresses: str | tuple[str, int],
+        kind: WebKind = WebKind.ASGI,
+        name: str = "f",
+        method_name: str = "",
+        **rules: Any,
     ) -> WebRoute:
-        target = WebTarget(function_id=new_function_id(), app_id=new_app_id(), name=name, kind=kind)
+        target = WebTarget(function_id=new_function_id(), app_id=new_app_id(), name=name, kind=kind, method_name=method_name)
         self.routes[label] = WebRoute(target=target, **rules)
         for address in addresses:
             self.open(address)

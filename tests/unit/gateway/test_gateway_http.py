@@ -145,6 +145,13 @@ class TestHeaders:
         assert ["x-forwarded-host", "api.example.org"] in request["headers"]
         assert "x-forwarded-for" not in {name for name, _ in request["headers"]}
 
+    async def test_it_may_say_the_last_hop_in_a_line_of_its_own(self):
+        lines = [("X-Forwarded-For", "6.6.6.6"), ("X-Forwarded-For", "192.0.2.7")]
+        async with a_gateway() as gateway:
+            gateway.calls.deploy(LABEL, echo)
+            async with gateway.http.get(f"{gateway.url}/{LABEL}/", headers=lines) as response:
+                assert (await response.json())["client"][0] == "192.0.2.7"
+
     async def test_repeated_fields_and_statuses_come_back_as_sent(self):
         async def app(scope, receive, send):
             headers = [(b"set-cookie", b"a=1"), (b"set-cookie", b"b=2"), (b"connection", b"close"), (b"date", b"long ago")]

@@ -100,6 +100,22 @@ class TestRequests:
         assert response.headers["Modal-Function-Call-Id"] == call_id
         assert (fields["x-request-id"], response.headers["X-Request-Id"]) == ("mine", "mine")
 
+    async def test_a_server_of_the_users_own_gets_nothing_that_is_for_ours(self, tmp_path):
+        async with served(echo, tmp_path, rules={"kind": WebKind.SERVER, "method_name": "web"}) as site:
+            names = [name for name, _ in (await site.seen())["headers"]]
+
+        assert "x-request-id" in names
+        assert not [name for name in names if name.startswith("x-freehold-")]
+
+    async def test_a_request_has_an_id_the_other_way_too(self):
+        async with a_gateway() as gateway:
+            gateway.calls.deploy(LABEL, echo)
+            for fields in ({}, {"X-Request-Id": "mine"}):
+                async with gateway.request(LABEL, headers=fields) as response:
+                    seen = [value for name, value in (await response.json())["headers"] if name == "x-request-id"]
+                assert seen == [response.headers["X-Request-Id"]]
+        assert seen == ["mine"]
+
     async def test_nobody_gives_itself_ids(self, tmp_path):
         async with served(echo, tmp_path) as site:
             fields = [tuple(field) for field in (await site.seen(headers={"X-Freehold-Ids": "in-forged,fc-forged"}))["headers"]]
@@ -547,8 +563,9 @@ class TestLostConnections:
                 assert (response.status, (await response.json())["error"]) == (502, "container_failed")
             await site.free()
 
-    async def test_what_is_no_http_is_a_502(self, tmp_path):
-        async with answering(b"SSH-2.0-OpenSSH\r\n\r\n", tmp_path=tmp_path) as site:
+    @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n\r\n", b"HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok"])
+    async def test_what_is_no_http_is_a_502(self, tmp_path, answer):
+        async with answering(answer, answer, tmp_path=tmp_path) as site:
             async with site.gateway.request(LABEL) as response:
                 assert response.status == 502
             await site.free()

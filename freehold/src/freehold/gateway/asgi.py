@@ -22,12 +22,15 @@ _TOO_SHORT = "The application sent less than its Content-Length."
 class AsgiExchange(Exchange):
     """Runs the application in a task of its own; what it sends goes out as its caller takes it."""
 
-    __slots__ = ("_app", "_held", "_is_over", "_left", "_moved", "_scope", "_task")
+    __slots__ = ("_app", "_held", "_is_over", "_left", "_moved", "_request_id", "_scope", "_task")
 
-    def __init__(self, ingress: "Ingress", caller: Caller, head: Head, *, app: ASGIApp, kind: str, scope: dict[str, Any]) -> None:
+    def __init__(
+        self, ingress: "Ingress", caller: Caller, head: Head, *, app: ASGIApp, kind: str, scope: dict[str, Any], request_id: bytes = b""
+    ) -> None:
         super().__init__(ingress, caller, head)
         self.kind = kind
         self._app = app
+        self._request_id = request_id  # that the caller is told, unless the application does
         self._scope = scope | {OPENED: self._opened}
         self._held = bytearray()
         self._is_over = False  # for the application: its caller is gone, or has all
@@ -107,16 +110,20 @@ class AsgiExchange(Exchange):
     def _begin(self, message: Message) -> None:
         length: bytes | None = None
         lines = []
+        has_id = not self._request_id
         for name, value in message.get("headers", ()):
             told = bytes(name).lower()  # servers behind modal's own proxy write them as they like
             if told == b"content-length":
                 length = bytes(value)
             elif told not in {b"connection", b"transfer-encoding", b"date"}:
                 lines.append(b"\r\n" + name + b": " + value)
+                has_id = has_id or told == b"x-request-id"
         self._left = None if length is None or self.head.method == b"HEAD" or message["status"] in {204, 304} else int(length)
         lines.append(self.ingress.date_line)
         if self.call_id:
             lines.append(b"\r\nmodal-function-call-id: " + self.call_id.encode())
+        if not has_id:
+            lines.append(b"\r\nx-request-id: " + self._request_id)
         self.caller.begin(message["status"], b"".join(lines), length)
         self.caller.flush()
 

@@ -145,7 +145,9 @@ class Ingress:
         if isinstance(connection, Connection) and relay.head.upgrade == b"websocket":
             self.websockets.take_over(connection, relay.head)
             return
-        exchange = AsgiExchange(self, connection, relay.head, app=self._functions, kind="data_channel", scope=relay.scope())
+        exchange = AsgiExchange(
+            self, connection, relay.head, app=self._functions, kind="data_channel", scope=relay.scope(), request_id=relay.request_id
+        )
         exchange.since = relay.since
         if relay.was_put_off:
             exchange.call_id, exchange.owner, exchange.was_put_off = relay.call_id, relay.owner, True

@@ -63,8 +63,9 @@ class Outlet(asyncio.Protocol):
 
     def begin(self, status: int, lines: bytes, length: bytes | None) -> None:
         """`length` is the Content-Length; None: not known, or nothing."""
+        line = STATUS_LINES[status]
         self.has_begun, self.status = True, status
-        self._out.append(STATUS_LINES[status] + lines + self._framing(status, length) + b"\r\n\r\n")
+        self._out.append(line + lines + self._framing(status, length) + b"\r\n\r\n")
 
     def send(self, data: bytes) -> None:
         if self._is_bodiless or not data:

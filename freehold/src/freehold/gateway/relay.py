@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 
 from freehold.domain.errors import DeadlineExceeded, Unavailable
-from freehold.domain.functions import WebRoute, WebTarget
+from freehold.domain.functions import WebKind, WebRoute, WebTarget
 from freehold.domain.ids import new_request_ids
 from freehold.gateway.asgi import scope_of
 from freehold.gateway.errors import NoRoomInTime
@@ -91,7 +91,10 @@ class Relay(Exchange):
 
     def scope(self) -> dict[str, Any]:
         """The request as ASGI has it."""
-        return scope_of(self.head, self._peer)
+        scope = scope_of(self.head, self._peer)
+        if not self.head.told.get(b"x-request-id"):
+            scope["headers"] = [*scope["headers"], (b"x-request-id", self.request_id)]
+        return scope
 
     def caller_is_slow(self) -> None:
         if self._upstream:
@@ -248,12 +251,8 @@ class Relay(Exchange):
         head, target = self.head, self._route.target
         if head.relayed is None or head.relayed[0] is not target:
             head.relayed = (target, self._lines_for(target))
-        return b"%s\r\nx-freehold-ids: %s,%s\r\nx-request-id: %s\r\n\r\n" % (
-            head.relayed[1],
-            self._input_id.encode(),
-            self.call_id.encode(),
-            self._request_id(),
-        )
+        ids = b"" if target.kind is WebKind.SERVER else b"\r\nx-freehold-ids: %s,%s" % (self._input_id.encode(), self.call_id.encode())
+        return b"%s%s\r\nx-request-id: %s\r\n\r\n" % (head.relayed[1], ids, self.request_id)
 
     def _lines_for(self, target: WebTarget) -> bytes:
         """What is the same for each request with this head on this connection."""
@@ -284,13 +283,14 @@ class Relay(Exchange):
     def _session(self) -> str:
         return self.head.told.get(b"modal-session-id", b"").decode("latin-1") if self._route.has_sessions else ""
 
-    def _request_id(self) -> bytes:
+    @property
+    def request_id(self) -> bytes:
         return self.head.told.get(b"x-request-id") or self._input_id.encode()
 
     def _response_lines(self, response: Response) -> bytes:
         lines = b"\r\nmodal-function-call-id: " + self.call_id.encode()
         if b"x-request-id" not in response.told:
-            lines += b"\r\nx-request-id: " + self._request_id()
+            lines += b"\r\nx-request-id: " + self.request_id
         return lines if b"date" in response.told else lines + self.ingress.date_line
 
     def _switch(self, response: Response) -> None:

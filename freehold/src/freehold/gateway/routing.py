@@ -24,7 +24,16 @@ _HOP_BY_HOP = frozenset(
 # The gateway answers `Expect` and speaks WebSocket itself; who asked is told anew, in `client` and the fields that `_told` writes; the
 # proxy token was for the gateway.
 _ANSWERED_HERE = frozenset(
-    {b"expect", b"modal-key", b"modal-secret", b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
+    {
+        b"expect",
+        b"modal-key",
+        b"modal-secret",
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-prefix",
+        b"x-forwarded-proto",
+    }
     | {b"sec-websocket-key", b"sec-websocket-version", b"sec-websocket-extensions"}
 )
 _KNOWN_HOSTS = 4096
@@ -118,7 +127,7 @@ def told_to_container(caller: Caller, address: Address, target: WebTarget) -> by
     )
     if address.prefix:
         lines += b"\r\nx-forwarded-prefix: " + address.prefix.encode()
-    if target.method_name:
+    if target.method_name and target.kind is not WebKind.SERVER:  # to servers of our own
         lines += b"\r\nx-freehold-method: " + target.method_name.encode()
     return lines
 
@@ -129,7 +138,7 @@ def scope_for(target: WebTarget, address: Address, scope: Scope) -> dict[str, An
     for key in ("method", "subprotocols"):  # of a request, of a WebSocket
         if key in scope:
             visible[key] = scope[key]
-    caller = _peer(scope).caller(_header(scope, b"host").encode("latin-1"), dict(reversed(scope["headers"])))
+    caller = _peer(scope).caller(_header(scope, b"host").encode("latin-1"), _joined(scope["headers"]))
     visible |= {"root_path": address.prefix, "scheme": caller.scheme, "client": caller.client, **_paths(target, address, scope)}
     visible["headers"] = [*without_hops(scope["headers"], _ANSWERED_HERE), *_told(caller, address)]
     return visible
@@ -175,6 +184,14 @@ def _is_own_name(target: WebTarget, inner: str) -> bool:
 
 def _without_first_segment(raw_path: bytes) -> bytes:
     return b"/" + raw_path[1:].partition(b"/")[2]
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """A field that comes twice is one with both values; proxies commonly add theirs as another line."""
+    told: dict[bytes, bytes] = {}
+    for name, value in headers:
+        told[name] = told[name] + b", " + value if name in told else value
+    return told
 
 
 def _header(scope: Scope, wanted: bytes) -> str:
