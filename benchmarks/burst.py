@@ -1,5 +1,6 @@
 """From nothing to forty containers at once, and what memory each has for itself."""
 
+import re
 import statistics
 import threading
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import modal
 from engine import Engine
 from figures import Figure
-from modal_proto import api_pb2
+
+from freehold.worker.naming import home_key
 
 _CONTAINERS = 40
 _CORES = 2
@@ -57,15 +59,13 @@ def _burst(engine: Engine, work: modal.Function, busy: float) -> tuple[float | N
 
 
 def private_mb(engine: Engine) -> Mapping[str, float]:
-    """Of each running container: memory that nothing else shares, of all its processes."""
-    tasks = {task.task_id for task in engine.call("TaskList", api_pb2.TaskListRequest()).tasks}
+    """Of each container, by the name of its control group: memory that nothing else shares, of all its processes."""
+    group = re.compile(rf"/freehold-{home_key(engine.settings.root)}/((?:ta|sp)-\w+)")
     found: dict[str, float] = defaultdict(float)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            groups = (process / "cgroup").read_text()
-            task = next((task_id for task_id in tasks if task_id in groups), None)
-            if task is not None:
-                found[task] += _private_mb(process)
+            if container := group.search((process / "cgroup").read_text()):
+                found[container[1]] += _private_mb(process)
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended
     return found
