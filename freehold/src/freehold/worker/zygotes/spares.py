@@ -107,7 +107,7 @@ class Spares:
                 return
             await self._make_room()
             if len(self._spares) < self._most:
-                await self._group.start(self._keep, replace(task, arguments=b"", token=""))
+                await self._group.start(self._keep, task)
 
     async def _keep(self, task: TaskSpec, *, task_status: TaskStatus[None]) -> None:
         """The life of one spare. It is a favour to the next start, so whatever goes wrong must not end those that run."""
@@ -139,6 +139,7 @@ class Spares:
     async def _made(self, task: TaskSpec, traces: AsyncExitStack, companions: TaskGroup) -> Spare | None:
         source = await self._shop.zygotes.hold(task, traces)
         written = source.written if source else ()
+        task = replace(task, arguments=b"", token="")  # which are another's
         berth = await make_berth(f"{PREFIX}{secrets.token_hex(8)}", task, self._shop, traces, companions, written=written)
         fork, why = await self._shop.zygotes.fork(source, task, berth.container(task))
         if fork is None:
