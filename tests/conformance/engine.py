@@ -125,8 +125,28 @@ class Engine:
     @property
     def pid(self) -> int:
         """Of the engine itself, which its supervisor starts anew each time it dies."""
+        return int(self.status()["pid"])
+
+    def status(self) -> dict[str, Any]:
+        """What it says of itself."""
         with urlopen(f"{self.gateway_url}/healthz", timeout=10) as answer:
-            return int(json.load(answer)["pid"])
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    @property
+    def spare_containers(self) -> int:
+        """How many it may make ahead of need."""
+        return int(self._settings.get("spare_containers", "0"))
+
+    def interrupt(self) -> None:
+        """Ctrl-C."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+
+    def wait_ended(self, *, within: float = 90) -> int:
+        """Its exit status."""
+        assert self._process is not None
+        return self._process.wait(within)
 
     def kill_engine(self) -> None:
         """The engine dies, and its supervisor lives."""
@@ -139,8 +159,8 @@ class Engine:
         self._process.kill()
         self._process.wait(10)
 
-    def stop(self, *, within: float = 60) -> Finished:
-        """`freehold down`; the process has ended when this returns."""
+    def stop(self, *, within: float = 90) -> Finished:
+        """`freehold down`, which kills an engine that does not end within 60 s; the process has ended when this returns."""
         finished = self.freehold("down", within=within)
         if self._process is not None:
             self._process.wait(within)
@@ -167,7 +187,7 @@ class Engine:
     def log_tail(self, characters: int = 4000) -> str:
         return self.log.read_text(errors="replace")[-characters:]
 
-    def freehold(self, *args: str | Path, within: float = 60, env: Mapping[str, str] | None = None) -> Finished:
+    def freehold(self, *args: str | Path, within: float = 90, env: Mapping[str, str] | None = None) -> Finished:
         return _finish([BIN / "freehold", *args], env={**self.environment, **(env or {})}, within=within)
 
     def modal(self, *args: str | Path, within: float = 120, env: Mapping[str, str] | None = None) -> Finished:

@@ -360,6 +360,17 @@ class TestJoining:
         await container.destroy()
         assert mark_of(first) is None
 
+    async def test_one_that_cannot_end_yet_is_told_and_ends_later(self, runc, spec):
+        """Nobody has reaped what was put into its pid namespace."""
+        first = await runc.start(spec)
+        guest = await runc.start(replace(spec, id="ta-2", pidns=f"/proc/{first.pid}/ns/pid"))
+
+        with anyio.fail_after(DEADLINE), pytest.raises(Unavailable, match="does not end"):
+            await first.destroy()
+
+        await guest.destroy()
+        await first.destroy()
+
     async def test_what_it_reads_can_be_given(self, runc, spec, outputs):
         reading, writing = os.pipe()
         os.write(writing, b"hello\n")

@@ -18,6 +18,8 @@ HOME = CHECKOUT / "build" / "faults-home"
 _BUILT = ("layers", "bundles", "cache", "pythons")  # what takes minutes to make, and does not depend on the home
 _COLD_BUILD_SECONDS = 900
 MOST_DEATHS = 3
+# SPARES=8 has containers made ahead of need too.
+SETTINGS = {"spare_containers": os.environ.get("SPARES", "0")}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -45,7 +47,7 @@ def home() -> Path:
 
 @pytest.fixture(scope="session")
 def engine(home: Path) -> Iterator[Engine]:
-    live = Engine(home, {"zygotes": "off"})  # its own faults are in the conformance suite; here every trace must be of a task
+    live = Engine(home, SETTINGS)
     live.freehold("down").succeeded()
     live.start()
     live.modal("deploy", APPS / "work.py", within=_COLD_BUILD_SECONDS).succeeded()

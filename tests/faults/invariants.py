@@ -8,9 +8,10 @@ from conformance.waiting import eventually
 from modal_proto import api_pb2
 
 from faults.database import reading
-from faults.victims import containers
+from faults.victims import containers, needed_zygotes, task_of, zygotes
 from faults.workload import Workload
 from freehold.worker.naming import home_key
+from freehold.worker.zygotes import pool, spares
 
 _REST = 90.0  # seconds that the engine may need to finish what was accepted
 
@@ -54,21 +55,31 @@ def _is_idle(engine: Engine) -> bool:
 
 
 def strays(engine: Engine) -> dict[str, set[str]]:
-    """What there is on the machine, or in the tasks table, beyond the tasks that the engine says are alive and image builds."""
+    """What there is on the machine, or in the tasks table, beyond what the engine says is alive: tasks, what it forks them from, builds."""
     alive = {task.task_id for task in engine.call("TaskList", api_pb2.TaskListRequest()).tasks}
-    key = home_key(engine.home)
+    key, tasks, forked_from = home_key(engine.home), task_of(engine.home), needed_zygotes(engine.home)
     found = {
-        "containers": {container.task_id for container in containers(engine.home)} - alive,
-        "roots": {folder.name for folder in (engine.home / "roots").glob("*")} - alive,
-        "control groups": {path.name for path in Path("/sys/fs/cgroup").glob(f"*/freehold-{key}/*") if path.is_dir()} - alive,
-        "task files": {folder.name for folder in (engine.home / "run" / "tasks").glob("*")} - alive,
-        "rows of living tasks": _rows(engine.home, "SELECT id FROM tasks WHERE state != 'ended'") - alive,
+        "containers": {container.task_id for container in (*containers(engine.home), *zygotes(engine.home))},
+        "roots": {folder.name for folder in (engine.home / "roots").glob("*")},
+        "control groups": {path.name for path in Path("/sys/fs/cgroup").glob(f"*/freehold-{key}/*") if path.is_dir()},
+        "task files": {folder.name for folder in (engine.home / "run" / "tasks").glob("*")},
+        "rows of living tasks": _rows(engine.home, "SELECT id FROM tasks WHERE state != 'ended'"),
     }
+    of_tasks = {kind: {tasks.get(name, name) for name in names if not name.startswith("build-")} - alive for kind, names in found.items()}
+    beyond = {kind: _more_than_kept(engine, names - forked_from) for kind, names in of_tasks.items()}
     links = {path.name for path in Path("/sys/class/net").glob(f"v{key}*")}
-    if len(links) > len(alive) + len(list((engine.home / "roots").glob("build-*"))):
-        found["interfaces"] = links
-    of_tasks = {kind: {name for name in names if not name.startswith("build-")} for kind, names in found.items()}
-    return {kind: names for kind, names in of_tasks.items() if names}
+    if len(links) > len(alive) + len(list((engine.home / "roots").glob("build-*"))) + engine.spare_containers:
+        beyond["interfaces"] = links
+    return {kind: names for kind, names in beyond.items() if names}
+
+
+def _more_than_kept(engine: Engine, names: set[str]) -> set[str]:
+    """These without containers ahead of tasks, if there are no more of each kind than the engine keeps."""
+    kept = {pool.PREFIX: int(engine.status()["zygotes"].split()[0]), spares.PREFIX: engine.spare_containers}
+    for prefix, most in kept.items():
+        ahead = {name for name in names if name.startswith(prefix)}
+        names = names - ahead if len(ahead) <= most else names
+    return names
 
 
 def exit_code(engine: Engine, task_id: str) -> int:

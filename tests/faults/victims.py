@@ -1,11 +1,18 @@
-"""Whom to hit: processes, found by the engine's own records and never by name."""
+"""Whom to hit: processes, found by the engine's own records and never by name.
+
+A container is called as its task, or as it was before it had one: `task_of` knows whose it is. Zygotes are containers without a task.
+"""
 
 import json
 import os
 import signal
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from freehold.worker.adoption import read_record
+from freehold.worker.launch import tasks_folder
+from freehold.worker.zygotes import pool, spares
 
 _STATE = Path("run/runc/state")  # in the engine's home; runc's own records
 
@@ -41,7 +48,38 @@ class Container:
 
 
 def containers(home: Path) -> list[Container]:
-    """Those that run, of the engine of this home."""
+    """Those that run a task, of the engine of this home."""
+    tasks = task_of(home)
+    return [
+        replace(container, task_id=tasks.get(container.task_id, container.task_id))
+        for container in _running(home)
+        if not is_ahead(container.task_id) or container.task_id in tasks
+    ]
+
+
+def zygotes(home: Path) -> list[Container]:
+    return [container for container in _running(home) if container.task_id.startswith(pool.PREFIX)]
+
+
+def task_of(home: Path) -> dict[str, str]:
+    """By the names of their containers, the tasks that run, as the engine's records say."""
+    records = ((folder.name, read_record(folder)) for folder in tasks_folder(home).glob("*"))
+    return {record.container_id: task_id for task_id, record in records if record}
+
+
+def needed_zygotes(home: Path) -> set[str]:
+    """Those that tasks were forked from, as the engine's records say."""
+    records = (read_record(folder) for folder in tasks_folder(home).glob("*"))
+    return {record.zygote.id for record in records if record and record.zygote}
+
+
+def is_ahead(container_id: str) -> bool:
+    """Whether it was made ahead of any task."""
+    return container_id.startswith((pool.PREFIX, spares.PREFIX))
+
+
+def _running(home: Path) -> list[Container]:
+    """By their own names."""
     listing = subprocess.run(
         ["runc", "--root", home / _STATE, "list", "--format", "json"], capture_output=True, text=True, check=True, timeout=20
     )

@@ -4,10 +4,8 @@ One process holds the control plane, the gateway and this machine's worker. Part
 of them dies, all of them stop.
 """
 
-import asyncio
 import gc
 import os
-import signal
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -90,6 +88,7 @@ from freehold.gateway.certificates import Certificates
 from freehold.gateway.server import Gateway
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
+from freehold.stopping import Stopping
 from freehold.store.authority import Authority
 from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.import_lists import ImportLists
@@ -495,16 +494,15 @@ async def _background() -> AsyncIterator[TaskGroup]:
 
 
 async def serve(settings: Settings, *, supervision: Supervision, on_ready: Callable[[], None]) -> None:
-    """Run one engine until SIGTERM or SIGINT; `on_ready` is called once when it answers."""
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    """Run one engine until SIGTERM or SIGINT, and not much longer; `on_ready` is called once when it answers."""
+    stopping = Stopping()
+    stopping.heed_signals()
     try:
         async with Engine(settings, supervision).running():
             log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
             gc.freeze()  # a full collection over all that was loaded takes a tenth of a second, in which nobody is answered
             on_ready()
-            await stopped.wait()
+            await stopping.asked.wait()
             log.info("engine_stopping")
     except ExceptionGroup as group:
         raise _first_cause(group) from group

@@ -91,11 +91,24 @@ def greedy(token: str) -> str:
     return token
 
 
+def _hear_nothing() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 @app.function(timeout=4, scaledown_window=2)
 def stubborn(token: str, seconds: float) -> str:
     """Hears neither SIGINT nor SIGTERM."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    _hear_nothing()
+    _note(token)
+    time.sleep(seconds)
+    return token
+
+
+@app.function(scaledown_window=2)
+def deaf(token: str, seconds: float) -> str:
+    """The same, with all the time in the world."""
+    _hear_nothing()
     _note(token)
     time.sleep(seconds)
     return token

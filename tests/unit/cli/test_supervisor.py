@@ -13,8 +13,11 @@ import pytest
 from freehold.cli import supervisor
 
 DEADLINE = 20
-ENGINE = """
+ENGINE = """#!PYTHON
 import os, socket, sys, time
+if sys.argv[1:] == ["down", "--sweep"]:
+    print("swept", file=sys.stderr)
+    sys.exit()
 path, words = sys.argv[1], sys.argv[sys.argv.index("--supervised") + 1]
 talk, gateway = (int(part) for part in words.split(","))
 supervisor, gateway = socket.socket(fileno=talk), socket.socket(fileno=gateway)
@@ -38,9 +41,12 @@ class Supervised:
         self.lives, self.control, self.gateway = folder / "lives", free_port(), free_port()
         script = folder / "engine.py"
         says = 'supervisor.sendall(b"r")' if ready else ""
-        script.write_text(ENGINE.replace("PORT", str(self.control)).replace("READY", says).replace("BODY", body))
+        script.write_text(
+            ENGINE.replace("PYTHON", sys.executable).replace("PORT", str(self.control)).replace("READY", says).replace("BODY", body)
+        )
+        script.chmod(0o755)
         where = ["127.0.0.1", str(self.control), str(self.gateway), "-"]
-        command = [sys.executable, str(script), str(self.lives)]
+        command = [str(script), str(self.lives)]
         path = str(Path(supervisor.__file__))
         self.process = subprocess.Popen(
             ["env", "--default-signal=INT", sys.executable, "-I", "-S", path, *where, *command], stderr=subprocess.PIPE, text=True
@@ -86,6 +92,7 @@ def test_an_engine_that_dies_is_started_again(tmp_path):
         code, words = one.end()
     assert "died (SIGKILL) and is started again" in words
     assert code == 128 + signal.SIGTERM
+    assert "swept" in words, "it had no handler yet, so it did not end in order"
 
 
 def test_whoever_connects_while_there_is_no_engine_waits(tmp_path):
@@ -119,7 +126,59 @@ def test_it_passes_on_that_it_should_end(tmp_path, number):
         one.pids(1)
         time.sleep(0.3)
         one.process.send_signal(number)
-        assert one.end()[0] == 0
+        code, words = one.end()
+    assert (code, "swept" in words) == (0, False)
+
+
+HEEDLESS = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEP
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_asks_again_has_it_at_once(tmp_path, number):
+    with supervised(tmp_path, HEEDLESS) as one:
+        one.pids(1)
+        time.sleep(0.3)
+        one.process.send_signal(number)
+        time.sleep(0.1)
+        one.process.send_signal(number)  # the same Ctrl-C, passed on by a wrapper too
+        time.sleep(supervisor._ONE_WISH)
+        assert one.process.poll() is None
+        one.process.send_signal(number)
+        code, words = one.end()
+    assert (code, "swept" in words) == (128 + signal.SIGKILL, True)
+
+
+def test_an_engine_that_does_not_end_is_ended(tmp_path, monkeypatch):
+    patient = Path(supervisor.__file__).read_text()
+    hasty = tmp_path / "supervisor.py"
+    hasty.write_text(patient.replace(f"_LONGEST_STOP = {supervisor._LONGEST_STOP}", "_LONGEST_STOP = 0.5"))
+    monkeypatch.setattr(supervisor, "__file__", str(hasty))
+    with supervised(tmp_path, HEEDLESS) as one:
+        one.pids(1)
+        time.sleep(0.3)
+        one.process.terminate()
+        code, words = one.end()
+    assert (code, "swept" in words) == (128 + signal.SIGKILL, True)
+
+
+ORPHAN = """
+if lives == 0:
+    child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1")
+    with open(path + ".orphan", "w") as file: file.write(str(child))
+    os._exit(3)
+"""
+
+
+def test_it_reaps_what_an_engine_that_died_has_left(tmp_path):
+    """Whoever else would get it may take its time, and the ends of other containers wait for that."""
+    with supervised(tmp_path, ORPHAN + SLEEP) as one:
+        one.pids(2)
+        orphan = Path(f"/proc/{Path(f'{one.lives}.orphan').read_text()}")
+        assert f"PPid:\t{one.process.pid}\n" in (orphan / "status").read_text()
+        deadline = time.monotonic() + DEADLINE
+        while orphan.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not orphan.exists()
 
 
 def test_an_engine_that_does_not_start_is_not_started_again(tmp_path):

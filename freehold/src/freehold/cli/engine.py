@@ -24,7 +24,7 @@ from freehold.config import Settings
 from freehold.domain.errors import Conflict, DeadlineExceeded, PermissionDenied, Unavailable
 
 START_SECONDS = 60.0
-STOP_SECONDS = 60.0  # tasks get 30 s of grace, then the engine tidies up
+STOP_SECONDS = 60.0  # an engine ends itself after 50 at the latest (`stopping`), its supervisor sees to that after 55
 _ANSWER_SECONDS = 3.0
 _LOCK_SECONDS = 2.0  # looking whether an engine runs takes the lock for a moment
 _TAIL_BYTES = 4096

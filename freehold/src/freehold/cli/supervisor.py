@@ -1,5 +1,8 @@
 """What `freehold up` becomes: starts the engine, and starts it again when it dies.
 
+It is also the parent of what an engine that died leaves running, and reaps that: until somebody does, the ends of other containers wait
+(a pid namespace goes only after everyone in it).
+
 Clients that wait for a result try to connect again for less than a second. So the supervisor keeps the ports answering while there is no
 engine: the gateway's listener belongs to it and every engine inherits that; the control plane's port, whose server cannot inherit one, it
 holds from the death of an engine until the next one asks for it. Who connects meanwhile waits instead of being refused.
@@ -7,12 +10,15 @@ holds from the death of an engine until the next one asks for it. Who connects m
 Run by its path with the standard library alone, so that it costs a few megabytes.
 """
 
+import ctypes
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from types import FrameType
 
 BIND, READY, GONE = b"b", b"r", b"g"  # the engine is about to bind its port; it answers; the port is free
@@ -21,6 +27,10 @@ _BACKLOG = 2048
 _TAKEN_SECONDS = 2.0  # an engine that was killed holds its port for a moment longer
 _STEADY_SECONDS = 30.0  # an engine that lived that long did not die of its start
 _MOST_DEATHS = 5  # shorter lives in a row, after which another start would not help
+_LONGEST_STOP = 55.0  # seconds; an engine ends itself after 50, and `freehold down` waits for 60
+_PR_SET_CHILD_SUBREAPER = 36
+_BEFORE_REAPING = 0.5  # seconds in which the next engine, which is not its parent, can read how a process has ended
+_ONE_WISH = 1.0  # seconds in which a second signal is the same Ctrl-C: terminals and wrappers (`make`, `uv run`) may both pass it on
 
 
 class Supervisor:
@@ -32,17 +42,22 @@ class Supervisor:
         self._gateway = listen(host, gateway_port)
         self._held: socket.socket | None = None
         self._engine: subprocess.Popen[bytes] | None = None
-        self._is_stopping = False
+        self._asked_at: float | None = None  # to end
 
     def run(self) -> int:
         """Until an engine ends because it was asked to, or does not even start; its exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGALRM, self._kill)
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        threading.Thread(target=self._reap_orphans, daemon=True).start()
         deaths = 0
         while True:
             started = time.monotonic()
             code, was_ready = self._run_engine()
-            if self._is_stopping or code == 0 or not was_ready:
+            if self._asked_at is not None and code != 0:
+                self._sweep()
+            if self._asked_at is not None or code == 0 or not was_ready:
                 return code if code >= 0 else 128 - code
             deaths = 1 if time.monotonic() - started > _STEADY_SECONDS else deaths + 1
             if deaths >= _MOST_DEATHS:
@@ -60,6 +75,8 @@ class Supervisor:
             descriptors.append(self._ready_fd)
         self._engine = subprocess.Popen(command, pass_fds=descriptors)
         theirs.close()
+        if self._asked_at is not None:  # while there was no engine that could be told
+            self._engine.terminate()
         if self._ready_fd is not None:
             os.close(self._ready_fd)
             self._ready_fd = None
@@ -83,10 +100,46 @@ class Supervisor:
             self._held = None
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
-        self._is_stopping = True
+        """Once: the engine ends in order. Twice: at once."""
+        del frame
+        now = time.monotonic()
+        if self._asked_at is None:
+            self._asked_at = now
+            signal.setitimer(signal.ITIMER_REAL, _LONGEST_STOP)
+            if number == signal.SIGINT:
+                _say("The engine ends. Ctrl-C again ends it at once.")
+            if self._engine is not None:
+                self._engine.terminate()
+        elif now - self._asked_at > _ONE_WISH:
+            self._kill()
+
+    def _kill(self, *_: object) -> None:
         if self._engine is not None:
-            self._engine.terminate()
+            self._engine.kill()
+
+    def _sweep(self) -> None:
+        """An engine that ends in order leaves nothing on the machine; one that did not leaves containers."""
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _say("The engine did not end in order; what it left is removed.")
+        subprocess.run([self._command[0], "down", "--sweep"], check=False)
+
+    def _reap_orphans(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
+        while True:
+            _ended_child()
+            time.sleep(_BEFORE_REAPING)
+            while (ended := _ended_child(os.WNOHANG)) and (self._engine is None or ended != self._engine.pid):
+                with suppress(ChildProcessError):
+                    os.waitpid(ended, os.WNOHANG)
+
+
+def _ended_child(flags: int = 0) -> int | None:
+    """One that has ended, which stays as it is; without flags, the next that does. None if there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | flags)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found else None
 
 
 def listen(host: str, port: int) -> socket.socket:

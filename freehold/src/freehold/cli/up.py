@@ -36,7 +36,7 @@ def up(
 ) -> None:
     """Run the engine; Ctrl-C ends it and its containers.
 
-    An engine that dies is started again.
+    They have half a minute to finish; Ctrl-C again, or a second SIGTERM, ends all at once. An engine that dies is started again.
     """
     from freehold.config import Settings
 

@@ -75,7 +75,10 @@ class Container(Protocol):
         ...
 
     async def destroy(self) -> None:
-        """Kill what still runs and remove every trace (state, cgroup). Safe to repeat."""
+        """Kill what still runs and remove every trace (state, cgroup). Safe to repeat.
+
+        Raises Unavailable when it does not end within seconds; what there is of it stays then, for another try or the sweep.
+        """
         ...
 
 

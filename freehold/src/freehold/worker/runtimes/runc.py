@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 # A start takes 0.1 s; this long means that the machine is out of memory or its disk hangs.
 _DEADLINE = 30.0
+_END_DEADLINE = 5.0  # after SIGKILL
 _INIT_DEADLINE = 2.0
 _INIT_POLL = 0.002
 
@@ -183,8 +184,17 @@ class RuncContainer:
     async def destroy(self) -> None:
         with anyio.CancelScope(shield=True):
             self._process.signal(signal.SIGKILL)
-            await self.wait()
+            await self._end()
             await self._runtime.delete(self._id)
+
+    async def _end(self) -> None:
+        """Processes that hang in the kernel outlive SIGKILL, as does the first of a pid namespace while one of it waits to be reaped."""
+        try:
+            with anyio.fail_after(_END_DEADLINE):
+                await self.wait()
+        except TimeoutError as error:
+            msg = f"Process {self.pid} of container {self._id} does not end. Look for zombies, and at the machine's disks."
+            raise Unavailable(msg) from error
 
 
 def _keeps_signals(pid: int) -> bool:

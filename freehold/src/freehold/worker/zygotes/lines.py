@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio
@@ -29,6 +29,9 @@ class Line:
         self.theirs.close()
 
     def close(self) -> None:
+        """Whoever waits here is told that the connection has ended."""
+        if self._ours.fileno() != -1:
+            anyio.notify_closing(self._ours)
         self._ours.close()
         self.theirs.close()
 
@@ -39,7 +42,7 @@ class Line:
             try:
                 sent = socket.send_fds(self._ours, [data], list(descriptors))
             except BlockingIOError:
-                await anyio.wait_writable(self._ours)
+                await _ready(anyio.wait_writable, self._ours)
                 continue
             data, descriptors = data[sent:], ()
 
@@ -55,14 +58,14 @@ class Line:
 
     async def wait_closed(self) -> None:
         """Nobody at the other end any more, or somebody who speaks unasked."""
-        await anyio.wait_readable(self._ours)
+        await _ready(anyio.wait_readable, self._ours)
 
     async def _exactly(self, size: int) -> bytes:
         while len(self._rest) < size:
             try:
                 self._rest += self._take()
             except BlockingIOError:
-                await anyio.wait_readable(self._ours)
+                await _ready(anyio.wait_readable, self._ours)
         data, self._rest = self._rest[:size], self._rest[size:]
         return data
 
@@ -76,6 +79,13 @@ class Line:
             elif level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 _close_all(content)  # nobody asked for them
         return data
+
+
+async def _ready(wait: Callable[[socket.socket], Awaitable[None]], sock: socket.socket) -> None:
+    try:
+        await wait(sock)
+    except anyio.ClosedResourceError as error:
+        raise ConnectionResetError from error
 
 
 def _close_all(content: bytes) -> None:

@@ -151,10 +151,10 @@ class Source:
     async def _hatch(self) -> Embryo:
         line = Line()
         try:
-            async with self._turn:
-                await self._line.send({}, [line.theirs.fileno()])
-            line.give_away()
             with anyio.move_on_after(_PATIENCE) as waiting:
+                async with self._turn:
+                    await self._line.send({}, [line.theirs.fileno()])
+                line.give_away()
                 await line.receive()
         except BaseException:
             line.close()
