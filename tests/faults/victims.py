@@ -10,6 +10,8 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from conformance.waiting import eventually
+
 from freehold.worker.adoption import read_record
 from freehold.worker.launch import tasks_folder
 from freehold.worker.zygotes import pool, spares
@@ -80,11 +82,14 @@ def is_ahead(container_id: str) -> bool:
 
 def _running(home: Path) -> list[Container]:
     """By their own names."""
-    listing = subprocess.run(
-        ["runc", "--root", home / _STATE, "list", "--format", "json"], capture_output=True, text=True, check=True, timeout=20
-    )
-    found = json.loads(listing.stdout) or []
+    found = json.loads(eventually(lambda: _listing(home), within=20, what="An answer of runc")) or []
     return [Container(entry["id"], entry["pid"]) for entry in found if entry["status"] == "running"]
+
+
+def _listing(home: Path) -> str:
+    """runc fails when a container goes while it looks."""
+    command = ["runc", "--root", home / _STATE, "list", "--format", "json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=20).stdout
 
 
 def _namespace(pid: int) -> str:

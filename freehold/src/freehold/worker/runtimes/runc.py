@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _DEADLINE = 30.0
 _END_DEADLINE = 5.0  # after SIGKILL
 _INIT_DEADLINE = 2.0
+_RUNC_ITSELF = "runc:["  # runc:[2:INIT], as /proc calls it
 _INIT_POLL = 0.002
 
 
@@ -174,9 +175,7 @@ class RuncContainer:
         self._process.signal(number)
 
     async def _init_is_ready(self) -> None:
-        """The kernel drops signals to a process 1 that has no handlers yet; tini begins by blocking them, and passes them on later. What
-        stands for a fork of a zygote catches them.
-        """
+        """The kernel drops signals to a process 1 that has no handlers yet, and what runc has caught and not handled when it becomes one."""
         with anyio.move_on_after(_INIT_DEADLINE):
             while not _keeps_signals(self.pid):  # noqa: ASYNC110 — the kernel tells nobody about this
                 await anyio.sleep(_INIT_POLL)
@@ -198,14 +197,22 @@ class RuncContainer:
 
 
 def _keeps_signals(pid: int) -> bool:
-    """Whether a process blocks or catches SIGINT, or has ended."""
+    """Whether a process passes SIGINT on, or has ended.
+
+    tini first blocks signals, then ignores SIGTTIN, and from then on waits for those that it has blocked; while it waits, /proc calls
+    them not blocked. What stands for a fork of a zygote catches SIGINT; so does runc itself, just before it becomes one of these.
+    """
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return True
     status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
-    kept = int(status["SigBlk"], 16) | int(status["SigCgt"], 16)
-    return status["State"].startswith("Z") or bool(kept & 1 << (signal.SIGINT - 1))
+    keeps = _has(status["SigIgn"], signal.SIGTTIN) or _has(status["SigCgt"], signal.SIGINT)
+    return status["State"].startswith("Z") or (keeps and not status["Name"].startswith(_RUNC_ITSELF))
+
+
+def _has(mask: str, number: int) -> bool:
+    return bool(int(mask, 16) & 1 << (number - 1))
 
 
 def _open_files() -> int:
