@@ -112,13 +112,13 @@ def breed(control: socket.socket, kind: Kind) -> Callable[[], None] | None:
     libc = embryo.libc()
     gc.collect()
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they end, and nothing of them shall stay
+    heard = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they end, and nothing of them shall stay
     _reap()  # what ended before
     while True:
         _, (line, *_) = receive(control)
         embryo.check(libc.unshare(CLONE_NEWPID), "unshare")
         if not os.fork():
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGCHLD, heard or signal.SIG_DFL)
             control.close()
             os.close(own_pids)
             return embryo.hatch(socket.socket(fileno=line), kind)
