@@ -37,7 +37,7 @@ def _forks(work: Workload) -> bool:
 
 def _stop_all(work: Workload) -> None:
     for task_id in work.alive():
-        work.engine.modal("container", "stop", "--yes", task_id).succeeded()
+        work.engine.modal("container", "stop", "--yes", task_id)  # which may have ended meanwhile
     eventually(lambda: not work.alive(), within=30, what="No container")
 
 
@@ -82,7 +82,7 @@ def test_an_engine_killed_while_a_zygote_loads_leaves_nothing_of_it(work: Worklo
     work.engine.kill_engine()
     work.engine.await_answer()
 
-    assert not (loading or set()) & {zygote.task_id for zygote in zygotes(work.engine.home)}
+    eventually(lambda: not loading & {zygote.task_id for zygote in zygotes(work.engine.home)}, within=20, what="Its end")
     assert other.result(call_id) == "of-another"
     other.close()
     work.engine.modal("app", "stop", "--yes", name).succeeded()
