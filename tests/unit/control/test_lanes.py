@@ -42,6 +42,27 @@ async def serving(plane, live, listens_at="http.sock", **fields):
         await asyncio.wait([connection])
 
 
+class Lookups:
+    """Those of apps stop here until they may go on."""
+
+    def __init__(self):
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+
+
+@pytest.fixture
+async def lookups(plane, monkeypatch):
+    stop, get = Lookups(), plane.apps.get
+
+    async def stopping(app_id):
+        app = await get(app_id)
+        stop.begun.set()
+        await stop.go_on.wait()
+        return app
+
+    monkeypatch.setattr(plane.apps, "get", stopping)
+    return stop
+
+
 def make_socket(plane, task):
     """As a container makes it, and its path."""
     path = plane.settings.root / "run/tasks" / task.id / "web/http.sock"
@@ -117,7 +138,9 @@ class TestPlaces:
             waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
             await settled()
             assert not waiting.done()
-            plane.clock.move(2)
+            plane.clock.move(0.9)  # the loop's clock goes on by itself, and comes first
+            await asyncio.sleep(1.1)
+            plane.clock.move(0.2)
             assert await waiting is lane
 
     async def test_the_first_request_that_has_ended_ends_the_start_of_its_container(self, plane, site):
@@ -212,6 +235,15 @@ class TestWaiting:
         with pytest.raises(Unavailable, match=r"(?s)no module named torch.*modal app logs shop"):
             await waiting
 
+    async def test_who_begins_to_wait_while_idle_functions_are_forgotten_is_served(self, plane, site, lookups):
+        plane.calls.pool(site.id, site.function.app_id)
+        waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
+        await lookups.begun.wait()
+        plane.calls.forget_silent()
+        lookups.go_on.set()
+        async with serving(plane, site) as (task, _):
+            assert (await waiting).id == task.id
+
 
 class TestInputsInstead:
     async def test_a_client_that_the_seam_is_not_proved_for(self, plane, site):
@@ -228,6 +260,16 @@ class TestInputsInstead:
         assert await waiting is None
         assert await plane.lanes.wait(target_of(plane), PATIENCE) is None
         assert [event.cause for event in await plane.story(task.id) if event.kind == "web_fallback"] == ["it mixes web and other methods"]
+        claim.cancel()
+
+    async def test_one_that_asks_for_them_while_its_app_is_looked_up_is_noticed(self, plane, site, lookups):
+        waiting = asyncio.get_running_loop().create_task(plane.lanes.wait(target_of(plane), PATIENCE))
+        await lookups.begun.wait()
+        task = plane.tasks.create(site.function, site.definition_id, "test")
+        claim = asyncio.get_running_loop().create_task(plane.claims.claim(task.id))
+        await settled()
+        lookups.go_on.set()
+        assert await waiting is None
         claim.cancel()
 
     async def test_in_which_way_an_earlier_engines_container_takes_them_is_seen_when_it_is_heard_of(self, plane, site):

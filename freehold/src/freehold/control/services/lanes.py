@@ -98,9 +98,9 @@ class Lanes:
     async def wait(self, target: WebTarget, patience: float, session: str = "") -> Lane | None:
         """See `gateway.ports.Lanes`."""
         live = await self._functions.live(target.function_id)
-        pool = self._calls.pool(target.function_id, target.app_id)
-        if not pool.web.lanes and await self._takes_inputs(live):
+        if await self._takes_inputs(live):
             return None
+        pool = self._calls.pool(target.function_id, target.app_id)  # after the last wait: an idle one may be dropped
         if self._waiting >= self._max_waiting:
             msg = f"{self._waiting} web requests wait for containers already."
             raise ResourceExhausted(msg)
@@ -125,8 +125,7 @@ class Lanes:
     def lost(self, lane: Lane) -> None:
         """Its socket refuses. Either it has just ended, or it will be heard of again."""
         lane.rests_until = self._clock.monotonic() + _REST
-        pool = self._calls.pool(lane.task.task.function_id, lane.task.task.app_id)
-        asyncio.get_running_loop().call_later(_REST, self._serve, pool)
+        asyncio.get_running_loop().call_later(_REST, self._end_rest, lane)
 
     def timed_out(self, lane: Lane) -> None:
         """Nobody can tell from outside whether the request goes on: its neighbours finish, and another container takes its place."""
@@ -196,12 +195,16 @@ class Lanes:
 
     async def _takes_inputs(self, live: LiveFunction) -> bool:
         """Whether its containers take web requests as inputs: one does already, or none can do otherwise. A server never does."""
-        if live.spec.is_server:
+        if live.spec.is_server or self._has_lanes(live.id):
             return False
-        tasks = self._tasks.of_function(live.id).values()
-        if any(_asks_for_inputs(task) for task in tasks):
-            return True
-        return _WEB not in self._seams_of(await self._apps.get(live.function.app_id))
+        can_serve = _WEB in self._seams_of(await self._apps.get(live.function.app_id))
+        if self._has_lanes(live.id):  # it has become ready meanwhile
+            return False
+        return not can_serve or any(_asks_for_inputs(task) for task in self._tasks.of_function(live.id).values())
+
+    def _has_lanes(self, function_id: FunctionId) -> bool:
+        pool = self._calls.find_pool(function_id)
+        return pool is not None and bool(pool.web.lanes)
 
     async def _until_it_leaves(self, task: LiveTask) -> None:
         while True:
@@ -209,6 +212,13 @@ class Lanes:
             if task.state is TaskState.DRAINING and not task.requests:
                 return
             await task.leaving.wait(generation, _LONGEST_LOOK)
+
+    def _end_rest(self, lane: Lane) -> None:
+        """The loop's clock may be some moments before ours, and the lane may have been lost again."""
+        if (left := lane.rests_until - self._clock.monotonic()) > 0:
+            asyncio.get_running_loop().call_later(left, self._end_rest, lane)
+        elif (pool := self._calls.find_pool(lane.task.task.function_id)) is not None:
+            self._serve(pool)
 
     def _serve(self, pool: Pool) -> None:
         pool.web.serve(self._clock.monotonic(), lambda lane: self._book(pool, lane))
