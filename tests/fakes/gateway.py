@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -99,7 +100,12 @@ class RunningGateway:
 
 @asynccontextmanager
 async def a_gateway(
-    *, blobs: FakeBlobs | None = None, lanes: Any = None, routes: Sequence[BaseRoute] = (), **settings: Any
+    *,
+    blobs: FakeBlobs | None = None,
+    lanes: Any = None,
+    routes: Sequence[BaseRoute] = (),
+    ssl_context: ssl.SSLContext | None = None,
+    **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     port = free_port()
     async with (
@@ -113,6 +119,7 @@ async def a_gateway(
             status=lambda: STATUS,
             stories=FakeStories(),
             routes=routes,
+            ssl_context=ssl_context,
         ),
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
     ):

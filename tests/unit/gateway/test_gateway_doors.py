@@ -7,7 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
+import anyio
 import pytest
+import uvloop
+from fakes.asgi_apps import echo
+from fakes.gateway import a_gateway
 
 from freehold.domain.clock import SystemClock
 from freehold.gateway import doors
@@ -135,6 +139,49 @@ async def test_of_too_many_who_say_nothing_the_oldest_have_to_go(site, monkeypat
         assert (await talk(port, site.trusting(), "localhost"))[0] == b"tls hello"
         for _, writer in (first, *others):
             writer.close()
+
+
+def test_who_came_in_while_the_doors_were_closed_can_be_spoken_to(site):
+    """uvloop and asyncio do not end a cancelled welcome in the same way; the engine runs on uvloop."""
+    guests, closings = [], []
+
+    class Guest(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            guests.append(self)
+            closings[0].cancel()
+
+        def connection_lost(self, exc):
+            guests.remove(self)
+
+    async def visit():
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as caller:
+            with anyio.CancelScope() as closing:
+                closings.append(closing)
+                async with doors.serving(listener, Guest, site.certificates.context):
+                    caller.connect(listener.getsockname())
+                    caller.send(b"hello")
+                    await anyio.sleep(10)
+            await anyio.sleep(0.05)
+            assert closing.cancelled_caught
+            for guest in guests:
+                guest.transport.write(b"welcome")
+                guest.transport.close()
+
+    uvloop.run(visit())
+
+
+async def test_an_answer_is_not_lost_with_the_rest_of_an_upload(site):
+    async with a_gateway(ssl_context=site.certificates.context, http_max_body_bytes=1000) as gateway:
+        gateway.calls.deploy("local--site", echo)
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=site.trusting(), server_hostname="localhost")
+        writer.write(b"PUT / HTTP/1.1\r\nHost: local--site.localhost\r\nContent-Length: 50000000\r\n\r\n")
+        async with asyncio.timeout(10):
+            for _ in range(50):
+                writer.write(bytes(1_000_000))
+                await writer.drain()
+            assert (await reader.read()).startswith(b"HTTP/1.1 413")
+        writer.close()
 
 
 def test_a_certificate_is_kept_and_renewed_before_it_ends(site):

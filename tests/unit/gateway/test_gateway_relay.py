@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -29,6 +31,16 @@ class Served:
         async with self.gateway.request(LABEL, path, **options) as response:
             assert response.status == 200, await response.text()
             return await response.json()
+
+    async def waiting(self, number: int) -> None:
+        """Returns when so many requests wait for a container."""
+        with anyio.fail_after(DEADLINE):
+            while f"freehold_http_requests_waiting {number}\n" not in await self._figures():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+    async def _figures(self) -> str:
+        async with self.gateway.http.get(f"{self.gateway.url}/metrics") as response:
+            return await response.text()
 
     async def free(self) -> None:
         """Returns when no lane is booked any more."""
@@ -444,6 +456,29 @@ class TestDepartures:
             with anyio.fail_after(DEADLINE):
                 await app.client_left.wait()
             await site.free()
+
+    @pytest.mark.parametrize("ends", ["closes", "breaks"])
+    async def test_a_caller_who_leaves_while_nothing_is_read_of_it_is_noticed_too(self, tmp_path, ends):
+        async with served(silent, tmp_path) as site:
+            site.lanes.lanes.clear()
+            _, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
+            writer.write(f"PUT / HTTP/1.1\r\nHost: {LABEL}.localhost\r\nContent-Length: {MIB}\r\n\r\n".encode())
+            writer.write(bytes(100_000))
+            await writer.drain()
+            await site.waiting(1)
+            if ends == "breaks":
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.close()
+            await site.waiting(0)
+
+    async def test_a_body_that_is_there_does_not_hide_that_its_sender_has_left(self, tmp_path):
+        async with served(silent, tmp_path, http_body_timeout=60) as site:
+            site.lanes.lanes.clear()
+            _, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
+            writer.write(f"PUT / HTTP/1.1\r\nHost: {LABEL}.localhost\r\nContent-Length: 100000\r\n\r\n".encode() + bytes(100_000))
+            await site.waiting(1)
+            writer.close()
+            await site.waiting(0)
 
     async def test_a_caller_who_leaves_while_it_waits_for_a_container_takes_none(self, tmp_path):
         async with served(echo, tmp_path) as site:

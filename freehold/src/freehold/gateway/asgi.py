@@ -48,7 +48,7 @@ class AsgiExchange(Exchange):
             return  # who came back for the response sends a body with that
         self._held += content
         self.is_complete = is_complete
-        if len(self._held) > _MAX_HELD:
+        if len(self._held) > _MAX_HELD and not is_complete:
             self.caller.hold()
         self._moved.set()
 

@@ -4,6 +4,8 @@ import asyncio
 import ipaddress
 import math
 import re
+import socket
+from contextlib import suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +20,7 @@ from freehold.gateway.routing import Peer
 if TYPE_CHECKING:
     from freehold.gateway.ingress import Ingress
 
+_ENDED = frozenset({7, 8})  # CLOSE and CLOSE_WAIT of Linux: the other end has left, or says nothing more
 _MAX_AHEAD = 64 * 1024  # bytes of requests that came before it was their turn
 _MAX_REMEMBERED = 4096  # bytes of a head, while nothing is asked
 _MAX_DISCARDED = 16 * 1024 * 1024  # bytes of a body that nobody reads any more; then the connection ends
@@ -171,13 +174,15 @@ class Connection(Outlet):
         return caller.scheme.encode() + b"://" + caller.host
 
     def check(self, now: float) -> None:
-        if self._body is not None and not self._is_held and now - self._body_at > self.ingress.limits.body_time:
+        if self._is_held and self._has_left():
+            self.transport.abort()
+        elif self._body is not None and not self._is_held and now - self._body_at > self.ingress.limits.body_time:
             self._fail(TooSlow(f"Nothing more of the request's body came within {self.ingress.limits.body_time:g} s."))
         elif self.exchange:
             self.exchange.check(now)
 
     def expire(self) -> None:
-        """It was idle for too long."""
+        """It has had its time."""
         self.transport.close()
         self._await_end()
 
@@ -323,14 +328,20 @@ class Connection(Outlet):
         """A caller who still sends would lose the answer if the connection were closed at once."""
         if self.transport.is_closing():
             return
-        if self._body is None or not self.transport.can_write_eof():
-            self.transport.close()
-            self._await_end()
+        if self._body is None:
+            self.expire()
             return
         self._is_lingering = True
         self.let_go()
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # over TLS there is none
+            with suppress(OSError):  # it has left
+                self.transport.write_eof()
         self.ingress.lingering.begin(self, self.ingress.now)
+
+    def _has_left(self) -> bool:
+        """While nothing is read, its leaving is not read either; the kernel knows."""
+        info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return info[0] in _ENDED
 
     def _await_end(self) -> None:
         """Who does not read what is still to be sent does not keep the connection for ever."""

@@ -30,36 +30,46 @@ Factory = Callable[[], asyncio.BaseProtocol]
 async def serving(listener: socket.socket, factory: Factory, context: ssl.SSLContext) -> AsyncIterator[None]:
     """Connections get a protocol of the factory, over TLS or plain. Leaving the block takes no new ones; those there are stay."""
     listener.setblocking(False)
+    undecided = _Undecided()
     async with anyio.create_task_group() as group:
-        group.start_soon(_accept, listener, factory, context, group)
+        group.start_soon(_accept, listener, factory, context, group, undecided)
         try:
             yield
         finally:
             group.cancel_scope.cancel()
+            undecided.hang_up()
 
 
 class _Undecided:
     """The connections that are no protocol's yet, oldest first: whoever opens many and says nothing keeps nobody else out."""
 
     def __init__(self) -> None:
-        self._scopes: OrderedDict[int, anyio.CancelScope] = OrderedDict()
+        self._connections: OrderedDict[int, socket.socket] = OrderedDict()
         self._numbers = itertools.count()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
+    def one(self, connection: socket.socket) -> Iterator[None]:
         number = next(self._numbers)
-        if len(self._scopes) >= _MOST_UNDECIDED:
-            self._scopes.popitem(last=False)[1].cancel()
-        with anyio.CancelScope() as scope:
-            self._scopes[number] = scope
-            try:
-                yield
-            finally:
-                self._scopes.pop(number, None)
+        if len(self._connections) >= _MOST_UNDECIDED:
+            _hang_up(self._connections.popitem(last=False)[1])
+        self._connections[number] = connection
+        try:
+            yield
+        finally:
+            self._connections.pop(number, None)
+
+    def hang_up(self) -> None:
+        for connection in self._connections.values():
+            _hang_up(connection)
 
 
-async def _accept(listener: socket.socket, factory: Factory, context: ssl.SSLContext, group: TaskGroup) -> None:
-    undecided = _Undecided()
+def _hang_up(connection: socket.socket) -> None:
+    """Whoever has it meanwhile notices that by reading."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
+async def _accept(listener: socket.socket, factory: Factory, context: ssl.SSLContext, group: TaskGroup, undecided: _Undecided) -> None:
     while True:
         try:
             connection, _ = await asyncio.get_running_loop().sock_accept(listener)
@@ -72,7 +82,7 @@ async def _accept(listener: socket.socket, factory: Factory, context: ssl.SSLCon
 
 async def _welcome(connection: socket.socket, factory: Factory, context: ssl.SSLContext, undecided: _Undecided) -> None:
     """What fails here is the caller's doing: it left, said nothing, or does not trust us."""
-    with undecided.one():
+    with undecided.one(connection):
         try:
             await _hand_over(connection, factory, context)
         except (OSError, TimeoutError) as error:
@@ -88,9 +98,10 @@ async def _hand_over(connection: socket.socket, factory: Factory, context: ssl.S
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with anyio.fail_after(_FIRST_BYTE_SECONDS):
         is_tls = await _first_byte(connection) == _TLS_HANDSHAKE
-    await asyncio.get_running_loop().connect_accepted_socket(
-        factory, connection, ssl=context if is_tls else None, ssl_handshake_timeout=_HANDSHAKE_SECONDS if is_tls else None
-    )
+    with anyio.CancelScope(shield=True):  # uvloop closes what is cancelled here without a word to its protocol
+        await asyncio.get_running_loop().connect_accepted_socket(
+            factory, connection, ssl=context if is_tls else None, ssl_handshake_timeout=_HANDSHAKE_SECONDS if is_tls else None
+        )
 
 
 async def _first_byte(connection: socket.socket) -> bytes:

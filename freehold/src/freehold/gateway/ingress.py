@@ -46,7 +46,7 @@ class Ingress:
         self.idle = Deadlines[Connection](KEEP_ALIVE_SECONDS, lambda connection: connection.expire())
         self.heads = Deadlines[Connection](limits.head_time, lambda connection: connection.give_up_head())
         self.discarding = Deadlines[Connection](limits.body_time, lambda connection: connection.transport.abort())
-        self.lingering = Deadlines[Connection](LINGER_SECONDS, lambda connection: connection.transport.abort())
+        self.lingering = Deadlines[Connection](LINGER_SECONDS, lambda connection: connection.expire())
         self.connections: set[Connection] = set()
         self._visitors = Visitors(limits)
         self._proxy_tokens = proxy_tokens

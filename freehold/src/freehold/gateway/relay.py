@@ -277,7 +277,7 @@ class Relay(Exchange):
         if content:
             self._held.append(content)
             self._held_size += len(content)
-            if self._held_size > _MAX_HELD:
+            if self._held_size > _MAX_HELD and not is_complete:
                 self.caller.hold()
 
     def _session(self) -> str:
