@@ -251,6 +251,20 @@ class TestWhatIsImported:
     def test_what_starts_were_seen_to_import_is_there_already(self, app: Deployment) -> None:
         eventually(lambda: "quiet" in app.function("quiet").remote()["early"], within=SOON, what="A module that is there")
 
+    def test_so_is_what_fastapi_imports_with_its_first_app_and_request(self, app: Deployment) -> None:
+        function = app.function("page")
+        url = function.get_web_url()
+        assert url
+        page = Request(app.engine.gateway_url, headers={"Host": url.removeprefix("http://").rstrip("/")})
+
+        def early() -> bool:
+            with urlopen(page, timeout=60) as answer:
+                is_there = json.load(answer)["early"] == ["anyio._backends._asyncio", "pydantic.v1"]
+            time.sleep(3)  # until that container has gone
+            return is_there
+
+        eventually(early, within=SOON, what="Both modules before the app")
+
     @pytest.mark.parametrize("name", ["threaded", "fails_early"])
     def test_what_must_not_be_imported_before_is_not(self, app: Deployment, name: str) -> None:
         """The others are, and the function works as ever."""
@@ -338,7 +352,7 @@ class TestAheadOfNeed:
             with urlopen(Request(ahead.engine.gateway_url + path, headers={"Host": host}), timeout=60) as page:
                 assert page.read()
             for task in ahead.containers():
-                ahead.engine.modal("container", "stop", "--yes", task.task_id).succeeded()
+                ahead.engine.modal("container", "stop", "--yes", task.task_id)  # if it has not gone by itself
             eventually(lambda: spares(ahead.engine), within=SOON, what="A spare")
 
     def test_nothing_of_it_is_left_by_down(self, ahead: Deployment) -> None:

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         default=2048, ge=64, description="Memory that such processes may use together, in MiB; the idlest goes first."
     )
     spare_containers: int = Field(
-        default=0, ge=0, description="Containers made ahead of need, at most one for each function called lately; 0: none."
+        default=8, ge=0, description="Containers made ahead of need, at most one for each function called lately; 0: none."
     )
     pids_limit: int = Field(default=4096, ge=16, description="Processes and threads in one container.")
     heartbeat_timeout: Duration = Field(

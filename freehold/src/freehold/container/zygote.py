@@ -168,7 +168,16 @@ def _preload(modules: list[str], reads: dict[str, str]) -> tuple[str, str, list[
                 failed.append(name)
         if why := _why_spoiled(open_files):
             return name, why, failed
-    return "", why, failed
+    if why or "fastapi" not in sys.modules:
+        return "", why, failed
+    with _reads_to(reads, "fastapi"):
+        _imported("freehold_container.rehearsal", _rehearsed)
+    why = _why_spoiled(open_files)
+    return "fastapi" if why else "", why, failed
+
+
+def _rehearsed(name: str) -> None:
+    import_module(name).rehearse()
 
 
 def _is_shared(entry: str) -> bool:
