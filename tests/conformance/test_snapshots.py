@@ -235,9 +235,11 @@ class TestEnds:
         app.engine.start()
 
 
+@pytest.mark.usefixtures("app")
 class TestAheadOfNeed:
-    def test_containers_that_wait_are_forked_from_it_too(self, engine: Engine, app: Deployment) -> None:
-        with engine.restarted(spare_containers="4"):
+    def test_containers_that_wait_are_forked_from_it_too(self, engine: Engine) -> None:
+        with engine.restarted(spare_containers="8"), deployed(engine, "snapshots.py", name="snapshots-ahead") as app:
+            eventually(lambda: list(engine.home.glob("run/tasks/sp-*")), within=SOON, what="A spare")
             first = restored(app, "State")
 
             def of_spare() -> dict[str, Any] | None:

@@ -147,6 +147,12 @@ class TestZygote:
         assert made["process"]["args"] == ["python", "app.py"]
         assert {"type": "pid", "path": "/proc/7/ns/pid"} in made["linux"]["namespaces"]
 
+    def test_what_waits_there_may_do_less_than_a_task(self):
+        waiter, task = config(pidns="/proc/7/ns/pid")["linux"]["seccomp"], config()["linux"]["seccomp"]
+
+        assert calls(waiter) < calls(task)
+        assert not calls(waiter) & {"socket", "connect", "ptrace", "unshare", "setns", "mknod", "unlink", "rename"}
+
     def test_what_forks_keep_is_what_a_task_has(self):
         names = config()["process"]["capabilities"]["bounding"]
 

@@ -234,6 +234,7 @@ class Template:
         synchronizer._translate_out(self._client).__enter__()
         for begin in self._later:
             begin()
+        phases.PHASES.mark("runtime")
 
     def _renew_loop(self) -> None:
         """One that has run may have its tasks and locks in the user's state: it is kept, with descriptors of its own."""

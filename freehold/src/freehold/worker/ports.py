@@ -30,7 +30,8 @@ class ContainerSpec:
 
     `stdout` and `stderr` are open file descriptors that the container inherits; the caller keeps and closes its own ends.
     `netns` is the path of a network namespace; None gives the container a fresh, empty one with only loopback. `pidns` is the path of a
-    pid namespace that has its process 1 already, which then is the one that reaps and passes signals on; None gives it a fresh one.
+    pid namespace that has its process 1 already, which then is the one that reaps and passes signals on; None gives it a fresh one. Where
+    there is one, the container's own process is a shell that waits for the end of another, and may do no more than that takes.
     """
 
     id: str  # unique on this machine; letters, digits and dashes

@@ -61,6 +61,7 @@ class Start:
 
     async def _place(self, traces: AsyncExitStack, companions: TaskGroup) -> tuple[Berth, Fork | None, str]:
         """A container that was made ahead of need, or where to make one, and if so a fork in it."""
+        self._shop.zygotes.want_snapshot(self._spec)
         if spare := self._spares.take(self._spec):
             traces.push_async_callback(tidy, spare.leave)
             remove_files = partial(launch.remove_files, self._shop.home, self._spec.task_id)

@@ -61,11 +61,17 @@ def oci_config(spec: ContainerSpec, *, user: User, cgroup: str, machine: Machine
             "cgroupsPath": cgroup,
             "namespaces": _namespaces(spec.netns, spec.pidns),
             "resources": _resources(spec.limits, bounds_swap=machine.bounds_swap),
-            "seccomp": seccomp.zygote_profile() if spec.is_zygote else seccomp.profile(),
+            "seccomp": _seccomp(spec),
             "maskedPaths": _MASKED,
             "readonlyPaths": _READ_ONLY,
         },
     }
+
+
+def _seccomp(spec: ContainerSpec) -> dict[str, Any]:
+    if spec.pidns:
+        return seccomp.waiter_profile()
+    return seccomp.zygote_profile() if spec.is_zygote else seccomp.profile()
 
 
 def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]:

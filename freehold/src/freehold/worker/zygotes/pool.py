@@ -144,8 +144,6 @@ class ZygotePool:
         """What to fork it from, if there is something. It stays there until `traces` are removed."""
         if self._why_never(task):
             return None
-        if task.snapshot:
-            self._want_template(task)
         if source := self.source_of(task):
             source.tasks += 1
             traces.push_async_callback(tidy, partial(self.left, source))
@@ -187,8 +185,9 @@ class ZygotePool:
         is_there = key in self._zygotes or key in self._loading
         return not is_there and self.now() - self._given_up.get(key, (-_RETRY, ""))[0] >= _RETRY
 
-    def _want_template(self, task: TaskSpec) -> None:
-        if self._group is not None and self._may_be_made(key_of(task)):
+    def want_snapshot(self, task: TaskSpec) -> None:
+        """A task starts: have the state of its function to fork the next ones from, if it wants that."""
+        if task.snapshot and self._group is not None and not self._why_never(task) and self._may_be_made(key_of(task)):
             template = Template(f"{PREFIX}{secrets.token_hex(8)}", task, self._ground)
             self._loading[template.key] = template
             self._group.start_soon(self._keep_template, template)
