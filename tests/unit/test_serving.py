@@ -64,6 +64,13 @@ class TestWhatTheGatewayTells:
 
         assert (seen["client"], seen["scheme"], seen["server"]) == (["192.0.2.7", 0], "https", ["me.example", 8443])
 
+    @pytest.mark.parametrize(
+        ("host", "server"), [("me.example", ["me.example", 80]), ("[::1]", ["[::1]", 80]), ("[::1]:81", ["[::1]", 81])]
+    )
+    async def test_the_server_is_the_host_that_was_asked_for(self, tmp_path, host, server):
+        async with served(tmp_path, tell_scope) as client, client.get("/", headers={"Host": host}) as answer:
+            assert (await answer.json(content_type=None))["server"] == server
+
     async def test_the_prefix_of_its_address_is_the_root_path_of_the_app(self, tmp_path):
         told = {"x-forwarded-prefix": "/local--a-b"}
         async with served(tmp_path, tell_scope) as client, client.get("/local--a-b/x", headers=told) as answer:

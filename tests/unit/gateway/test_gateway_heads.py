@@ -1,10 +1,12 @@
 """Requests that never come to the point: each is cut off, and what is merely large is not."""
 
 import asyncio
+import time
 
 import pytest
 from fakes.gateway import DEADLINE, a_gateway
 
+from freehold.gateway.bodies import ChunkedBody
 from freehold.gateway.heads import LIMIT
 
 FIRST_LINE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -55,3 +57,15 @@ async def test_large_cookies_pass() -> None:
         answer = await answer_to(gateway.port, FIRST_LINE, b"Cookie: " + b"a" * 60_000 + b"\r\n", b"\r\n")
 
     assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_tiny_chunks_cost_the_same_however_many_come_at_once():
+    data = b"1\r\nx\r\n" * 43_000
+
+    def seconds(step: int) -> float:
+        body, begun = ChunkedBody(), time.perf_counter()
+        for at in range(0, len(data), step):
+            body.feed(data[at : at + step])
+        return time.perf_counter() - begun
+
+    assert min(seconds(len(data)) for _ in range(3)) < 3 * min(seconds(1024) for _ in range(3))

@@ -440,6 +440,18 @@ class TestFailures:
                 assert response.status == 502
                 assert "status 99" in (await response.json())["detail"]
 
+    @pytest.mark.parametrize("value", [b"a\r\nSet-Cookie: b=c", b"a\nSet-Cookie: b=c"])
+    async def test_a_field_does_not_become_two(self, value):
+        async def app(scope, receive, send):
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"x-mine", value)]})
+            await body(send, b"", more=False)
+
+        async with a_gateway() as gateway:
+            gateway.calls.deploy(LABEL, app)
+            async with gateway.request(LABEL) as response:
+                assert response.status == 502
+                assert "Set-Cookie" not in response.headers
+
     async def test_an_error_of_our_own_shows_an_id_and_nothing_else(self, capsys):
         async with a_gateway() as gateway:
             gateway.calls.deploy(LABEL, echo)

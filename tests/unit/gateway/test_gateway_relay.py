@@ -565,6 +565,27 @@ class TestTime:
             assert len(site.lanes.timed_out_lanes) == 1
             await site.free()
 
+    async def test_its_container_stays_if_it_was_the_caller_who_took_the_time(self, tmp_path):
+        async def app(scope, receive, send):
+            if scope["method"] == "PUT":
+                await (await receive() and receive())
+            await start(send)
+            for _ in range(64):
+                await body(send, bytes(MIB))
+
+        async with served(app, tmp_path, rules={"timeout": 1.0}) as site:
+            for line, fields in (("PUT", "Content-Length: 100\n"), ("GET", "")):
+                _, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port, limit=2**16)
+                request = f"{line} / HTTP/1.1\nHost: {LABEL}.localhost\n{fields}\n"
+                writer.write(request.replace("\n", "\r\n").encode() + b"some")
+                with anyio.fail_after(DEADLINE):
+                    while not site.lanes.lanes[0].booked:  # noqa: ASYNC110
+                        await anyio.sleep(0.01)
+                await site.free()
+                writer.transport.abort()
+
+        assert site.lanes.timed_out_lanes == []
+
     async def test_a_response_that_has_begun_is_cut_then(self, tmp_path):
         app = Stepwise()
         async with served(app, tmp_path, rules={"timeout": 0.5}) as site:

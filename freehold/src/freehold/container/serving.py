@@ -184,9 +184,10 @@ def _tell_caller(scope: Any, told: Mapping[bytes, bytes]) -> None:
         scope["scheme"] = _SECURE[scope["scheme"]]
     address = told.get(b"x-forwarded-for", b"").rpartition(b",")[2].strip().decode("latin-1")
     scope["client"] = (address, 0) if address else None
-    host, _, port = told.get(b"x-forwarded-host", told.get(b"host", b"")).decode("latin-1").rpartition(":")
+    name = told.get(b"x-forwarded-host", told.get(b"host", b"")).decode("latin-1")
+    host, _, port = name.rpartition(":")
     default = 443 if scope["scheme"] in {"https", "wss"} else 80
-    scope["server"] = (host, int(port)) if host and port.isdecimal() else (host or port, default)
+    scope["server"] = (host, int(port)) if host and port.isdecimal() else (name, default)
 
 
 async def _no_such_method(scope: Any, receive: Any, send: Any) -> None:

@@ -114,7 +114,7 @@ class AsgiExchange(Exchange):
         for name, value in message.get("headers", ()):
             told = bytes(name).lower()  # servers behind modal's own proxy write them as they like
             if told == b"content-length":
-                length = bytes(value)
+                length = b"%d" % int(value)
             elif told not in {b"connection", b"transfer-encoding", b"date"}:
                 lines.append(b"\r\n" + name + b": " + value)
                 has_id = has_id or told == b"x-request-id"

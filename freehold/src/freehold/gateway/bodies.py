@@ -51,28 +51,30 @@ class ChunkedBody:
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         content: list[bytes] = []
-        while data and not self.is_complete:
+        at = 0
+        while at < len(data) and not self.is_complete:
             if self._left:
-                content.append(data[: self._left])
-                data, self._left = data[self._left :], self._left - len(content[-1])
+                content.append(data[at : at + self._left])
+                at, self._left = at + len(content[-1]), self._left - len(content[-1])
             else:
-                data = self._feed_line(data)
-        return (content[0] if len(content) == 1 else b"".join(content)), data
+                at = self._feed_line(data, at)
+        return (content[0] if len(content) == 1 else b"".join(content)), data[at:]
 
-    def _feed_line(self, data: bytes) -> bytes:
-        end = data.find(b"\n")
-        self._line += data if end < 0 else data[:end]
+    def _feed_line(self, data: bytes, at: int) -> int:
+        """Where the next line begins. Nothing of what follows is copied: chunks may be of one byte each."""
+        end = data.find(b"\n", at)
+        self._line += data[at:] if end < 0 else data[at:end]
         if len(self._line) > _MAX_LINE + _MAX_TRAILERS * (self._read == self._read_trailer):
             text = "A line between the chunks of the body is too long."
             raise Malformed(text)
         if end < 0:
-            return b""
+            return len(data)
         line, self._line = self._line, b""
         if not line.endswith(b"\r"):
             text = "A line between the chunks of the body does not end with CR and LF."
             raise Malformed(text)
         self._read(line[:-1])
-        return data[end + 1 :]
+        return end + 1
 
     def _read_size(self, line: bytes) -> None:
         match = _SIZE_LINE.fullmatch(line)

@@ -102,6 +102,10 @@ class Connection(Outlet):
 
     # The exchange's side.
 
+    @property
+    def is_awaited(self) -> bool:
+        return self.is_slow or (self._body is not None and not self._is_held)
+
     def inform(self, status: int, lines: bytes = b"") -> None:
         super().inform(status, lines)
         if status == HTTPStatus.CONTINUE:

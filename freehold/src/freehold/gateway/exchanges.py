@@ -17,6 +17,11 @@ class Caller(Protocol):
     has_begun: bool
     is_slow: bool
 
+    @property
+    def is_awaited(self) -> bool:
+        """It keeps the exchange waiting: for more of its request, or until it has taken more of the response."""
+        ...
+
     def inform(self, status: int, lines: bytes = b"") -> None: ...
 
     def switch(self, lines: bytes) -> None:

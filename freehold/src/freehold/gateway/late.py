@@ -23,6 +23,7 @@ class Shelf:
         self.until = until
         self.has_begun = False
         self.is_slow = True
+        self.is_awaited = False
         self._written: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     def hand_over(self, connection: Connection) -> None:

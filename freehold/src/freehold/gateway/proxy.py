@@ -1,5 +1,6 @@
 """One HTTP request on its way to a container, and the response on its way back; bodies stream in both directions."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -15,6 +16,7 @@ MAX_CHUNK_BYTES = 1024 * 1024
 # The container gives up a request whose first message is not there within 5 s of its start.
 _FIRST_MESSAGE_SECONDS = 1.0
 _OUR_FIELDS = frozenset({b"date"})  # the server that faces the caller writes it
+_END_OF_LINE = re.compile(rb"[\r\n]")
 _FINAL_STATUS = range(200, 600)
 
 
@@ -79,6 +81,9 @@ class HttpExchange:
             text = f"The app does not speak HTTP: its first message was {message['type']} with status {message.get('status')}."
             raise Unavailable(text)
         headers = list(without_hops(message.get("headers", ()), _OUR_FIELDS))
+        if any(_END_OF_LINE.search(text) for field in headers for text in field):
+            text = "The app has put the end of a line into a field of its response."
+            raise Unavailable(text)
         await self._send({"type": "http.response.start", "status": message["status"], "headers": headers})
 
     async def _send_body(self, message: AsgiMessage) -> None:

@@ -106,7 +106,8 @@ class Relay(Exchange):
 
     def check(self, now: float) -> None:
         if self._deadline and now > self._deadline:
-            self.ingress.lanes.timed_out(self._lane)
+            if not self.caller.is_awaited:
+                self.ingress.lanes.timed_out(self._lane)
             self._fail(DeadlineExceeded(f"The function's timeout of {self._route.timeout:g} s has passed."))
         elif not self._is_raw:
             super().check(now)
