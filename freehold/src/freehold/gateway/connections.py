@@ -344,7 +344,10 @@ class Connection(Outlet):
 
     def _has_left(self) -> bool:
         """While nothing is read, its leaving is not read either; the kernel knows."""
-        info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        try:
+            info = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:  # it is closed already
+            return True
         return info[0] in _ENDED
 
     def _await_end(self) -> None:
