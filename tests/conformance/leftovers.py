@@ -13,12 +13,17 @@ def leftovers(home: Path) -> dict[str, list[str]]:
     found = {
         "processes": [_described(process) for process in Path("/proc").glob("[0-9]*") if _belongs(process, home)],
         "mounts": _mounts(Path("/proc/self"), home),
-        "control groups": [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{key}*")],
+        "control groups": _control_groups(key),
         "interfaces": [path.name for path in Path("/sys/class/net").iterdir() if key in path.name],
         "namespaces": [str(path) for path in Path("/run/netns").glob(f"*{key}*")],
         "filter tables": [line for line in _tables() if key in line],
     }
     return {kind: names for kind, names in found.items() if names}
+
+
+def _control_groups(key: str) -> list[str]:
+    """Of all hierarchies, or of the only one. Those of others come and go meanwhile, so nobody looks into them."""
+    return [str(path) for pattern in (f"*{key}*", f"*/*{key}*") for path in Path("/sys/fs/cgroup").glob(pattern)]
 
 
 def _belongs(process: Path, home: Path) -> bool:

@@ -139,6 +139,7 @@ class TestGoesOn:
 class TestDoesNotGoOn:
     def test_one_that_ended_meanwhile_is_replaced_and_its_log_is_kept(self, app: Deployment) -> None:
         container, _ = app.function("remember").remote("a-word-in-the-log")
+        eventually(lambda: "told a-word-in-the-log" in app.logs(), within=20, what="It in the log")
         record = records(app.engine)[container]
         app.engine.kill()
         os.kill(first_process(record), signal.SIGKILL)
