@@ -60,7 +60,7 @@ def steady_alone(token: str, seconds: float = 0) -> str:
     return token
 
 
-@app.function(timeout=4, scaledown_window=20)
+@app.function(timeout=4, startup_timeout=60, scaledown_window=20)
 def short_of_time(token: str, seconds: float) -> str:
     _note(token)
     time.sleep(seconds)
@@ -96,7 +96,7 @@ def _hear_nothing() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@app.function(timeout=4, scaledown_window=2)
+@app.function(timeout=4, startup_timeout=60, scaledown_window=2)
 def stubborn(token: str, seconds: float) -> str:
     """Hears neither SIGINT nor SIGTERM."""
     _hear_nothing()
@@ -114,7 +114,7 @@ def deaf(token: str, seconds: float) -> str:
     return token
 
 
-@app.function(scaledown_window=2)
+@app.function(scaledown_window=20)
 def parent(token: str, children: int) -> str:
     """Leaves children behind that ask for nothing and hear nothing."""
     _note(token)
