@@ -20,6 +20,7 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
 
 from conformance.waiting import Running, eventually
+from freehold.config import Settings
 from freehold.store.keyring import Keyring
 
 BIN = Path(sys.executable).parent
@@ -136,7 +137,7 @@ class Engine:
     @property
     def spare_containers(self) -> int:
         """How many it may make ahead of need."""
-        return int(self._settings.get("spare_containers", "0"))
+        return int(self._settings.get("spare_containers", Settings.model_fields["spare_containers"].default))
 
     def interrupt(self) -> None:
         """Ctrl-C."""

@@ -18,8 +18,8 @@ HOME = CHECKOUT / "build" / "faults-home"
 _BUILT = ("layers", "bundles", "cache", "pythons")  # what takes minutes to make, and does not depend on the home
 _COLD_BUILD_SECONDS = 900
 MOST_DEATHS = 3
-# SPARES=8 has containers made ahead of need too.
-SETTINGS = {"spare_containers": os.environ.get("SPARES", "0")}
+# SPARES=0: without containers that are made ahead of need.
+SETTINGS = {"spare_containers": os.environ["SPARES"]} if "SPARES" in os.environ else {}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
