@@ -29,10 +29,11 @@ def all_forked(work: Workload, name: str, tokens: list[str], seconds: float) -> 
 
 
 def _forks(work: Workload) -> bool:
-    """Whether a new container is forked. One is not when there is no zygote, or one that has been killed."""
+    """Whether a new container is forked, and the next will be: not from a zygote that has been killed, by a spare that outlived it."""
     _stop_all(work)
     work.function("alone").remote("is it forked?")
-    return bool(needed_zygotes(work.engine.home))
+    needed = needed_zygotes(work.engine.home)
+    return bool(needed) and all(_forking(zygote) for zygote in zygotes(work.engine.home) if zygote.task_id in needed)
 
 
 def _stop_all(work: Workload) -> None:
@@ -44,7 +45,8 @@ def _stop_all(work: Workload) -> None:
 def test_tasks_at_work_go_on_when_what_forked_them_is_killed(work: Workload) -> None:
     tokens = [f"without-it-{number}" for number in range(3)]
     for zygote in all_forked(work, "alone", tokens, 4):
-        os.kill(forking(zygote), signal.SIGKILL)
+        (pid,) = _forking(zygote)
+        os.kill(pid, signal.SIGKILL)
 
     for token in tokens:
         assert work.result_of(token) == token
@@ -89,10 +91,9 @@ def test_an_engine_killed_while_a_zygote_loads_leaves_nothing_of_it(work: Worklo
     eventually(lambda: not strays(work.engine), within=60, what="Nothing left")
 
 
-def forking(zygote: Container) -> int:
-    """In its container process 1 is tini, its child watches, and the child of that is it."""
-    (found,) = [pid for pid in zygote.processes() if pid != zygote.pid and _parent(pid) != zygote.pid]
-    return found
+def _forking(zygote: Container) -> list[int]:
+    """The process that is forked: in its container process 1 is tini, its child watches, and the child of that is it."""
+    return [pid for pid in zygote.processes() if pid != zygote.pid and _parent(pid) != zygote.pid]
 
 
 def _parent(pid: int) -> int:
