@@ -45,7 +45,7 @@ class Template(Source):
         except ConnectionError:
             self.why_not = f"{_HOOKS} end the process."
         except FAILURES as error:
-            self.why_not = f"The process to fork from could not be made: {error or type(error).__name__}"
+            self.why_not = f"The process to fork from could not be made: {str(error) or type(error).__name__}"
 
     def _take(self, told: dict[str, Any]) -> None:
         self.size = int(told["size"])

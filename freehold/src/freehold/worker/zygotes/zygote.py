@@ -92,7 +92,7 @@ class Zygote(Source):
                 await self._line.send({"modules": modules})
                 self._take(await self._line.receive())
         except FAILURES as error:
-            self.why_not = f"The process to fork from could not be made: {error or type(error).__name__}"
+            self.why_not = f"The process to fork from could not be made: {str(error) or type(error).__name__}"
 
     def _take(self, told: dict[str, Any]) -> None:
         self.size, self.spoiled_by = int(told["size"]), str(told["spoiled"])
