@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 comma := ,
-CODE := freehold/src tests scripts examples benchmarks
+CODE := freehold/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check fix test long unit contracts conformance faults bench bench-peers bench-flat simulate docs lock clean
@@ -21,6 +21,7 @@ check: setup ## Format, lint, types, import contracts, generated docs
 	$(BIN)/ruff check --quiet $(wildcard $(CODE))
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports --config .importlinter-modalkit
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/rpc_coverage.py --check
 
@@ -67,9 +68,9 @@ docs: setup ## Generate the reference pages
 	@$(BIN)/python scripts/rpc_coverage.py
 
 lock: setup ## Bring requirements.lock up to date with the pyproject files
-	$(BIN)/uv pip compile --quiet freehold/pyproject.toml --group dev --group examples --universal --python-version 3.11 \
+	$(BIN)/uv pip compile --quiet freehold/pyproject.toml modalkit/pyproject.toml --all-extras --group dev --group examples --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --output-file requirements.lock
 
 clean: ## Remove what the commands above made in this checkout
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find freehold tests scripts examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find freehold modalkit tests scripts examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

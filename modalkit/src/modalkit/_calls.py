@@ -1,0 +1,80 @@
+"""Calls from functions: `sync_call(MyApp)(…)` and `async_call(MyApp)(…)`."""
+
+import time
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from modalkit import _sdk, _telemetry
+from modalkit._catalogue import default_model, input_type
+from modalkit._parcels import Item, JobOrder, Outcome, Output, Parcel
+from modalkit._services import connect
+from modalkit.errors import InferenceError
+from modalkit.iomodel import AsyncInputModel, AsyncOutputModel
+
+
+class SyncCall:
+    """Gives the output of one input. Raises InferenceError for an item that failed, with its status, detail and error id."""
+
+    def __init__(self, app_cls: Any) -> None:
+        self._app_cls = _sdk.public(app_cls)
+
+    def __call__(self, *, input_data: Any, model_name: str | None = None) -> Any:
+        parcel = _parcel(self._app_cls, model_name, input_data)
+        return _value(connect(self._app_cls).run_blocking(parcel).outcomes[0])
+
+    async def aio(self, *, input_data: Any, model_name: str | None = None) -> Any:
+        parcel = _parcel(self._app_cls, model_name, input_data)
+        return _value((await connect(self._app_cls).run(parcel)).outcomes[0])
+
+
+class AsyncCall:
+    """Begins a job. Its result is kept by the engine; `GET /jobs/{job_id}` and `modal.FunctionCall.from_id(job_id)` have it."""
+
+    def __init__(self, app_cls: Any) -> None:
+        self._app_cls = _sdk.public(app_cls)
+
+    def __call__(self, *, input_data: Any, model_name: str | None = None) -> AsyncOutputModel:
+        parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
+        return AsyncOutputModel(job_id=connect(self._app_cls).spawn_blocking(parcel))
+
+    async def aio(self, *, input_data: Any, model_name: str | None = None) -> AsyncOutputModel:
+        parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
+        return AsyncOutputModel(job_id=await connect(self._app_cls).spawn(parcel))
+
+
+def job_order(given: Any) -> tuple[Any, JobOrder]:
+    """The message of an asynchronous input, and what else it wants."""
+    if not isinstance(given, AsyncInputModel):
+        return given, JobOrder()
+    wanted = given.model_dump(include={"success_queue", "failure_queue", "webhook_url", "meta"})
+    return given.message, JobOrder(**wanted)
+
+
+def _parcel(app_cls: Any, model_name: str | None, given: Any, *, is_job: bool = False) -> Parcel:
+    order = None
+    if is_job:
+        given, order = job_order(given)
+    item = Item(_validated(given, app_cls), trace=_telemetry.carrier(), order=order, sent=time.time())
+    return Parcel(model_name or default_model(app_cls), (item,))
+
+
+def _validated(given: Any, app_cls: Any) -> Any:
+    """Text (from `modal run`) and mappings become the input that the pipeline says it takes; anything else is passed as it is."""
+    wanted = input_type(app_cls)
+    if wanted is None or not isinstance(given, (str, bytes, dict)) or wanted in (str, dict):
+        return given
+    try:
+        if isinstance(given, dict):
+            return TypeAdapter(wanted).validate_python(given)
+        return TypeAdapter(wanted).validate_json(given)
+    except ValidationError as error:
+        raise InferenceError(str(error), status=422, kind="invalid_input") from error
+
+
+def _value(outcome: Outcome) -> Any:
+    if isinstance(outcome, Output):
+        return outcome.value
+    raise InferenceError.of(outcome.problem)
+
+

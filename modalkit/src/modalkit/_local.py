@@ -1,0 +1,171 @@
+"""A model service in this process: what the engine does for it, done by one thread. For tests and for `modalkit dev`.
+
+Gathers batches by the rules of `@modal.batched` (at most `max_batch_size` parcels, none waiting longer than `wait_ms`, first come first
+served), and replaces a container whose device is faulty by a new one that runs the same parcels again.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+import uuid
+from asyncio import wrap_future
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+from modalkit._handler import stream_pieces
+from modalkit._parcels import Item, Outcome, Parcel, Reply
+from modalkit._services import Cancelled, told
+from modalkit.errors import DeviceFaultError
+
+
+class LocalService:
+    """Implements `_services.Service` over instances of the class in this process, one for each model."""
+
+    def __init__(self, app_cls: Any) -> None:
+        self._user_class = app_cls.user_class
+        self._settings = app_cls.modal_utils.settings
+        self._containers: dict[str, _Container] = {}
+        self._jobs: dict[str, Future[Reply]] = {}
+
+    async def run(self, parcel: Parcel) -> Reply:
+        try:
+            return await wrap_future(self._container(parcel.model).submit(parcel))
+        except Exception as error:
+            raise told(error) from error
+
+    def run_blocking(self, parcel: Parcel) -> Reply:
+        try:
+            return self._container(parcel.model).submit(parcel).result()
+        except Exception as error:
+            raise told(error) from error
+
+    async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
+        instance = self._container(model).instance
+        async with contextlib.aclosing(stream_pieces(instance._models, model, item)) as pieces:  # noqa: SLF001
+            async for piece in pieces:
+                yield piece
+
+    async def spawn(self, parcel: Parcel) -> str:
+        return self.spawn_blocking(parcel)
+
+    def spawn_blocking(self, parcel: Parcel) -> str:
+        call_id = f"fc-local-{uuid.uuid4().hex}"
+        self._jobs[call_id] = self._container(parcel.model).submit(parcel)
+        return call_id
+
+    async def poll(self, call_id: str, timeout: float = 0) -> Outcome | None:
+        future = self._jobs[call_id]
+        if future.cancelled():
+            raise Cancelled(call_id)
+        try:
+            # Not awaited as a future: a poll that gives up must not cancel the job.
+            return future.result(0).outcomes[0] if future.done() or not timeout else (await self._wait(future, timeout))
+        except FutureTimeoutError:
+            return None
+        except Exception as error:
+            raise told(error) from error
+
+    async def cancel(self, call_id: str) -> None:
+        self._jobs[call_id].cancel()
+
+    def close(self) -> None:
+        """Ends every container; what runs is waited for."""
+        for container in self._containers.values():
+            container.close()
+
+    async def _wait(self, future: "Future[Reply]", timeout: float) -> Outcome | None:
+        import asyncio  # noqa: PLC0415
+
+        done = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await done.wait()
+        return future.result(0).outcomes[0] if future.done() else None
+
+    def _container(self, model: str) -> "_Container":
+        shared = self._settings.model_settings.share_containers
+        pool = "" if shared else model
+        if pool not in self._containers:
+            self._containers[pool] = _Container(self._user_class, model, self._settings)
+        return self._containers[pool]
+
+
+class _Container:
+    """One instance of the class and the thread that runs it."""
+
+    def __init__(self, user_class: Any, model: str, settings: Any) -> None:
+        self._user_class = user_class
+        self._model = model
+        batch = settings.app_settings.batch_config
+        is_batched = not hasattr(user_class, "stream_request")
+        self._max_parcels = batch.max_batch_size if is_batched else 1
+        self._wait = batch.wait_ms / 1000
+        self._retries = settings.app_settings.deployment_config.retries
+        self._queue: queue.Queue[tuple[Parcel, Future[Reply]] | None] = queue.Queue()
+        self.instance = self._start()
+        self._thread = threading.Thread(target=self._serve, name=f"modalkit-{model}", daemon=True)
+        self._thread.start()
+
+    def submit(self, parcel: Parcel) -> "Future[Reply]":
+        future: Future[Reply] = Future()
+        self._queue.put((parcel, future))
+        return future
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self.instance.unload_artefacts()
+
+    def _start(self) -> Any:
+        instance = self._user_class()
+        instance.model_name = self._model
+        instance.load_artefacts()
+        return instance
+
+    def _serve(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
+                self._answer(wanted)
+
+    def _next_batch(self) -> "list[tuple[Parcel, Future[Reply]]] | None":
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch, until = [first], time.monotonic() + self._wait
+        while len(batch) < self._max_parcels:
+            try:
+                more = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if more is None:
+                self._queue.put(None)
+                break
+            batch.append(more)
+        return batch
+
+    def _answer(self, batch: "list[tuple[Parcel, Future[Reply]]]") -> None:
+        parcels = [parcel for parcel, _ in batch]
+        for attempt in range(self._retries + 1):
+            try:
+                replies = self.instance._handler.handle(parcels)  # noqa: SLF001
+            except DeviceFaultError as error:
+                self.instance = self._start()
+                if attempt == self._retries:
+                    _fail(batch, error)
+            except Exception as error:  # noqa: BLE001  # it is each waiting caller's
+                _fail(batch, error)
+                return
+            else:
+                for (_, future), reply in zip(batch, replies, strict=True):
+                    future.set_result(reply)
+                return
+
+
+def _fail(batch: "list[tuple[Parcel, Future[Reply]]]", error: Exception) -> None:
+    for _, future in batch:
+        future.set_exception(error)

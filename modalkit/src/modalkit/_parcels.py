@@ -1,0 +1,89 @@
+"""What travels between a caller and the model's container.
+
+Callers send parcels; the engine gathers parcels into a batch (`@modal.batched`); the container answers each parcel with a reply that has
+one outcome an item, in order. A parcel holds one item, or several that waited in one web container: see `_courier`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from modalkit.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class JobOrder:
+    """What a job wants besides its result: where else it goes."""
+
+    success_queue: str = ""
+    failure_queue: str = ""
+    webhook_url: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input. `trace` is a W3C carrier, `order` makes it a job, `sent` is time.time() when it began to wait."""
+
+    input: Any
+    trace: dict[str, str] = field(default_factory=dict)
+    order: JobOrder | None = None
+    sent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Items for one model. `asks_status` asks whether the model is ready, with no items."""
+
+    model: str
+    items: tuple[Item, ...] = ()
+    asks_status: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """An item that succeeded."""
+
+    value: Any
+    deliveries: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that failed, alone."""
+
+    problem: Problem
+    deliveries: tuple[dict[str, Any], ...] = ()
+
+
+Outcome = Output | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the container did, for the sender's metrics. `seconds` is the model's work on the whole engine batch of `items` items."""
+
+    container: str = ""
+    seconds: float = 0.0
+    items: int = 0
+    batches: tuple[int, ...] = ()  # items of each batch that the model was given
+    waits: tuple[float, ...] = ()  # seconds that each of this parcel's items waited before its batch began
+    loads: tuple[tuple[str, float], ...] = ()  # models loaded meanwhile, and the seconds it took
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatus:
+    """Whether a model can answer, and if not why."""
+
+    model: str
+    is_ready: bool
+    reason: str = ""
+    loaded: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to one parcel."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    receipt: Receipt = Receipt()
+    status: ModelStatus | None = None

@@ -1,0 +1,70 @@
+"""The FastAPI app of a model service, put together."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+import modalkit
+from modalkit._metrics import Metrics
+from modalkit._web import health, predict, problems
+from modalkit._web.front import Front
+from modalkit._web.schema import Schemas
+
+
+def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> FastAPI:
+    """The app that serves a class: what `@modal.asgi_app()` returns.
+
+    `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
+    """
+    settings = app_cls.modal_utils.settings
+    front = Front(app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None)))
+    schemas = Schemas()
+    app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front))
+    app.include_router(predict.routes(front, schemas, input_model, output_model))
+    app.include_router(health.routes(front))
+    problems.install(app)
+    schemas.install(app)
+    app.add_middleware(_Counted, metrics=front.metrics)
+    return app
+
+
+def _lifespan(front: Front) -> Any:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await front.close()
+
+    return lifespan
+
+
+class _Counted:
+    """Counts requests by route and status; a plain ASGI layer, since it is in the way of every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            await self._app(scope, receive, noted)
+        finally:
+            self._metrics.in_flight.dec()
+            route = getattr(scope.get("route"), "path", "none")
+            self._metrics.requests.labels(route, str(status)).inc()
+            self._metrics.latency.labels(route).observe(time.perf_counter() - began)

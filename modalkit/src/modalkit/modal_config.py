@@ -1,0 +1,206 @@
+"""From settings to what the decorators of the `modal` SDK take."""
+
+import importlib.metadata
+import importlib.util
+import os
+import re
+import sys
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import modal
+from dotenv import dotenv_values
+
+from modalkit import _sdk
+from modalkit._sources import CONFIG_VARIABLE, config_files
+from modalkit.settings import BuildConfig, DeploymentConfig, Settings, config_folder
+
+_SHIPPED = "/root/.modalkit"  # where the YAML files are in containers
+
+
+class ModalConfig:
+    """The configuration of one app. Settings are read when they are first asked for, not before.
+
+    `settings` replaces `Settings()`, for tests and for apps that build their own.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._given = settings
+        _sdk.teach_app()  # before the app's first decorator is looked up
+
+    @cached_property
+    def settings(self) -> Settings:
+        """All settings. Raises ConfigError."""
+        return self._given or Settings()
+
+    @property
+    def app_name(self) -> str:
+        """`app_settings.app_name`, else the name of the folder with the YAML file."""
+        return self.settings.app_settings.app_name or re.sub(r"[^A-Za-z0-9._-]+", "-", config_folder().name).strip("-") or "modalkit"
+
+    @property
+    def model_folder(self) -> str:
+        """The folder of the model files: relative to the YAML file here, to the working directory in a container."""
+        folder = self.settings.model_settings.local_model_repository_folder
+        return str(config_folder() / folder) if modal.is_local() else folder
+
+    def get_app_cls_settings(self) -> dict[str, Any]:
+        """Keywords of `@app.cls` for the class that holds the model."""
+        config = self._deployment
+        settings = {
+            **self._common(),
+            "gpu": config.gpu,
+            "cpu": config.cpu,
+            "memory": config.memory,
+            "ephemeral_disk": config.ephemeral_disk,
+            "max_containers": config.max_containers,
+            "min_containers": config.min_containers,
+            "buffer_containers": config.buffer_containers,
+            "timeout": config.timeout,
+            "startup_timeout": config.startup_timeout,
+            "retries": modal.Retries(max_retries=config.retries, initial_delay=0.0, backoff_coefficient=1.0) if config.retries else None,
+            "enable_memory_snapshot": config.enable_memory_snapshot or None,
+            "volumes": self.volumes | self.cloud_bucket_mounts,
+        }
+        return _sdk.with_concurrency(_sdk.accepted("cls", settings), config.max_inputs)
+
+    def get_handler_settings(self) -> dict[str, Any]:
+        """Keywords of `@app.function` for functions that take requests and call the class."""
+        config = self._deployment
+        settings = {
+            **self._common(),
+            "cpu": config.handler_cpu,
+            "memory": config.handler_memory,
+            "max_containers": config.handler_max_containers,
+            "min_containers": config.handler_min_containers,
+            "timeout": config.handler_timeout or config.timeout,
+        }
+        return _sdk.with_concurrency(_sdk.accepted("function", settings), config.handler_max_inputs)
+
+    def get_asgi_app_settings(self) -> dict[str, Any]:
+        """Keywords of `@modal.asgi_app`."""
+        return {}
+
+    def get_batched_method_settings(self) -> dict[str, int]:
+        """Keywords of `@modal.batched`."""
+        config = self.settings.app_settings.batch_config
+        return {"max_batch_size": config.max_batch_size, "wait_ms": config.wait_ms}
+
+    @property
+    def volumes(self) -> dict[str, modal.Volume]:
+        """Mount point → volume."""
+        return {path: modal.Volume.from_name(name, create_if_missing=True) for path, name in self._deployment.volumes.items()}
+
+    @property
+    def cloud_bucket_mounts(self) -> dict[str, modal.CloudBucketMount]:
+        """Mount point → bucket."""
+        mounts = {}
+        for path, mount in self._deployment.cloud_bucket_mounts.items():
+            settings = mount.model_dump(exclude={"secret"}, exclude_none=True)
+            secret = modal.Secret.from_name(mount.secret) if mount.secret else None
+            mounts[path] = modal.CloudBucketMount(secret=secret, **settings)
+        return mounts
+
+    def reload_volumes(self) -> None:
+        """In a container: brings every volume up to what others committed."""
+        if not modal.is_local():
+            for volume in self.volumes.values():
+                volume.reload()
+
+    def get_image(self) -> modal.Image:
+        """The image of all containers: what `build_config` asks for, this package and what it needs, and the YAML files."""
+        build = self.settings.app_settings.build_config
+        image = _base(build)
+        if build.apt_packages:
+            image = image.apt_install(*build.apt_packages)
+        image = image.pip_install(*_own_requirements(self.settings), *build.pip_packages)
+        if build.requirements:
+            image = image.pip_install_from_requirements(str(config_folder() / build.requirements))
+        commands = [build.extra_run_commands] if isinstance(build.extra_run_commands, str) else build.extra_run_commands
+        if commands:
+            image = image.run_commands(*commands)
+        if build.workdir:
+            image = image.workdir(build.workdir)
+        image = image.env(build.env | _shipped_variables())
+        return self._with_local_files(image, build)
+
+    def _with_local_files(self, image: modal.Image, build: BuildConfig) -> modal.Image:
+        if not modal.is_local():  # a container has them
+            return image
+        for source, target in build.local_dirs.items():
+            image = image.add_local_dir(str(config_folder() / source), target)
+        for path in config_files(Settings):
+            image = image.add_local_file(str(path), _shipped_name(path))
+        return image.add_local_python_source("modalkit", *build.python_sources)
+
+    def _common(self) -> dict[str, Any]:
+        config = self._deployment
+        # Always there, even when empty: a container must find as many objects as the deployment had.
+        secrets = [*map(modal.Secret.from_name, config.secrets), modal.Secret.from_dict(_overrides())]
+        return {
+            "image": self.get_image(),
+            "region": config.region,
+            "cloud": config.cloud,
+            "scaledown_window": config.scaledown_window,
+            "secrets": secrets,
+        }
+
+    @property
+    def _deployment(self) -> DeploymentConfig:
+        return self.settings.app_settings.deployment_config
+
+
+def _base(build: BuildConfig) -> modal.Image:
+    python = build.python_version
+    if build.image:
+        return modal.Image.from_registry(f"{build.image}:{build.tag}", add_python=python)
+    return modal.Image.debian_slim(python_version=python or f"{sys.version_info.major}.{sys.version_info.minor}")
+
+
+def _own_requirements(settings: Settings) -> list[str]:
+    """This package's own requirements but `modal`, which every container has; with those of the extras that the settings use."""
+    try:
+        declared = importlib.metadata.requires("modalkit") or []
+    except importlib.metadata.PackageNotFoundError:  # in a container it is source, not a distribution
+        return []
+    extras = {"", *used_extras(settings)}
+    return sorted(name for name, extra in map(_split, declared) if extra in extras and not name.startswith("modal>"))
+
+
+def used_extras(settings: Settings) -> set[str]:
+    """The optional parts that these settings use."""
+    del settings
+    return set()
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    """`redis>=5; extra == 'redis'` → the requirement and its extra."""
+    name, _, marker = requirement.partition(";")
+    found = re.search(r"extra\s*==\s*['\"]([^'\"]+)", marker)
+    return name.strip(), found.group(1) if found else ""
+
+
+def _shipped_name(path: Path) -> str:
+    return f"{_SHIPPED}/{path.name}"
+
+
+def _shipped_variables() -> dict[str, str]:
+    if not modal.is_local():
+        return {}
+    names = [_shipped_name(path) for path in config_files(Settings)]
+    return {CONFIG_VARIABLE: ",".join(names)} if names else {}
+
+
+def _overrides() -> dict[str, str]:
+    """What the environment and `.env` say here is said in containers too."""
+    if not modal.is_local():
+        return {}
+    env_file = Settings.model_config.get("env_file")
+    said = dotenv_values(str(env_file)) if env_file and Path(str(env_file)).exists() else {}
+    prefix = str(Settings.model_config.get("env_prefix"))
+    return {
+        key: value
+        for key, value in {**said, **os.environ}.items()
+        if key.upper().startswith(prefix) and key.upper() != CONFIG_VARIABLE and value is not None
+    }

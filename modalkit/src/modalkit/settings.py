@@ -1,0 +1,212 @@
+"""What `modalkit.yaml` may say, and where else the same may come from.
+
+Sources, the first that has a value wins: arguments of `Settings(…)`; the environment (`MODALKIT_APP_SETTINGS__APP_NAME`); `.env`; the YAML
+files of `MODALKIT_CONFIG` (`a.yaml,b.yaml`: later wins), else `Settings.model_config["yaml_file"]`; the files of a secrets directory
+(`Settings.model_config["secrets_dir"]`). Nothing is read before `Settings()` is called.
+"""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from modalkit._sources import YamlSource, explain
+from modalkit.errors import ConfigError
+
+# The guide's word for a setting and today's word of the SDK; one of both may be given.
+SYNONYMS = {
+    "concurrency_limit": "max_containers",
+    "container_idle_timeout": "scaledown_window",
+    "keep_warm": "min_containers",
+    "allow_concurrent_inputs": "max_inputs",
+    "allow_concurrent_inputs_handler": "handler_max_inputs",
+}
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors, and a default is used where nothing is said."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class DeploymentConfig(Section):
+    """Where and how containers run. The model's containers take all of it; the web containers take what is theirs (`handler_…`)."""
+
+    region: str | list[str] | None = Field(None, description="Region or regions to run in.")
+    cloud: str | None = Field(None, description="Cloud provider to run on.")
+    gpu: str | list[str] | None = Field(None, description="GPU of the model's containers: a type, `type:count`, or a list in order of preference.")
+    cpu: float | tuple[float, float] | None = Field(None, description="Cores of a model's container: a request, or [request, limit].")
+    memory: int | tuple[int, int] | None = Field(None, description="MiB of a model's container: a request, or [request, limit].")
+    ephemeral_disk: int | None = Field(None, description="MiB of disk of a model's container.", gt=0)
+    max_containers: int | None = Field(None, description="Most containers of the model at a time; the guide's `concurrency_limit`.", gt=0)
+    min_containers: int | None = Field(None, description="Containers kept warm; formerly `keep_warm`.", ge=0)
+    buffer_containers: int | None = Field(None, description="Idle containers kept beside the busy ones.", ge=0)
+    scaledown_window: int | None = Field(None, description="Seconds before an idle container ends; the guide's `container_idle_timeout`.", ge=2)
+    timeout: int | None = Field(None, description="Seconds that one call may take.", gt=0)
+    startup_timeout: int | None = Field(None, description="Seconds that a container may take to load its model.", gt=0)
+    retries: int = Field(3, description="How often a call runs again elsewhere when its container is lost or its device is broken.", ge=0, le=10)
+    max_inputs: int | None = Field(
+        None, description="Calls that one container of the model runs at a time; the guide's `allow_concurrent_inputs`.", gt=0
+    )
+    enable_memory_snapshot: bool = Field(default=False, description="Start containers from a snapshot of their memory.")
+    handler_max_inputs: int = Field(
+        100, description="Requests that one web container serves at a time; the guide's `allow_concurrent_inputs_handler`.", gt=0
+    )
+    handler_max_containers: int | None = Field(None, description="Most web containers at a time.", gt=0)
+    handler_min_containers: int | None = Field(None, description="Web containers kept warm.", ge=0)
+    handler_cpu: float | tuple[float, float] | None = Field(None, description="Cores of a web container.")
+    handler_memory: int | tuple[int, int] | None = Field(None, description="MiB of a web container.")
+    handler_timeout: int | None = Field(None, description="Seconds that one request may take.", gt=0)
+    volumes: dict[str, str] = Field(default_factory=dict, description="Mount point → name of a volume, made when it is missing.")
+    volume_reload_interval_seconds: float | None = Field(
+        None, description="Seconds between two looks for newer model files; unset, 0 or -1: never.", ge=-1
+    )
+    cloud_bucket_mounts: dict[str, "BucketMount"] = Field(default_factory=dict, description="Mount point → bucket.")
+    secrets: list[str] = Field(default_factory=list, description="Names of secrets whose values become environment variables.")
+
+    SYNONYMS: ClassVar[dict[str, str]] = SYNONYMS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _use_todays_words(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        both = [f"{old} and {new} say the same: keep {new}" for old, new in SYNONYMS.items() if old in given and new in given]
+        if both:
+            raise ValueError("; ".join(both))
+        return {SYNONYMS.get(key, key): value for key, value in given.items()}
+
+
+class BucketMount(Section):
+    """One bucket."""
+
+    bucket_name: str = Field(description="Name of the bucket.")
+    bucket_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store.")
+    key_prefix: str | None = Field(None, description="Only keys below this; ends with a slash.")
+    secret: str | None = Field(None, description="Name of the secret with the credentials.")
+    read_only: bool = Field(default=True, description="Whether containers may only read.")
+    requester_pays: bool = Field(default=False, description="Whether the reader is billed.")
+
+
+class BuildConfig(Section):
+    """The image of all containers of the app."""
+
+    image: str | None = Field(None, description="Base image of a registry; unset: Debian with `python_version`.")
+    tag: str = Field("latest", description="Tag of `image`.")
+    python_version: str | None = Field(None, description="Python of the image; unset: this machine's.")
+    apt_packages: list[str] = Field(default_factory=list, description="Debian packages.")
+    pip_packages: list[str] = Field(default_factory=list, description="Python packages, as pip writes them.")
+    requirements: str | None = Field(None, description="A requirements file, relative to the YAML file.")
+    extra_run_commands: str | list[str] = Field(default_factory=list, description="Shell commands run while the image is built.")
+    env: dict[str, str] = Field(default_factory=dict, description="Environment variables of the image.")
+    workdir: str | None = Field(None, description="Working directory of containers.")
+    local_dirs: dict[str, str] = Field(default_factory=dict, description="Folder here, relative to the YAML file → folder in the container.")
+    python_sources: list[str] = Field(default_factory=list, description="Local Python packages to bring along.")
+
+
+class BatchConfig(Section):
+    """How items are gathered."""
+
+    max_batch_size: int = Field(1, description="Most items that the model is given at once.", ge=1, le=1000)
+    wait_ms: int = Field(1000, description="Longest time in milliseconds that an item waits for others.", ge=0, le=600_000)
+
+
+class WebConfig(Section):
+    """The HTTP side."""
+
+    max_body_bytes: int = Field(10 * 2**20, description="Largest body of a request, in bytes.", gt=0)
+    max_waiting: int = Field(1000, description="Most requests that wait in one web container; past it the answer is 503.", gt=0)
+    request_timeout: float = Field(300, description="Seconds before a request is answered with 504.", gt=0)
+    max_items: int = Field(1000, description="Most items of one `/predict_batch`.", gt=0)
+    ready_timeout: float = Field(60, description="Seconds that `/health/ready` waits for the model to load.", gt=0)
+
+
+class AppSettings(Section):
+    """The app and its containers."""
+
+    app_name: str = Field("", description="Name of the app; unset: the name of the folder with the YAML file.")
+    deployment_config: DeploymentConfig = Field(default_factory=DeploymentConfig)
+    build_config: BuildConfig = Field(default_factory=BuildConfig)
+    batch_config: BatchConfig = Field(default_factory=BatchConfig)
+    web_config: WebConfig = Field(default_factory=WebConfig)
+
+
+class ModelSettings(Section):
+    """The models."""
+
+    local_model_repository_folder: str = Field("models", description="Folder of the model files in the container.")
+    common: dict[str, Any] = Field(default_factory=dict, description="Given to every model as `common_settings`.")
+    model_entries: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Name of a model → its own keyword arguments.")
+    share_containers: bool = Field(
+        default=False, description="Whether all models live in the same containers; otherwise each has containers of its own."
+    )
+    memory_budget: str | int = Field(0, description="Memory for all models of one container, such as `4GiB`; 0: no bound. The least recently used leaves.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_entries(cls, given: Any) -> Any:
+        """`my_model:` without anything below it is a model without arguments of its own."""
+        entries = given.get("model_entries") if isinstance(given, dict) else None
+        if not isinstance(entries, dict):
+            return given
+        return {**given, "model_entries": {name: {} if entry is None else entry for name, entry in entries.items()}}
+
+    @property
+    def memory_budget_bytes(self) -> int:
+        return parse_bytes(self.memory_budget)
+
+    @model_validator(mode="after")
+    def _check_budget(self) -> "ModelSettings":
+        parse_bytes(self.memory_budget)
+        return self
+
+
+class Settings(BaseSettings):
+    """All settings. Raises ConfigError, which names every fault with its file and line."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MODALKIT_", env_nested_delimiter="__", env_file=".env", extra="ignore", yaml_file=None, validate_default=True
+    )
+
+    app_settings: AppSettings = Field(default_factory=AppSettings)
+    model_settings: ModelSettings = Field(default_factory=ModelSettings)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigError(explain(error, YamlSource(type(self)).documents, type(self))) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, YamlSource(settings_cls), file_secret_settings
+
+
+_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def parse_bytes(given: str | int) -> int:
+    """Bytes of `4GiB`, `500MB` or a number. Raises ValueError."""
+    if isinstance(given, int):
+        return given
+    digits = given.strip().rstrip("BGIKMTbgikmt ")
+    unit = given.strip()[len(digits) :].strip().upper()
+    try:
+        return int(float(digits) * _UNITS[unit])
+    except (KeyError, ValueError):
+        msg = f"{given!r} is no amount of memory: write for example 4GiB"
+        raise ValueError(msg) from None
+
+
+def config_folder(settings_cls: type[Settings] = Settings) -> Path:
+    """The folder of the first YAML file, or the current one."""
+    documents = YamlSource(settings_cls).documents
+    return documents[0].path.resolve().parent if documents else Path.cwd()

@@ -1,0 +1,94 @@
+"""The whole app in this process: no engine, no container, nothing deployed.
+
+    from modalkit.testing import TestClient
+    import app
+
+    with TestClient(app) as client:
+        assert client.post("/predict_sync", json={"features": [5.1, 3.5, 1.4, 0.2]}).json() == {"class_name": "setosa"}
+        assert client.call("predict", input_data={"features": [5.1, 3.5, 1.4, 0.2]}).class_name == "setosa"
+
+Models are loaded, batches gathered, faults answered and jobs run by the code that does it in containers.
+"""
+
+import contextlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import modal
+from starlette.testclient import TestClient as _StarletteClient
+
+from modalkit import _sdk
+from modalkit._local import LocalService
+from modalkit._services import stand_in
+from modalkit.errors import ModalKitError
+
+
+class TestClient(_StarletteClient):
+    """An HTTP client of an app's web endpoints, and a caller of its functions.
+
+    `app_module` is the module with the `modal.App`, its import name, or the path of its file. `function` names the web function where the
+    module has several.
+    """
+
+    __test__ = False  # pytest: this is no test
+
+    def __init__(self, app_module: ModuleType | str | Path, *, function: str = "", raise_server_exceptions: bool = False, **options: Any) -> None:
+        self.module = load_module(app_module)
+        self._services = contextlib.ExitStack()
+        for app_cls in service_classes(self.module):
+            service = LocalService(app_cls)
+            self._services.callback(service.close)
+            self._services.enter_context(stand_in(app_cls, service))
+        super().__init__(web_app(self.module, function), raise_server_exceptions=raise_server_exceptions, **options)
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        """What the app's function of that name returns."""
+        return getattr(self.module, name).local(**arguments)
+
+    def close(self) -> None:
+        super().close()
+        self._services.close()
+
+    def __exit__(self, *args: Any) -> None:
+        super().__exit__(*args)
+        self._services.close()
+
+
+def load_module(given: ModuleType | str | Path) -> ModuleType:
+    """A module by itself, by its import name, or by the path of its file."""
+    if isinstance(given, ModuleType):
+        return given
+    path = Path(given)
+    if path.suffix != ".py":
+        return importlib.import_module(str(given))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def service_classes(module: ModuleType) -> list[Any]:
+    """The model services of a module, as `@app.cls` made them."""
+    return [each for each in vars(module).values() if isinstance(each, modal.Cls) and hasattr(each, "user_class")]
+
+
+def web_app(module: ModuleType, function: str = "") -> Any:
+    """The ASGI app of a module's web function. Raises ModalKitError where there is none, or several and none is named."""
+    functions = {name: each for name, each in vars(module).items() if isinstance(each, modal.Function) and _sdk.is_web(each)}
+    if function:
+        functions = {name: each for name, each in functions.items() if name == function}
+    if len(functions) != 1:
+        msg = f"{module.__name__} has {len(functions)} web functions{_named(functions)}; name one: TestClient(app, function=…)"
+        raise ModalKitError(msg)
+    return next(iter(functions.values())).local()
+
+
+def _named(functions: dict[str, Any]) -> str:
+    return f" ({', '.join(functions)})" if functions else ""
