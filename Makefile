@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 comma := ,
+UNITS := tests/unit tests/contracts tests/modalkit
 CODE := freehold/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
@@ -29,17 +30,17 @@ fix: setup ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format $(wildcard $(CODE))
 	$(BIN)/ruff check --fix $(wildcard $(CODE))
 
-test: check ## Everything that must be green: check, then all tests, those without an engine beside the others
+test: check ## Everything that must be green: check, then all tests, on two engines at a time and those without one beside them
 	@mkdir -p build
-	@env --default-signal=INT $(BIN)/pytest tests/unit tests/contracts > build/units.log 2>&1 & units=$$!; \
-	$(BIN)/pytest tests/conformance tests/faults; status=$$?; \
+	@env --default-signal=INT $(BIN)/pytest $(UNITS) > build/units.log 2>&1 & units=$$!; \
+	$(BIN)/pytest --numprocesses 2 --dist loadgroup tests/faults tests/conformance; status=$$?; \
 	wait $$units || status=1; cat build/units.log; exit $$status
 
 long: check ## The same, with the tests that wait for half a minute or more
 	LONG=1 $(BIN)/pytest tests
 
 unit: setup ## Decisions and services, in seconds
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest tests/unit tests/modalkit
 
 contracts: setup ## Each Protocol's suite, over every implementation
 	$(BIN)/pytest tests/contracts

@@ -103,7 +103,7 @@ def _our_target(engine: Engine) -> web.Target:
 
 
 def _beside(peer: Peer, ours: web.Target, key: str) -> dict[str, Figure]:
-    with _served(peer) as address:
+    with served(peer) as address:
         theirs = address, post("localhost", json.dumps({"features": _FLOWER}), peer.path)
         _await_answer(theirs)
         mine, other = web.alternate([ours, theirs], _CONNECTIONS, _ROUNDS)
@@ -115,7 +115,8 @@ def _beside(peer: Peer, ours: web.Target, key: str) -> dict[str, Figure]:
 
 
 @contextmanager
-def _served(peer: Peer) -> Iterator[web.Address]:
+def served(peer: Peer) -> Iterator[web.Address]:
+    """The iris endpoint of another, until the block ends."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
         quiet = {"BENTOML_DO_NOT_TRACK": "1", "RAY_USAGE_STATS_ENABLED": "0", "BENTOML_HOME": folder, "MODEL": str(MODEL)}

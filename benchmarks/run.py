@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import burst
 import calls
 import figures
+import kit
 import limits
 import model
 import peers
@@ -40,6 +41,7 @@ class Bench:
             "calls": self.warm_calls,
             "http": self.http,
             "iris": self.iris,
+            "modalkit": self.modalkit,
             "limits": self.limits,
             "memory": self.memory,
         }
@@ -87,6 +89,14 @@ class Bench:
             return {}
         with self.deployed("flower.py"):
             return peers.figures(self.engine)
+
+    def modalkit(self) -> Figures:
+        kit.prepare()
+        measured = kit.in_process()
+        with self.deployed("kit_flower/app.py"):
+            measured |= kit.iris(self.engine)
+        with self.deployed("kit_batched/app.py"):
+            return measured | kit.batched(self.engine)
 
     def limits(self) -> Figures:
         with self.deployed("web.py"):

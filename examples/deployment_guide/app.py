@@ -1,5 +1,6 @@
 import modal
 from iris import MyAsyncInput, MyInference, MyInput, MyOutput
+
 from modalkit.modal_config import ModalConfig
 from modalkit.modal_service import ModalService, create_web_endpoints
 from modalkit.settings import Settings

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from modalkit.inference_pipeline import InferencePipeline
 from modalkit.iomodel import AsyncInputModel, InputModel, OutputModel
-from pydantic import Field
 
 CLASS_NAMES = ["setosa", "versicolor", "virginica"]
 
@@ -27,7 +28,9 @@ MyAsyncInput = AsyncInputModel[MyInput]
 
 
 class MyInference(InferencePipeline):
-    def __init__(self, model_name: str, all_model_data_folder: str, common_settings: dict[str, Any], *, weights: str = "iris.joblib") -> None:
+    def __init__(
+        self, model_name: str, all_model_data_folder: str, common_settings: dict[str, Any], *, weights: str = "iris.joblib"
+    ) -> None:
         import joblib
 
         super().__init__(model_name, all_model_data_folder, common_settings)

@@ -12,7 +12,9 @@ from conformance.leftovers import leftovers
 
 CHECKOUT = Path(__file__).parents[2]
 # Taken out of the environment: it is no setting, and the engine would refuse it.
-HOME = Path(os.environ.pop("FREEHOLD_TEST_HOME", CHECKOUT / "build" / "conformance-home")).absolute()
+# Where pytest-xdist runs several at a time, each but the first has an engine and a home of its own.
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").replace("gw0", "")
+HOME = Path(os.environ.pop("FREEHOLD_TEST_HOME", CHECKOUT / "build" / f"{WORKER}conformance-home")).absolute()
 
 # Small enough that a test may reach it, large enough for what tests run.
 SETTINGS = {"pids_limit": "512", "heartbeat_timeout": "45"}
@@ -25,6 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(COLD_BUILD_SECONDS))
+            item.add_marker(pytest.mark.xdist_group(item.path.name))  # its fixtures deploy once for the file
 
 
 @pytest.fixture(scope="session")

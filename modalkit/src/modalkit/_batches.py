@@ -110,7 +110,7 @@ def _step(method: Any) -> Callable[[list[Any], Any], Any] | None:
     if method is None:
         return None
     if _takes_two(method):
-        return lambda inputs, data: method(inputs, data)
+        return method  # type: ignore[no-any-return]
     return lambda _, data: method(data)
 
 
@@ -131,5 +131,5 @@ def _free_device_memory() -> None:
     if torch := sys.modules.get("torch"):
         try:
             torch.cuda.empty_cache()
-        except Exception:  # noqa: BLE001  # no device, or one that is gone: the halves will show it
+        except Exception:  # no device, or one that is gone: the halves will show it
             log.debug("torch.cuda.empty_cache failed", exc_info=True)

@@ -76,5 +76,3 @@ def _value(outcome: Outcome) -> Any:
     if isinstance(outcome, Output):
         return outcome.value
     raise InferenceError.of(outcome.problem)
-
-

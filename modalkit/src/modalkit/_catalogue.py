@@ -46,7 +46,8 @@ class Catalogue:
             return chosen
         near = difflib.get_close_matches(chosen, self.names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.names)}."
-        raise InferenceError(f"There is no model {chosen!r}; {hint}", status=404, kind="unknown_model")
+        msg = f"There is no model {chosen!r}; {hint}"
+        raise InferenceError(msg, status=404, kind="unknown_model")
 
 
 def _item_type(step: Any) -> Any:

@@ -34,7 +34,9 @@ class Courier:
     Not more than `max_waiting` items wait at a time: past it an item is refused with 503.
     """
 
-    def __init__(self, model: str, send: Send, *, max_waiting: int, on_receipt: Callable[[str, Receipt], None], batch: int = 1, wait: float = 0.0) -> None:
+    def __init__(
+        self, model: str, send: Send, *, max_waiting: int, on_receipt: Callable[[str, Receipt], None], batch: int = 1, wait: float = 0.0
+    ) -> None:
         self._model = model
         self._send = send
         self._max_waiting = max_waiting

@@ -35,6 +35,7 @@ _STICKY = re.compile(
 )
 _MEMORY = re.compile(r"\bout of memory\b|cuda_error_out_of_memory|cudaerrormemoryallocation|\bfailed to allocate memory\b", re.IGNORECASE)
 _OF_A_DEVICE = re.compile(r"cuda|cublas|cudnn|nccl|\bhip\b|\bgpu\b|\bxid\b|device-side", re.IGNORECASE)
+_ERRORS = range(400, 600)  # HTTP's
 _TYPES_OF_DEVICES = ("torch", "cupy", "jax", "jaxlib", "tensorflow", "numba", "pycuda", "onnxruntime", "tensorrt")
 
 
@@ -92,4 +93,4 @@ def _is_device_fault(error: BaseException) -> bool:
 def _status_of(error: BaseException) -> int:
     """The status of an HTTPException of any framework; 0 for what is none."""
     status = getattr(error, "status_code", 0)
-    return status if isinstance(status, int) and 400 <= status < 600 else 0
+    return status if isinstance(status, int) and status in _ERRORS else 0

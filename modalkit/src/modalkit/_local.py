@@ -4,6 +4,7 @@ Gathers batches by the rules of `@modal.batched` (at most `max_batch_size` parce
 served), and replaces a container whose device is faulty by a new one that runs the same parcels again.
 """
 
+import asyncio
 import contextlib
 import queue
 import threading
@@ -12,7 +13,6 @@ import uuid
 from asyncio import wrap_future
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from modalkit._handler import stream_pieces
@@ -44,9 +44,8 @@ class LocalService:
 
     async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
         instance = self._container(model).instance
-        async with contextlib.aclosing(stream_pieces(instance._models, model, item)) as pieces:  # noqa: SLF001
-            async for piece in pieces:
-                yield piece
+        async for piece in stream_pieces(instance._models, model, item):  # noqa: SLF001
+            yield piece
 
     async def spawn(self, parcel: Parcel) -> str:
         return self.spawn_blocking(parcel)
@@ -56,15 +55,16 @@ class LocalService:
         self._jobs[call_id] = self._container(parcel.model).submit(parcel)
         return call_id
 
-    async def poll(self, call_id: str, timeout: float = 0) -> Outcome | None:
+    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
         future = self._jobs[call_id]
         if future.cancelled():
             raise Cancelled(call_id)
-        try:
-            # Not awaited as a future: a poll that gives up must not cancel the job.
-            return future.result(0).outcomes[0] if future.done() or not timeout else (await self._wait(future, timeout))
-        except FutureTimeoutError:
+        if not future.done():
+            await _wait(future, within)
+        if not future.done():
             return None
+        try:
+            return future.result().outcomes[0]
         except Exception as error:
             raise told(error) from error
 
@@ -75,17 +75,6 @@ class LocalService:
         """Ends every container; what runs is waited for."""
         for container in self._containers.values():
             container.close()
-
-    async def _wait(self, future: "Future[Reply]", timeout: float) -> Outcome | None:
-        import asyncio  # noqa: PLC0415
-
-        done = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await done.wait()
-        return future.result(0).outcomes[0] if future.done() else None
 
     def _container(self, model: str) -> "_Container":
         shared = self._settings.model_settings.share_containers
@@ -164,6 +153,15 @@ class _Container:
                 for (_, future), reply in zip(batch, replies, strict=True):
                     future.set_result(reply)
                 return
+
+
+async def _wait(future: "Future[Reply]", seconds: float) -> None:
+    """Not by awaiting the future itself: who gives up must not cancel the job."""
+    done, loop = asyncio.Event(), asyncio.get_running_loop()
+    future.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await done.wait()
 
 
 def _fail(batch: "list[tuple[Parcel, Future[Reply]]]", error: Exception) -> None:

@@ -24,9 +24,13 @@ class Metrics:
         self.queue_wait = Histogram(
             "modalkit_queue_wait_seconds", "Time of an item before its batch began.", ("model",), buckets=_SECONDS, registry=self._registry
         )
-        self.batch_size = Histogram("modalkit_batch_items", "Items given to the model at once.", ("model",), buckets=_ITEMS, registry=self._registry)
+        self.batch_size = Histogram(
+            "modalkit_batch_items", "Items given to the model at once.", ("model",), buckets=_ITEMS, registry=self._registry
+        )
         self.model_seconds = Counter("modalkit_model_busy_seconds", "Time of the model's three steps.", ("model",), registry=self._registry)
-        self.loads = Histogram("modalkit_model_load_seconds", "Time to load a model.", ("model",), buckets=_SECONDS, registry=self._registry)
+        self.loads = Histogram(
+            "modalkit_model_load_seconds", "Time to load a model.", ("model",), buckets=_SECONDS, registry=self._registry
+        )
 
     def note(self, model: str, receipt: Receipt) -> None:
         """What one reply tells of the model's container."""

@@ -28,7 +28,7 @@ def accepted(decorator: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 def public(app_cls: Any) -> Any:
     """A class as its app knows it. A function that is reached through `@app.cls`'s object is given the SDK's inner objects."""
-    return synchronizer._translate_out(app_cls)  # noqa: SLF001
+    return synchronizer._translate_out(app_cls)  # type: ignore[no-untyped-call]  # noqa: SLF001
 
 
 def is_web(function: Any) -> bool:

@@ -31,18 +31,18 @@ class Service(Protocol):
     def spawn_blocking(self, parcel: Parcel) -> str:
         """The same, for callers without an event loop."""
 
-    async def poll(self, call_id: str, timeout: float = 0) -> Outcome | None:
-        """The outcome of spawned work, None while there is none. Raises KeyError for an id that is unknown, Expired, Cancelled."""
+    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
+        """The outcome of spawned work, waited for `within` seconds; None while there is none. Raises KeyError for an id that is unknown, Expired, Cancelled."""
 
     async def cancel(self, call_id: str) -> None:
         """Ends spawned work. Raises KeyError for an id that is unknown."""
 
 
-class Expired(Exception):  # noqa: N818
+class Expired(Exception):
     """The result was kept for its time and is gone."""
 
 
-class Cancelled(Exception):  # noqa: N818
+class Cancelled(Exception):
     """The work was cancelled before it ended."""
 
 
@@ -83,10 +83,10 @@ class RemoteService:
     def spawn_blocking(self, parcel: Parcel) -> str:
         return str(self._method(parcel.model).spawn(parcel).object_id)
 
-    async def poll(self, call_id: str, timeout: float = 0) -> Outcome | None:
+    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
         try:
-            call = await modal.FunctionCall.from_id.aio(call_id)  # type: ignore[attr-defined]
-            reply: Reply = await call.get.aio(timeout=timeout)
+            call = await modal.FunctionCall.from_id.aio(call_id)
+            reply: Reply = await call.get.aio(timeout=within)
         except TimeoutError:
             return None
         except OutputExpiredError as error:
@@ -101,7 +101,7 @@ class RemoteService:
 
     async def cancel(self, call_id: str) -> None:
         try:
-            call = await modal.FunctionCall.from_id.aio(call_id)  # type: ignore[attr-defined]
+            call = await modal.FunctionCall.from_id.aio(call_id)
             await call.cancel.aio()
         except NotFoundError as error:
             raise KeyError(call_id) from error
@@ -141,7 +141,9 @@ def told(error: BaseException) -> BaseException:
     if isinstance(error, FunctionTimeoutError):
         return InferenceError("The model took longer than its timeout.", status=504, kind="timeout")
     if isinstance(error, DeviceFaultError) or "DeviceFaultError" in str(error):
-        return InferenceError("The model's devices are faulty; the request was tried elsewhere without success.", status=503, kind="device_fault")
+        return InferenceError(
+            "The model's devices are faulty; the request was tried elsewhere without success.", status=503, kind="device_fault"
+        )
     if isinstance(error, (ModalConnectionError, RemoteError)):
         return InferenceError(f"The model's container could not answer: {error}", status=503, kind="unavailable")
     return error

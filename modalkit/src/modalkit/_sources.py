@@ -15,6 +15,15 @@ from modalkit.errors import ConfigError
 
 CONFIG_VARIABLE = "MODALKIT_CONFIG"
 
+# The guide's word for a setting and today's word of the SDK; one of both may be given.
+SYNONYMS = {
+    "concurrency_limit": "max_containers",
+    "container_idle_timeout": "scaledown_window",
+    "keep_warm": "min_containers",
+    "allow_concurrent_inputs": "max_inputs",
+    "allow_concurrent_inputs_handler": "handler_max_inputs",
+}
+
 
 class YamlSource(YamlConfigSettingsSource):
     """The files of `MODALKIT_CONFIG`, else `model_config["yaml_file"]`, merged: later wins, mappings are merged key by key."""
@@ -90,8 +99,6 @@ def _where(loc: Loc, documents: Sequence[Document]) -> str:
 
 def _by_other_words(loc: Loc) -> list[Loc]:
     """The same place under the guide's word for the key."""
-    from modalkit.settings import SYNONYMS  # noqa: PLC0415  # settings are made of this source
-
     return [(*loc[:i], old, *loc[i + 1 :]) for i, part in enumerate(loc) for old, new in SYNONYMS.items() if new == part]
 
 

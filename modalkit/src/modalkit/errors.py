@@ -23,7 +23,12 @@ class Problem:
 
     def as_json(self) -> dict[str, Any]:
         """RFC 9457: type, title, status, detail, and this project's kind, error_id and extras."""
-        body: dict[str, Any] = {"type": f"urn:modalkit:{self.kind}", "title": _title(self.status), "status": self.status, "detail": self.detail}
+        body: dict[str, Any] = {
+            "type": f"urn:modalkit:{self.kind}",
+            "title": _title(self.status),
+            "status": self.status,
+            "detail": self.detail,
+        }
         if self.error_id:
             body["error_id"] = self.error_id
         return body | self.extra

@@ -16,7 +16,7 @@ T = TypeVar("T")
 class _Printed(ModelMetaclass):
     """`modal run` reads the type of a parameter from its `str()`, and passes what it calls `Any` as text."""
 
-    def __str__(cls) -> str:
+    def __str__(cls) -> str:  # noqa: N805
         return "Any"
 
 

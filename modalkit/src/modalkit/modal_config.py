@@ -159,7 +159,7 @@ def _base(build: BuildConfig) -> modal.Image:
 
 
 def _own_requirements(settings: Settings) -> list[str]:
-    """This package's own requirements but `modal`, which every container has; with those of the extras that the settings use."""
+    """What this package itself requires but `modal`, which every container has; with those of the extras that the settings use."""
     try:
         declared = importlib.metadata.requires("modalkit") or []
     except importlib.metadata.PackageNotFoundError:  # in a container it is source, not a distribution
@@ -192,7 +192,7 @@ def _shipped_variables() -> dict[str, str]:
     return {CONFIG_VARIABLE: ",".join(names)} if names else {}
 
 
-def _overrides() -> dict[str, str]:
+def _overrides() -> dict[str, str | None]:
     """What the environment and `.env` say here is said in containers too."""
     if not modal.is_local():
         return {}

@@ -11,17 +11,8 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from modalkit._sources import YamlSource, explain
+from modalkit._sources import SYNONYMS, YamlSource, explain
 from modalkit.errors import ConfigError
-
-# The guide's word for a setting and today's word of the SDK; one of both may be given.
-SYNONYMS = {
-    "concurrency_limit": "max_containers",
-    "container_idle_timeout": "scaledown_window",
-    "keep_warm": "min_containers",
-    "allow_concurrent_inputs": "max_inputs",
-    "allow_concurrent_inputs_handler": "handler_max_inputs",
-}
 
 
 class Section(BaseModel):
@@ -33,34 +24,44 @@ class Section(BaseModel):
 class DeploymentConfig(Section):
     """Where and how containers run. The model's containers take all of it; the web containers take what is theirs (`handler_…`)."""
 
-    region: str | list[str] | None = Field(None, description="Region or regions to run in.")
-    cloud: str | None = Field(None, description="Cloud provider to run on.")
-    gpu: str | list[str] | None = Field(None, description="GPU of the model's containers: a type, `type:count`, or a list in order of preference.")
-    cpu: float | tuple[float, float] | None = Field(None, description="Cores of a model's container: a request, or [request, limit].")
-    memory: int | tuple[int, int] | None = Field(None, description="MiB of a model's container: a request, or [request, limit].")
-    ephemeral_disk: int | None = Field(None, description="MiB of disk of a model's container.", gt=0)
-    max_containers: int | None = Field(None, description="Most containers of the model at a time; the guide's `concurrency_limit`.", gt=0)
-    min_containers: int | None = Field(None, description="Containers kept warm; formerly `keep_warm`.", ge=0)
-    buffer_containers: int | None = Field(None, description="Idle containers kept beside the busy ones.", ge=0)
-    scaledown_window: int | None = Field(None, description="Seconds before an idle container ends; the guide's `container_idle_timeout`.", ge=2)
-    timeout: int | None = Field(None, description="Seconds that one call may take.", gt=0)
-    startup_timeout: int | None = Field(None, description="Seconds that a container may take to load its model.", gt=0)
-    retries: int = Field(3, description="How often a call runs again elsewhere when its container is lost or its device is broken.", ge=0, le=10)
+    region: str | list[str] | None = Field(default=None, description="Region or regions to run in.")
+    cloud: str | None = Field(default=None, description="Cloud provider to run on.")
+    gpu: str | list[str] | None = Field(
+        default=None, description="GPU of the model's containers: a type, `type:count`, or a list in order of preference."
+    )
+    cpu: float | tuple[float, float] | None = Field(
+        default=None, description="Cores of a model's container: a request, or [request, limit]."
+    )
+    memory: int | tuple[int, int] | None = Field(default=None, description="MiB of a model's container: a request, or [request, limit].")
+    ephemeral_disk: int | None = Field(default=None, description="MiB of disk of a model's container.", gt=0)
+    max_containers: int | None = Field(
+        default=None, description="Most containers of the model at a time; the guide's `concurrency_limit`.", gt=0
+    )
+    min_containers: int | None = Field(default=None, description="Containers kept warm; formerly `keep_warm`.", ge=0)
+    buffer_containers: int | None = Field(default=None, description="Idle containers kept beside the busy ones.", ge=0)
+    scaledown_window: int | None = Field(
+        default=None, description="Seconds before an idle container ends; the guide's `container_idle_timeout`.", ge=2
+    )
+    timeout: int | None = Field(default=None, description="Seconds that one call may take.", gt=0)
+    startup_timeout: int | None = Field(default=None, description="Seconds that a container may take to load its model.", gt=0)
+    retries: int = Field(
+        default=3, description="How often a call runs again elsewhere when its container is lost or its device is broken.", ge=0, le=10
+    )
     max_inputs: int | None = Field(
-        None, description="Calls that one container of the model runs at a time; the guide's `allow_concurrent_inputs`.", gt=0
+        default=None, description="Calls that one container of the model runs at a time; the guide's `allow_concurrent_inputs`.", gt=0
     )
     enable_memory_snapshot: bool = Field(default=False, description="Start containers from a snapshot of their memory.")
     handler_max_inputs: int = Field(
-        100, description="Requests that one web container serves at a time; the guide's `allow_concurrent_inputs_handler`.", gt=0
+        default=100, description="Requests that one web container serves at a time; the guide's `allow_concurrent_inputs_handler`.", gt=0
     )
-    handler_max_containers: int | None = Field(None, description="Most web containers at a time.", gt=0)
-    handler_min_containers: int | None = Field(None, description="Web containers kept warm.", ge=0)
-    handler_cpu: float | tuple[float, float] | None = Field(None, description="Cores of a web container.")
-    handler_memory: int | tuple[int, int] | None = Field(None, description="MiB of a web container.")
-    handler_timeout: int | None = Field(None, description="Seconds that one request may take.", gt=0)
+    handler_max_containers: int | None = Field(default=None, description="Most web containers at a time.", gt=0)
+    handler_min_containers: int | None = Field(default=None, description="Web containers kept warm.", ge=0)
+    handler_cpu: float | tuple[float, float] | None = Field(default=None, description="Cores of a web container.")
+    handler_memory: int | tuple[int, int] | None = Field(default=None, description="MiB of a web container.")
+    handler_timeout: int | None = Field(default=None, description="Seconds that one request may take.", gt=0)
     volumes: dict[str, str] = Field(default_factory=dict, description="Mount point → name of a volume, made when it is missing.")
     volume_reload_interval_seconds: float | None = Field(
-        None, description="Seconds between two looks for newer model files; unset, 0 or -1: never.", ge=-1
+        default=None, description="Seconds between two looks for newer model files; unset, 0 or -1: never.", ge=-1
     )
     cloud_bucket_mounts: dict[str, "BucketMount"] = Field(default_factory=dict, description="Mount point → bucket.")
     secrets: list[str] = Field(default_factory=list, description="Names of secrets whose values become environment variables.")
@@ -82,9 +83,9 @@ class BucketMount(Section):
     """One bucket."""
 
     bucket_name: str = Field(description="Name of the bucket.")
-    bucket_endpoint_url: str | None = Field(None, description="Endpoint of an S3-compatible store.")
-    key_prefix: str | None = Field(None, description="Only keys below this; ends with a slash.")
-    secret: str | None = Field(None, description="Name of the secret with the credentials.")
+    bucket_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store.")
+    key_prefix: str | None = Field(default=None, description="Only keys below this; ends with a slash.")
+    secret: str | None = Field(default=None, description="Name of the secret with the credentials.")
     read_only: bool = Field(default=True, description="Whether containers may only read.")
     requester_pays: bool = Field(default=False, description="Whether the reader is billed.")
 
@@ -92,40 +93,42 @@ class BucketMount(Section):
 class BuildConfig(Section):
     """The image of all containers of the app."""
 
-    image: str | None = Field(None, description="Base image of a registry; unset: Debian with `python_version`.")
-    tag: str = Field("latest", description="Tag of `image`.")
-    python_version: str | None = Field(None, description="Python of the image; unset: this machine's.")
+    image: str | None = Field(default=None, description="Base image of a registry; unset: Debian with `python_version`.")
+    tag: str = Field(default="latest", description="Tag of `image`.")
+    python_version: str | None = Field(default=None, description="Python of the image; unset: this machine's.")
     apt_packages: list[str] = Field(default_factory=list, description="Debian packages.")
     pip_packages: list[str] = Field(default_factory=list, description="Python packages, as pip writes them.")
-    requirements: str | None = Field(None, description="A requirements file, relative to the YAML file.")
+    requirements: str | None = Field(default=None, description="A requirements file, relative to the YAML file.")
     extra_run_commands: str | list[str] = Field(default_factory=list, description="Shell commands run while the image is built.")
     env: dict[str, str] = Field(default_factory=dict, description="Environment variables of the image.")
-    workdir: str | None = Field(None, description="Working directory of containers.")
-    local_dirs: dict[str, str] = Field(default_factory=dict, description="Folder here, relative to the YAML file → folder in the container.")
+    workdir: str | None = Field(default=None, description="Working directory of containers.")
+    local_dirs: dict[str, str] = Field(
+        default_factory=dict, description="Folder here, relative to the YAML file → folder in the container."
+    )
     python_sources: list[str] = Field(default_factory=list, description="Local Python packages to bring along.")
 
 
 class BatchConfig(Section):
     """How items are gathered."""
 
-    max_batch_size: int = Field(1, description="Most items that the model is given at once.", ge=1, le=1000)
-    wait_ms: int = Field(1000, description="Longest time in milliseconds that an item waits for others.", ge=0, le=600_000)
+    max_batch_size: int = Field(default=1, description="Most items that the model is given at once.", ge=1, le=1000)
+    wait_ms: int = Field(default=1000, description="Longest time in milliseconds that an item waits for others.", ge=0, le=600_000)
 
 
 class WebConfig(Section):
     """The HTTP side."""
 
-    max_body_bytes: int = Field(10 * 2**20, description="Largest body of a request, in bytes.", gt=0)
-    max_waiting: int = Field(1000, description="Most requests that wait in one web container; past it the answer is 503.", gt=0)
-    request_timeout: float = Field(300, description="Seconds before a request is answered with 504.", gt=0)
-    max_items: int = Field(1000, description="Most items of one `/predict_batch`.", gt=0)
-    ready_timeout: float = Field(60, description="Seconds that `/health/ready` waits for the model to load.", gt=0)
+    max_body_bytes: int = Field(default=10 * 2**20, description="Largest body of a request, in bytes.", gt=0)
+    max_waiting: int = Field(default=1000, description="Most requests that wait in one web container; past it the answer is 503.", gt=0)
+    request_timeout: float = Field(default=300, description="Seconds before a request is answered with 504.", gt=0)
+    max_items: int = Field(default=1000, description="Most items of one `/predict_batch`.", gt=0)
+    ready_timeout: float = Field(default=60, description="Seconds that `/health/ready` waits for the model to load.", gt=0)
 
 
 class AppSettings(Section):
     """The app and its containers."""
 
-    app_name: str = Field("", description="Name of the app; unset: the name of the folder with the YAML file.")
+    app_name: str = Field(default="", description="Name of the app; unset: the name of the folder with the YAML file.")
     deployment_config: DeploymentConfig = Field(default_factory=DeploymentConfig)
     build_config: BuildConfig = Field(default_factory=BuildConfig)
     batch_config: BatchConfig = Field(default_factory=BatchConfig)
@@ -135,13 +138,15 @@ class AppSettings(Section):
 class ModelSettings(Section):
     """The models."""
 
-    local_model_repository_folder: str = Field("models", description="Folder of the model files in the container.")
+    local_model_repository_folder: str = Field(default="models", description="Folder of the model files in the container.")
     common: dict[str, Any] = Field(default_factory=dict, description="Given to every model as `common_settings`.")
     model_entries: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Name of a model → its own keyword arguments.")
     share_containers: bool = Field(
         default=False, description="Whether all models live in the same containers; otherwise each has containers of its own."
     )
-    memory_budget: str | int = Field(0, description="Memory for all models of one container, such as `4GiB`; 0: no bound. The least recently used leaves.")
+    memory_budget: str | int = Field(
+        default=0, description="Memory for all models of one container, such as `4GiB`; 0: no bound. The least recently used leaves."
+    )
 
     @model_validator(mode="before")
     @classmethod

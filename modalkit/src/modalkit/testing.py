@@ -36,7 +36,9 @@ class TestClient(_StarletteClient):
 
     __test__ = False  # pytest: this is no test
 
-    def __init__(self, app_module: ModuleType | str | Path, *, function: str = "", raise_server_exceptions: bool = False, **options: Any) -> None:
+    def __init__(
+        self, app_module: ModuleType | str | Path, *, function: str = "", raise_server_exceptions: bool = False, **options: Any
+    ) -> None:
         self.module = load_module(app_module)
         self._services = contextlib.ExitStack()
         for app_cls in service_classes(self.module):
@@ -53,7 +55,7 @@ class TestClient(_StarletteClient):
         super().close()
         self._services.close()
 
-    def __exit__(self, *args: Any) -> None:
+    def __exit__(self, *args: object) -> None:
         super().__exit__(*args)
         self._services.close()
 

@@ -21,7 +21,9 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
     """
     settings = app_cls.modal_utils.settings
-    front = Front(app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None)))
+    front = Front(
+        app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None))
+    )
     schemas = Schemas()
     app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front))
     app.include_router(predict.routes(front, schemas, input_model, output_model))

@@ -33,7 +33,9 @@ def routes(front: Front) -> APIRouter:
     async def models() -> dict[str, Any]:
         """The catalogue. `loaded` are the models in memory where that was last asked."""
         loaded = front.loaded()
-        entries = [{"name": name, "is_default": name == front.catalogue.default, "is_loaded": name in loaded} for name in front.catalogue.names]
+        entries = [
+            {"name": name, "is_default": name == front.catalogue.default, "is_loaded": name in loaded} for name in front.catalogue.names
+        ]
         return {"models": entries}
 
     @router.get("/metrics", include_in_schema=False)

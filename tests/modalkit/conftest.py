@@ -1,0 +1,30 @@
+"""Apps in this process: no engine, no container."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from modalkit.testing import TestClient
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def guide() -> Path:
+    """The folder of the guide's app, with its model trained."""
+    folder = EXAMPLES / "deployment_guide"
+    if not (folder / "models" / "iris.joblib").exists():
+        subprocess.run([sys.executable, folder / "train.py"], check=True)
+    return folder
+
+
+@pytest.fixture
+def client(guide: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
+    """The guide's app in this process."""
+    monkeypatch.chdir(guide)
+    monkeypatch.syspath_prepend(str(guide))
+    sys.modules.pop("app", None)
+    with TestClient(guide / "app.py") as client:
+        yield client
