@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from modalkit.testing import TestClient
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

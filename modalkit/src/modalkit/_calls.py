@@ -1,8 +1,10 @@
 """Calls from functions: `sync_call(MyApp)(…)` and `async_call(MyApp)(…)`."""
 
+import contextlib
 import time
 from typing import Any
 
+import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from modalkit import _sdk, _telemetry
@@ -44,7 +46,12 @@ class AsyncCall:
 
 
 def job_order(given: Any) -> tuple[Any, JobOrder]:
-    """The message of an asynchronous input, and what else it wants."""
+    """The message of an asynchronous input, and what else it wants. Text and mappings with a `message` are one, too."""
+    if isinstance(given, (str, bytes)):
+        with contextlib.suppress(ValueError):
+            given = pydantic_core.from_json(given)
+    if isinstance(given, dict) and "message" in given:
+        given = AsyncInputModel[Any].model_validate(given)
     if not isinstance(given, AsyncInputModel):
         return given, JobOrder()
     wanted = given.model_dump(include={"success_queue", "failure_queue", "webhook_url", "meta"})
