@@ -6,7 +6,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from engine import APPS, CHECKOUT, Engine, free_port
 from figures import Figure
 from http_load import post
 from model import MODEL
-from peers import PEERS, PEERS_TO_BEAT, served
+from peers import PEERS, PEERS_TO_BEAT, await_answer, served
 
 _FLOWER = json.dumps({"features": [5.1, 3.5, 1.4, 0.2]})
 _NUMBER = json.dumps({"value": 2.0})
@@ -76,7 +75,9 @@ def batched(engine: Engine) -> dict[str, Figure]:
     for name, body in (("litserve", _NUMBER), ("bentoml", _NUMBERS)):
         if (PEERS / name / "bin" / "python").exists():
             with _batched_peer(name) as address:
-                mine, other = web.alternate([ours, (address, post("localhost", body, "/predict"))], 64, _ROUNDS)
+                theirs = address, post("localhost", body, "/predict")
+                await_answer(theirs)
+                mine, other = web.alternate([ours, theirs], 64, _ROUNDS)
             measured[f"modalkit_batched_64_per_s_beside_{name}"] = Figure(mine.per_second, "requests/s", other.per_second, name)
             measured[f"modalkit_batched_ratio_to_{name}"] = Figure(mine.per_second / other.per_second, "ratio", 2.0, "goal")
             measured["modalkit_batched_64_p99_ms"] = Figure(mine.p99, "ms", _WAIT_MS + 2 * _BATCH_MS, "goal")
@@ -85,7 +86,9 @@ def batched(engine: Engine) -> dict[str, Figure]:
 
 def _target(engine: Engine, app: str, body: str) -> web.Target:
     url = modal.Function.from_name(app, "web").get_web_url() or ""
-    return engine.gateway, post(url.removeprefix("http://").rstrip("/"), body, "/predict_sync")
+    target = engine.gateway, post(url.removeprefix("http://").rstrip("/"), body, "/predict_sync")
+    await_answer(target)
+    return target
 
 
 @contextmanager
@@ -106,7 +109,6 @@ def _batched_peer(name: str) -> Iterator[web.Address]:
         command = [python, str(folder / "litserve_batched.py"), str(port), str(_WAIT_MS)]
     environment = {**os.environ, "BENTOML_DO_NOT_TRACK": "1", "LATENCY_MS": "1000"}
     with web.serving(command, port, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as address:
-        time.sleep(5)  # it listens before its model is there
         yield address
 
 

@@ -105,7 +105,7 @@ def _our_target(engine: Engine) -> web.Target:
 def _beside(peer: Peer, ours: web.Target, key: str) -> dict[str, Figure]:
     with served(peer) as address:
         theirs = address, post("localhost", json.dumps({"features": _FLOWER}), peer.path)
-        _await_answer(theirs)
+        await_answer(theirs)
         mine, other = web.alternate([ours, theirs], _CONNECTIONS, _ROUNDS)
     return {
         f"iris_32_per_s_beside_{key}": Figure(mine.per_second, "requests/s", other.per_second, peer.title),
@@ -125,7 +125,7 @@ def served(peer: Peer) -> Iterator[web.Address]:
             yield address
 
 
-def _await_answer(target: web.Target) -> None:
+def await_answer(target: web.Target) -> None:
     """It may listen long before its model is there."""
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
