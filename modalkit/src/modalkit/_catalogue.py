@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import types
+from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from modalkit.errors import InferenceError
@@ -31,17 +32,26 @@ def input_type(app_cls: Any) -> Any:
 
 
 class Catalogue:
-    """The names of an app's models."""
+    """The names of an app's models. `may_use` tells of each whether who asks now may use it."""
 
-    def __init__(self, app_cls: Any, settings: Settings) -> None:
+    def __init__(self, app_cls: Any, settings: Settings, may_use: Callable[[str], bool] = lambda _: True) -> None:
+        self._may_use = may_use
         self.default = default_model(app_cls)
         entries = settings.model_settings.model_entries
         self.names: tuple[str, ...] = tuple(entries) or (self.default,)
         self.is_shared = settings.model_settings.share_containers
 
+    @property
+    def visible(self) -> tuple[str, ...]:
+        """The models that this caller may use."""
+        return tuple(filter(self._may_use, self.names))
+
     def choose(self, name: str | None) -> str:
-        """The model of a request. Raises InferenceError (404) for a name that is not in the catalogue."""
+        """The model of a request. Raises InferenceError: 403 for a model that this caller may not use, 404 for a name that is not in the catalogue."""
         chosen = name or self.default
+        if not self._may_use(chosen):
+            msg = f"This API key may not use model {chosen!r}."
+            raise InferenceError(msg, status=403, kind="forbidden")
         if chosen in self.names:
             return chosen
         near = difflib.get_close_matches(chosen, self.names, n=1)

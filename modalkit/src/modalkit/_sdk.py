@@ -1,8 +1,8 @@
 """What differs between versions of the `modal` SDK: which keywords its decorators take, and how concurrency is said.
 
 The SDK takes concurrency only as a decorator (`@modal.concurrent`), and settings come as keywords: `@app.function(**settings)`. So
-`App.function` and `App.cls` learn one more keyword here, `allow_concurrent_inputs`, which they had until the decorator came. They are as
-they were for every call without it.
+`App.function` and `App.cls` learn two more keywords here: `allow_concurrent_inputs`, which they had until the decorator came, and
+`requires_proxy_auth`, which is a word of the web decorators and is checked against theirs. They are as they were for every call without these.
 """
 
 import functools
@@ -13,7 +13,10 @@ from typing import Any
 import modal
 from modal._utils.async_utils import synchronizer
 
+from modalkit.errors import ConfigError
+
 CONCURRENCY = "allow_concurrent_inputs"
+PROXY_AUTH = "requires_proxy_auth"
 
 
 def accepted(decorator: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +46,14 @@ def with_concurrency(settings: dict[str, Any], max_inputs: int | None) -> dict[s
     return settings | {CONCURRENCY: max_inputs}
 
 
+def asks_for_proxy_token(function: Any) -> bool | None:
+    """Whether the platform lets in only who has a proxy token, for what a web decorator made; None for what is no web function."""
+    inner = synchronizer._translate_in(function)  # type: ignore[no-untyped-call]  # noqa: SLF001
+    params = getattr(inner, "params", None)
+    web = params.webhook_config if params is not None else getattr(inner, "_webhook_config", None)
+    return bool(web.requires_proxy_auth) if web is not None and web.type else None
+
+
 @functools.cache
 def teach_app() -> None:
     """Once for the process."""
@@ -54,9 +65,25 @@ def _taught(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def decorator(self: Any, *args: Any, **settings: Any) -> Any:
         max_inputs = settings.pop(CONCURRENCY, None)
+        wants_proxy_auth = settings.pop(PROXY_AUTH, False)
         register = method(self, *args, **settings)
-        if max_inputs is None:
+        if max_inputs is None and not wants_proxy_auth:
             return register
-        return lambda target: register(modal.concurrent(max_inputs=max_inputs)(target))
+
+        def registered(target: Any) -> Any:
+            if wants_proxy_auth:
+                _check_proxy_auth(target)
+            return register(target if max_inputs is None else modal.concurrent(max_inputs=max_inputs)(target))
+
+        return registered
 
     return decorator
+
+
+def _check_proxy_auth(target: Any) -> None:
+    if asks_for_proxy_token(target) is False:
+        msg = (
+            "auth_config.kind is modal_proxy, but this web function does not ask for a proxy token: write"
+            " @modal.asgi_app(**modal_config.get_asgi_app_settings()) in place of @modal.asgi_app()"
+        )
+        raise ConfigError(msg)

@@ -76,11 +76,12 @@ class ModalConfig:
             "min_containers": config.handler_min_containers,
             "timeout": config.handler_timeout or config.timeout,
         }
-        return _sdk.with_concurrency(_sdk.accepted("function", settings), config.handler_max_inputs)
+        accepted = _sdk.with_concurrency(_sdk.accepted("function", settings), config.handler_max_inputs)
+        return accepted | ({_sdk.PROXY_AUTH: True} if self._is_proxied else {})
 
     def get_asgi_app_settings(self) -> dict[str, Any]:
         """Keywords of `@modal.asgi_app`."""
-        return {}
+        return {"requires_proxy_auth": True} if self._is_proxied else {}
 
     def get_batched_method_settings(self) -> dict[str, int]:
         """Keywords of `@modal.batched`."""
@@ -147,6 +148,10 @@ class ModalConfig:
         }
 
     @property
+    def _is_proxied(self) -> bool:
+        return self.settings.app_settings.auth_config.kind == "modal_proxy"
+
+    @property
     def _deployment(self) -> DeploymentConfig:
         return self.settings.app_settings.deployment_config
 
@@ -170,8 +175,9 @@ def _own_requirements(settings: Settings) -> list[str]:
 
 def used_extras(settings: Settings) -> set[str]:
     """The optional parts that these settings use."""
-    del settings
-    return set()
+    app = settings.app_settings
+    uses = {"ssm": app.auth_config.ssm is not None}
+    return {name for name, is_used in uses.items() if is_used}
 
 
 def _split(requirement: str) -> tuple[str, str]:

@@ -6,7 +6,7 @@ files of `MODALKIT_CONFIG` (`a.yaml,b.yaml`: later wins), else `Settings.model_c
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -125,6 +125,90 @@ class WebConfig(Section):
     ready_timeout: float = Field(default=60, description="Seconds that `/health/ready` waits for the model to load.", gt=0)
 
 
+class RateLimit(Section):
+    """How often one caller may ask. Each web container counts by itself."""
+
+    requests: int = Field(description="Requests in `per_seconds`; as many may come at once after a pause.", gt=0)
+    per_seconds: float = Field(default=1.0, description="The time that `requests` are counted for, in seconds.", gt=0, le=86_400)
+
+
+class KeyConfig(Section):
+    """What one API key may do, by its name. Without an entry a key may use every model."""
+
+    models: list[str] | None = Field(default=None, description="Models that this key may use; unset: all.")
+    rate_limit: RateLimit | None = Field(default=None, description="In place of `auth_config.rate_limit` for this key.")
+
+
+class SsmConfig(Section):
+    """API keys from AWS Systems Manager's parameter store. Credentials come from the environment, as boto3 finds them: from a Secret."""
+
+    parameters: list[str] = Field(
+        description="Names of parameters; each holds keys as `keys_variable` does, or one key alone.", min_length=1, max_length=10
+    )
+    region: str | None = Field(default=None, description="AWS region; unset: that of the environment.")
+    endpoint_url: str | None = Field(default=None, description="Another endpoint of the service.")
+    ttl_seconds: float = Field(default=300, description="Seconds after which the parameters are read again, in the background.", ge=1)
+
+
+class AuthConfig(Section):
+    """Who may ask."""
+
+    kind: Literal["none", "api_key", "modal_proxy"] = Field(
+        default="none",
+        description="`none`: everyone. `api_key`: who sends a key. `modal_proxy`: who sends a proxy token of the platform, which checks it.",
+    )
+    header: str = Field(
+        default="x-api-key",
+        description="Header with the API key; `Authorization: Bearer` is taken too.",
+        pattern="^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
+    )
+    keys_variable: str = Field(
+        default="MODALKIT_API_KEYS", description="Environment variable with the API keys; put it into a Secret.", min_length=1
+    )
+    ssm: SsmConfig | None = Field(default=None, description="Where else API keys come from.")
+    keys: dict[str, KeyConfig] = Field(default_factory=dict, description="Name of an API key → what it may do.")
+    rate_limit: RateLimit | None = Field(
+        default=None, description="For each API key, or each address where there are none; unset: no bound."
+    )
+    open_paths: list[str] = Field(
+        default_factory=list, description="Paths that need no API key, such as `/metrics` and `/models`. `/health…` never needs one."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if stray := [path for path in self.open_paths if not path.startswith("/")]:
+            msg = f"open_paths: {', '.join(stray)}: a path begins with /"
+            raise ValueError(msg)
+        if self.kind != "api_key" and (self.ssm or self.keys):
+            msg = f"ssm and keys are for kind: api_key, not for {self.kind}"
+            raise ValueError(msg)
+        return self
+
+
+class ObservabilityConfig(Section):
+    """Traces and metrics by OpenTelemetry. Off unless there is an endpoint, here or in `OTEL_EXPORTER_OTLP_ENDPOINT` of the containers."""
+
+    enabled: bool | None = Field(
+        default=None, description="`false`: never. `true`: the endpoint comes from a Secret. Unset: where an endpoint is known."
+    )
+    endpoint: str | None = Field(
+        default=None, description="Address of an OTLP/HTTP receiver, without `/v1/…`; unset: `OTEL_EXPORTER_OTLP_ENDPOINT`."
+    )
+    headers: dict[str, str] = Field(
+        default_factory=dict,
+        description="Headers for the receiver. Those that are secret belong in `OTEL_EXPORTER_OTLP_HEADERS` of a Secret.",
+    )
+    service_name: str | None = Field(default=None, description="Name of the service; unset: `OTEL_SERVICE_NAME`, else the app's name.")
+    sample_ratio: float | None = Field(
+        default=None,
+        description="Share of traces that are kept, of those that begin here; unset: `OTEL_TRACES_SAMPLER`, else all.",
+        ge=0,
+        le=1,
+    )
+    traces: bool = Field(default=True, description="Whether traces are sent.")
+    metrics: bool = Field(default=True, description="Whether metrics are sent.")
+
+
 class AppSettings(Section):
     """The app and its containers."""
 
@@ -133,6 +217,8 @@ class AppSettings(Section):
     build_config: BuildConfig = Field(default_factory=BuildConfig)
     batch_config: BatchConfig = Field(default_factory=BatchConfig)
     web_config: WebConfig = Field(default_factory=WebConfig)
+    auth_config: AuthConfig = Field(default_factory=AuthConfig)
+    observability_config: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
 
 
 class ModelSettings(Section):

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import modalkit
 from modalkit._metrics import Metrics
-from modalkit._web import health, predict, problems
+from modalkit._web import guard, health, predict, problems
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
@@ -25,19 +25,26 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
         app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None))
     )
     schemas = Schemas()
-    app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front))
+    doorkeeper = guard.doorkeeper(settings, front.catalogue, app_cls.modal_utils.app_name)
+    app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper))
     app.include_router(predict.routes(front, schemas, input_model, output_model))
     app.include_router(health.routes(front))
     problems.install(app)
     schemas.install(app)
+    if doorkeeper is not None:
+        guard.install(app, doorkeeper, settings.app_settings.auth_config)
     app.add_middleware(_Counted, metrics=front.metrics)
     return app
 
 
-def _lifespan(front: Front) -> Any:
+def _lifespan(front: Front, doorkeeper: guard.Doorkeeper | None) -> Any:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if doorkeeper is not None:
+            doorkeeper.start()
         yield
+        if doorkeeper is not None:
+            doorkeeper.stop()
         await front.close()
 
     return lifespan

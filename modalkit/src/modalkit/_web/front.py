@@ -13,6 +13,7 @@ from modalkit._metrics import Metrics
 from modalkit._parcels import Failure, Item, JobOrder, ModelStatus, Outcome, Output, Parcel
 from modalkit._services import Service, connect
 from modalkit._web.body import BodyReader
+from modalkit.auth import may_use
 from modalkit.errors import InferenceError, Problem, new_error_id
 from modalkit.settings import Settings
 
@@ -23,7 +24,7 @@ class Front:
     def __init__(self, app_cls: Any, input_model: Any, output_model: Any, settings: Settings, *, is_streaming: bool) -> None:
         self.settings = settings
         self.web = settings.app_settings.web_config
-        self.catalogue = Catalogue(app_cls, settings)
+        self.catalogue = Catalogue(app_cls, settings, may_use)
         self.service: Service = connect(app_cls)
         self.inputs: TypeAdapter[Any] = TypeAdapter(input_model)
         self.outputs: TypeAdapter[Any] = TypeAdapter(output_model)

@@ -34,7 +34,7 @@ def routes(front: Front) -> APIRouter:
         """The catalogue. `loaded` are the models in memory where that was last asked."""
         loaded = front.loaded()
         entries = [
-            {"name": name, "is_default": name == front.catalogue.default, "is_loaded": name in loaded} for name in front.catalogue.names
+            {"name": name, "is_default": name == front.catalogue.default, "is_loaded": name in loaded} for name in front.catalogue.visible
         ]
         return {"models": entries}
 
