@@ -9,8 +9,8 @@ from freehold.control.services.live import LiveCall, LiveInput
 from freehold.domain.calls import Attempt, FunctionCall
 from freehold.domain.ids import CallId, InputId
 
-_CALLS = 20_000
-_INPUTS = 50_000  # of all of them together
+_CALLS = 5_000
+_INPUTS = 10_000  # of all of them together; each takes some 2 KB
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
