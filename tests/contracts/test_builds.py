@@ -24,6 +24,7 @@ from freehold.worker.builds.python import PythonInstaller
 from freehold.worker.builds.registry import Registry
 from freehold.worker.builds.running import StepRunner
 from freehold.worker.bundles import Bundles
+from freehold.worker.gpus import PretendedGpus
 from freehold.worker.logs import ContainerLog
 from freehold.worker.network.veth import VethNetworks
 from freehold.worker.runtimes.runc import RuncRuntime
@@ -100,6 +101,7 @@ class Site:
                 pythons=PythonInstaller(home=self.home, runner=runner),
                 functions=None,
                 content=self.content,
+                gpus=PretendedGpus(["T4"]),
                 clock=CLOCK,
             )
         )
@@ -146,6 +148,14 @@ class TestSteps:
         image = await site.build("FROM tiny", "ENV GREETING=hello", "WORKDIR /app", "RUN echo $GREETING > said", 'CMD ["cat", "said"]')
         assert await site.output(image, "cat", "/app/said") == "hello"
         assert image.config == ImageConfig(env={"PATH": "/bin", "GREETING": "hello"}, workdir="/app", cmd=("cat", "said"))
+
+    async def test_steps_have_the_gpus_that_they_are_given_and_leave_nothing_of_them(self, site):
+        image = await site.build(
+            "FROM tiny", "RUN ls /dev/nvidia* > /seen; echo $CUDA_VISIBLE_DEVICES >> /seen", gpus=(0,), remark="So be it."
+        )
+        assert await site.output(image, "cat", "/seen") == "/dev/nvidia0\n0"
+        assert await site.output(image, "sh", "-c", "ls /dev/nvidia* 2>/dev/null || echo none$CUDA_VISIBLE_DEVICES") == "none"
+        assert site.text().startswith("So be it.\n")
 
     async def test_an_image_is_built_on_an_earlier_one(self, site):
         base = await site.build("FROM tiny", "RUN echo 1 > /one")
@@ -368,6 +378,7 @@ class TestDebian:
             trees=trees,
             bundles=bundles,
             reports=RecordedReports(),
+            gpus=PretendedGpus([]),
             clock=CLOCK,
             base_image_source="debian",
         )

@@ -17,7 +17,7 @@ from freehold.domain.errors import Unavailable
 from freehold.wire.worker import Limits
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
-from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.runtimes.runc import RuncRuntime
 
@@ -390,6 +390,16 @@ class TestConfinement:
         folders = {"__freehold", "bin", "dev", "etc", "proc", "root", "sys", "tmp"}
         devices = {"full", "null", "ptmx", "pts", "random", "tty", "urandom", "zero"}
         assert set(text.split()) == folders | devices | {"fd", "mqueue", "shm", "stderr", "stdin", "stdout"}
+
+    async def test_it_can_use_the_devices_that_it_is_given_and_no_others_though_it_makes_their_nodes(self, runc, spec, outputs):
+        """The one of FUSE stands for a GPU: every kernel has it, and no container by itself."""
+        given = replace(spec, equipment=Equipment(devices=(Device(path="/dev/nvidia0", major=10, minor=229),)))
+
+        with_it, _ = await outcome(runc, sh(given, "head -c 0 /dev/nvidia0"), outputs)
+        without, text = await outcome(runc, sh(spec, "busybox mknod /dev/own c 10 229 && ! head -c 0 /dev/own"), outputs)
+
+        assert (with_it.code, without.code) == (0, 0), text
+        assert "not permitted" in text
 
     async def test_it_has_no_network_unless_given_one(self, runc, spec, outputs):
         assert await printed(runc, sh(spec, "ls /sys/class/net"), outputs) == "lo"

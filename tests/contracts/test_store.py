@@ -717,7 +717,7 @@ class TestSchedules:
 class TestTasks:
     async def test_a_task_comes_back_as_it_was_put(self, store):
         ended = TaskExit(kind=ExitKind.OUT_OF_MEMORY, code=137, detail="last line")
-        task = a_task(state=TaskState.ENDED, started_at=NOW, ready_at=NOW + MINUTE, ended_at=NOW + 2 * MINUTE, exit=ended)
+        task = a_task(state=TaskState.ENDED, started_at=NOW, ready_at=NOW + MINUTE, ended_at=NOW + 2 * MINUTE, exit=ended, gpus=(0, 2))
         async with store.transaction() as tx:
             await tx.tasks.put(task)
         async with store.transaction() as tx:

@@ -47,6 +47,7 @@ from freehold.domain.apps import AppState, Layout
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.creation import Creation
 from freehold.domain.files import TreeFile
+from freehold.domain.gpus import GpuFallback, counted
 from freehold.domain.images import ImageConfig, ImageState
 from freehold.domain.placement import Amounts, Machine
 from freehold.domain.web import Origin
@@ -92,7 +93,7 @@ class ListeningWorker:
 class ControlPlane:
     """Everything between RPCs and the worker. The tests play the clients and the tasks."""
 
-    def __init__(self, home, *, store=None, clock=None, max_tasks=64):
+    def __init__(self, home, *, store=None, clock=None, max_tasks=64, gpus=(), gpu_fallback=GpuFallback.REFUSE):
         self.settings = settings = Settings(home=home)
         self.clock = clock = clock or FakeClock()
         self.store = store = store or MemoryStore()
@@ -103,8 +104,13 @@ class ControlPlane:
         self.content = FolderBlobs(home / "blobs")
         self.journal = Journal(store=store, clock=clock)
         self.tasks = Tasks(clock=clock, journal=self.journal, changed=self.changed)
-        machine = Machine(id="local", total=Amounts(tasks=max_tasks, milli_cpu=4 * 2000, memory_mib=4096))
-        self.machines = Machines(tasks=self.tasks, machine=machine, largest_booking=replace(machine.total, milli_cpu=2000))
+        total = Amounts(tasks=max_tasks, milli_cpu=4 * 2000, memory_mib=4096, gpus=counted(gpus))
+        self.machines = Machines(
+            tasks=self.tasks,
+            machine=Machine(id="local", total=total, gpus=tuple(gpus)),
+            largest_booking=replace(total, milli_cpu=2000),
+            gpu_fallback=gpu_fallback,
+        )
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=store, clock=clock, journal=self.journal),
@@ -123,7 +129,13 @@ class ControlPlane:
         self.secrets = Secrets(store=store, environments=self.environments, keyring=keyring, clock=clock)
         self.routes = WebRoutes(workspace="local", domain="localhost", origin=Origin(8980))
         self.functions = Functions(
-            store=store, routes=self.routes, tasks=self.tasks, clock=clock, demand=self.demand, max_inline_bytes=1024
+            store=store,
+            routes=self.routes,
+            tasks=self.tasks,
+            machines=self.machines,
+            clock=clock,
+            demand=self.demand,
+            max_inline_bytes=1024,
         )
         self.schedules_changed = Wakeup()
         self.schedules = Schedules(
@@ -155,7 +167,7 @@ class ControlPlane:
             changed=self.changed,
         )
         self.images_wanted = Wakeup()
-        self.images = Images(store=store, logs=self.logs, clock=clock, wanted=self.images_wanted)
+        self.images = Images(store=store, logs=self.logs, machines=self.machines, clock=clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=clock)
         self.records = CallRecords(store=store, calls=self.calls, journal=self.journal)
         self.explanations = Explanations(
@@ -192,6 +204,7 @@ class ControlPlane:
             images=self.images,
             mounts=self.mounts,
             secrets=self.secrets,
+            machines=self.machines,
             default_client="1.0.0",
         )
         self.seams = {"inputs", "web"}
@@ -228,6 +241,7 @@ class ControlPlane:
             mounts=self.mounts,
             secrets=self.secrets,
             functions=self.build_functions,
+            machines=self.machines,
             worker=self.worker,
             pids_limit=100,
         )

@@ -16,6 +16,7 @@ from freehold.domain.errors import Unavailable
 from freehold.domain.ids import LayerId
 from freehold.domain.images import ImageConfig
 from freehold.wire.worker import BuiltImage, ClientRuntime, TaskSpec
+from freehold.worker.gpus import PretendedGpus
 from freehold.worker.ports import ContainerExit, ContainerSpec
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.worker import Worker
@@ -303,6 +304,7 @@ def a_worker(home: Path, **parts) -> Worker:
         "builder": FakeBuilder(),
         "modules": NoModules(),
         "reports": RecordedReports(),
+        "gpus": PretendedGpus([]),
         "door": no_door,
         "grace": timedelta(seconds=5),
     }

@@ -98,6 +98,7 @@ from freehold.store.sql.store import SqlStore
 from freehold.supervision import Supervision
 from freehold.worker.builds.parts import make_builder
 from freehold.worker.bundles import Bundles
+from freehold.worker.gpus import find_gpus
 from freehold.worker.launch import TASKS_FOLDER
 from freehold.worker.network.veth import VethNetworks
 from freehold.worker.runtimes.runc import RuncRuntime
@@ -143,7 +144,13 @@ class Engine:
         self.tasks_changed = Wakeup(also=self.demand)
         self.images_wanted = Wakeup()
         self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed)
-        self.machines = Machines(tasks=self.tasks, machine=this_machine(settings), largest_booking=capacity(settings))
+        self.gpus = find_gpus(settings.pretend_gpus)
+        self.machines = Machines(
+            tasks=self.tasks,
+            machine=this_machine(settings, self.gpus.all),
+            largest_booking=capacity(settings),
+            gpu_fallback=settings.gpu_fallback,
+        )
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=self.store, clock=self.clock, journal=self.journal),
@@ -169,6 +176,7 @@ class Engine:
             store=self.store,
             routes=self.routes,
             tasks=self.tasks,
+            machines=self.machines,
             clock=self.clock,
             demand=self.demand,
             max_inline_bytes=settings.max_inline_bytes,
@@ -202,7 +210,7 @@ class Engine:
             clock=self.clock,
             changed=self.tasks_changed,
         )
-        self.images = Images(store=self.store, logs=self.logs, clock=self.clock, wanted=self.images_wanted)
+        self.images = Images(store=self.store, logs=self.logs, machines=self.machines, clock=self.clock, wanted=self.images_wanted)
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=self.clock)
         self.records = CallRecords(store=self.store, calls=self.calls, journal=self.journal)
         self.history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
@@ -251,6 +259,7 @@ class Engine:
             images=self.images,
             mounts=self.mounts,
             secrets=self.secrets,
+            machines=self.machines,
             default_client=version("modal"),
         )
         self.lanes = Lanes(
@@ -297,10 +306,12 @@ class Engine:
                 trees=trees,
                 bundles=bundles,
                 reports=reports,
+                gpus=self.gpus,
                 clock=self.clock,
                 base_image_source=settings.base_image_source,
             ),
             reports=reports,
+            gpus=self.gpus,
             gateway=(settings.host, settings.gateway_port),
             clock=self.clock,
             modules=self.import_lists,
@@ -340,6 +351,7 @@ class Engine:
             mounts=self.mounts,
             secrets=self.secrets,
             functions=self.build_functions,
+            machines=self.machines,
             worker=self.worker,
             pids_limit=settings.pids_limit,
         )
@@ -426,6 +438,7 @@ class Engine:
             "tasks_with_own_transport": sum(live.transport is Transport.OWN for live in tasks),
             "tasks_serving_http": sum(live.serves_http for live in tasks),
             "tasks_with_web_fallback": sum(bool(live.web_fallback) for live in tasks),
+            "gpus": self.machines.gpus_in_words(),
             "zygotes": self.worker.zygotes.summary(),
             "apps": len({live.task.app_id for live in tasks}),
             "control_url": self.settings.control_url,

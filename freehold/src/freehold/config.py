@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from freehold.domain.errors import InvalidRequest
+from freehold.domain.gpus import GpuFallback
 from freehold.domain.seams import Transport, WebPath, Zygotes
 from freehold.domain.web import Origin
 
@@ -62,6 +63,14 @@ class Settings(BaseSettings):
     machine_cpus: float = Field(default=0, ge=0, description="CPUs that tasks may book here; 0: all of the machine's.")
     machine_memory_mib: int = Field(default=0, ge=0, description="Memory that tasks may book here, in MiB; 0: all of the machine's.")
     cpu_overcommit: float = Field(default=4, ge=1, description="How often the same CPU time may be booked by requests (cpu=…).")
+    gpu_fallback: GpuFallback = Field(
+        default=GpuFallback.REFUSE,
+        description="What becomes of gpu=… that this machine has not: refuse (at deploy), or cpu (it runs on the CPU, for development).",
+    )
+    pretend_gpus: str = Field(
+        default="",
+        description="For tests: GPUs that this machine pretends to have, as in `T4, A100-80GB, A100-80GB`; containers see /dev/null as them.",
+    )
     max_queued_inputs: int = Field(default=1_000_000, ge=1, description="Inputs waiting over all functions; more are refused.")
     max_waiting_requests: int = Field(
         default=10_000, ge=1, description="Web requests that wait for a container, over all functions; more are refused."

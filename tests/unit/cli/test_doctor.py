@@ -16,7 +16,7 @@ MISSING = Finding(subject="root", is_ok=False, detail="running as uid 1000", fix
 @pytest.fixture
 def doctor(home, monkeypatch, capsys):
     def run(findings, *arguments):
-        async def inspect_machine(home):
+        async def inspect_machine(home, pretended_gpus):
             return findings
 
         monkeypatch.setattr(inspect, "inspect_machine", inspect_machine)

@@ -64,7 +64,7 @@ class TestDefinition:
         ("fields", "words"),
         [
             ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/v"}]}, "Volumes are not built yet"),
-            ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, "Containers get none yet"),
+            ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, 'asks for gpu="H100", and there is no GPU here'),
             ({"schedule": {"cron": {"cron_string": "hourly"}}}, "five fields"),
             ({"proxy_id": "pr-1"}, "a proxy"),
             (
@@ -117,7 +117,7 @@ class TestBinding:
 
     @pytest.mark.parametrize(
         "options",
-        [{"volume_mounts": [{"volume_id": "vo-1"}]}, {"resources": {"gpu_config": {"gpu_type": "H100"}}}],
+        [{"volume_mounts": [{"volume_id": "vo-1"}]}, {"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}],
     )
     async def test_options_cannot_ask_for_what_a_deploy_could_not(self, plane, options):
         _, live = await plane.deploy()

@@ -101,7 +101,13 @@ class TestRefusals:
         with pytest.raises(InvalidRequest, match="at least a base"):
             await plane.images.get_or_create(request, CALLER)
 
-    @pytest.mark.parametrize("fields", [{"volume_mounts": [{"volume_id": "vo-1"}]}, {"gpu_config": {"gpu_type": "H100"}}])
-    async def test_what_builds_cannot_have_is_refused(self, plane, fields):
-        with pytest.raises(InvalidRequest, match="not built yet"):
+    @pytest.mark.parametrize(
+        ("fields", "words"),
+        [
+            ({"volume_mounts": [{"volume_id": "vo-1"}]}, "not built yet"),
+            ({"gpu_config": {"gpu_type": "H100", "count": 1}}, "no GPU here"),
+        ],
+    )
+    async def test_what_builds_cannot_have_is_refused(self, plane, fields, words):
+        with pytest.raises(InvalidRequest, match=words):
             await get(plane, **fields)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freehold.domain.gpus import Gpu, GpuRequest, counted
 from freehold.domain.ids import FunctionId, TaskId
 from freehold.domain.placement import Amounts, Booking, Fleet, Machine
 from freehold.domain.sharing import Holder, Owner, Wish, make_room, share_out
@@ -96,6 +97,22 @@ class TestRoom:
         _, shortages = share_out([wish], fleet)
         owners = {FunctionId("fu-a"): Owner(tasks=2, min_containers=0)}
         assert [release.task_id for _, release in make_room(shortages, holders, owners, fleet)] == ["ta-0", "ta-1"]
+
+    def test_for_a_gpu_only_those_go_that_have_one(self):
+        gpus = (Gpu(index=0, name="Tesla T4", memory_mib=16_384),)
+        machine = Machine(
+            id="m",
+            total=Amounts(tasks=8, milli_cpu=1, memory_mib=1, gpus=counted(gpus)),
+            booked=Amounts(tasks=2, gpus=counted(gpus)),
+            gpus=gpus,
+        )
+        fleet = Fleet([machine])
+        longest = a_holder("ta-none", "fu-a", idle=60)
+        has_it = a_holder("ta-gpu", "fu-b", idle=3, amounts=Amounts(gpus=counted(gpus)))
+        wish = a_wish("fu-new", booking=Booking(amounts=Amounts(), gpus=(GpuRequest(type="T4"),)))
+        _, shortages = share_out([wish], fleet)
+        owners = {FunctionId(name): Owner(tasks=1, min_containers=0) for name in ("fu-a", "fu-b")}
+        assert [release.task_id for _, release in make_room(shortages, [longest, has_it], owners, fleet)] == ["ta-gpu"]
 
     def test_a_function_that_has_tasks_gets_only_what_others_left_idle(self):
         assert room_for(a_wish("fu-new", tasks=1, waited=60), [a_holder("ta-1", "fu-a"), a_holder("ta-2", "fu-a", idle=1)]) == []

@@ -5,7 +5,7 @@ import pytest
 
 from freehold.domain.errors import InvalidRequest
 from freehold.wire.worker import Limits
-from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment, Hook
 from freehold.worker.runtimes import seccomp
 from freehold.worker.runtimes.spec import TASK_CAPABILITIES, Machine, User, oci_config
 from freehold.worker.runtimes.users import resolve_user
@@ -57,6 +57,29 @@ class TestConfiguration:
         access = {mount["destination"]: mount["options"][-1] for mount in config(binds=binds)["mounts"] if mount["type"] == "bind"}
 
         assert access == {"/a": "ro", "/b": "rw", "/__freehold/init": "ro"}
+
+    def test_devices_are_made_and_allowed_one_by_one(self):
+        equipment = Equipment(
+            devices=(Device(path="/dev/nvidia1", major=195, minor=1),),
+            binds=(Bind(source=Path("/lib/cuda"), target="/lib/cuda"),),
+            hooks=(Hook(kind="createContainer", path="/bin/hook", args=("hook", "x")),),
+            env={"CUDA_VISIBLE_DEVICES": "0"},
+        )
+
+        made = config(equipment=equipment, env={"CUDA_VISIBLE_DEVICES": "7", "A": "a"})
+
+        assert [(node["path"], node["major"], node["minor"]) for node in made["linux"]["devices"]] == [("/dev/nvidia1", 195, 1)]
+        assert made["linux"]["resources"]["devices"] == [
+            {"allow": False, "access": "rwm"},
+            {"allow": True, "type": "c", "major": 195, "minor": 1, "access": "rw"},
+        ]
+        assert made["hooks"] == {"createContainer": [{"path": "/bin/hook", "args": ["hook", "x"], "env": []}]}
+        assert made["process"]["env"] == ["CUDA_VISIBLE_DEVICES=0", "A=a"]
+        assert "/lib/cuda" in {mount["destination"] for mount in made["mounts"]}
+
+    def test_without_devices_none_is_made(self):
+        assert config()["linux"]["devices"] == []
+        assert config()["linux"]["resources"]["devices"] == [{"allow": False, "access": "rwm"}]
 
     def test_tmp_is_part_of_the_root(self):
         assert "/tmp" not in {mount["destination"] for mount in config()["mounts"]}

@@ -1,17 +1,31 @@
 import signal
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import anyio
 import pytest
-from fakes.worker import DEADLINE, FakeBuilder, FakeBundles, FakeNetworks, FakeRuntime, FakeSnapshots, RecordedReports, a_task, a_worker
+from fakes.worker import (
+    CLIENT,
+    DEADLINE,
+    FakeBuilder,
+    FakeBundles,
+    FakeNetworks,
+    FakeRuntime,
+    FakeSnapshots,
+    RecordedReports,
+    a_task,
+    a_worker,
+)
 
 from freehold.domain.errors import Unavailable
 from freehold.domain.files import FileTree
 from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogSource
+from freehold.domain.seams import Seam, Zygotes
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.wire.worker import BuildSpec, BuiltImage, Limits
+from freehold.worker.gpus import PretendedGpus
 from freehold.worker.ports import ContainerExit
 
 
@@ -45,6 +59,26 @@ def wish(worker, *tasks):
 async def started(worker, runtime, task):
     wish(worker, task)
     return await runtime.container(task.task_id)
+
+
+class TestGpus:
+    async def test_a_container_gets_those_of_its_task(self, a_running_worker, runtime):
+        async with a_running_worker(gpus=PretendedGpus(["T4", "T4", "L4"])) as worker:
+            wish(worker, a_task(gpus=(0, 2)), a_task(task_id="ta-2", gpus=(1,)), a_task(task_id="ta-3"))
+
+            given = {task_id: (await runtime.container(task_id)).spec.equipment for task_id in ("ta-1", "ta-2", "ta-3")}
+
+        paths = {task_id: [device.path for device in equipment.devices] for task_id, equipment in given.items()}
+        assert paths == {"ta-1": ["/dev/nvidia0", "/dev/nvidia2"], "ta-2": ["/dev/nvidia1"], "ta-3": []}
+        assert given["ta-1"].env["NVIDIA_VISIBLE_DEVICES"] == "GPU-pretended-0,GPU-pretended-2"
+
+    async def test_a_fork_could_not_open_them_so_it_is_started_plainly(self, a_running_worker, runtime, reports):
+        async with a_running_worker(gpus=PretendedGpus(["T4"]), zygotes=Zygotes.AUTO, spare_containers=1) as worker:
+            wish(worker, a_task(gpus=(0,), app_id="ap-1", function_id="fu-1", client=replace(CLIENT, seams=(Seam.INPUTS,))))
+
+            assert await reports.of("started", "ta-1") == "plain: It has a GPU, which a fork could not open."
+
+        assert [container.spec.id for container in runtime.started] == ["ta-1"], "no zygote, no spare"
 
 
 class TestStart:

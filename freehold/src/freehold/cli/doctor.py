@@ -22,7 +22,8 @@ def doctor(*, as_json: AsJson = False) -> None:
     from freehold.config import Settings
     from freehold.worker.inspect import inspect_machine
 
-    findings = anyio.run(inspect_machine, Settings.load().root)
+    settings = Settings.load()
+    findings = anyio.run(inspect_machine, settings.root, settings.pretend_gpus)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -17,6 +17,7 @@ GatewayPort = Annotated[int | None, typer.Option(help="Port of the gateway.", sh
 LogLevel = Annotated[str | None, typer.Option(help="debug, info, warning or error.", show_default="info")]
 AllowRemote = Annotated[bool | None, typer.Option("--unsafe-allow-remote", help="Allow an address that other machines reach.")]
 Tls = Annotated[bool | None, typer.Option("--tls", help="Serve web functions over HTTPS; `freehold trust` says how to trust it.")]
+GpuFallback = Annotated[str | None, typer.Option(help="gpu=… that is not there: refuse, or cpu to run it there.", show_default="refuse")]
 Detach = Annotated[bool, typer.Option("--detach", "-d", help="Return when the engine answers; its log goes to a file.")]
 ReadyFd = Annotated[int | None, typer.Option(hidden=True)]  # where a detaching parent waits for a byte
 Supervised = Annotated[str | None, typer.Option(hidden=True)]  # descriptors by which the supervisor reaches the engine
@@ -31,6 +32,7 @@ def up(
     log_level: LogLevel = None,
     unsafe_allow_remote: AllowRemote = None,
     tls: Tls = None,
+    gpu_fallback: GpuFallback = None,
     ready_fd: ReadyFd = None,
     supervised: Supervised = None,
 ) -> None:
@@ -47,6 +49,7 @@ def up(
         "log_level": log_level,
         "unsafe_allow_remote": unsafe_allow_remote,
         "tls": tls,
+        "gpu_fallback": gpu_fallback,
     }
     settings = Settings.load(**flags)
     if detach:

@@ -54,6 +54,7 @@ class FunctionFacts:
     oldest_wait: float = 0.0
     tasks: Sequence[TaskFacts] = ()
     no_place: str = ""
+    is_never_placed: bool = False
     failed_starts: int = 0
     next_start_in: float = 0.0
     image_state: str = ""
@@ -106,6 +107,8 @@ def explain_input(item: InputFacts, function: FunctionFacts) -> Explanation:
 def explain_task(task: Task, now: TaskFacts | None, function: FunctionFacts | None, *, started_for: str, let_go_for: str) -> Explanation:
     """Why it was started, why it is kept, or why it ended."""
     sentences = [f"{task.id} was started for this reason: {started_for or 'not recorded'}."]
+    if task.gpus:
+        sentences.append(f"GPUs of its machine that it was given: {', '.join(map(str, task.gpus))}.")
     if task.exit is not None:
         sentences += _end(task.exit, let_go_for)
     elif now is not None:
@@ -137,7 +140,7 @@ def _obstacles(facts: FunctionFacts) -> list[str]:
     if facts.failed_starts:
         found.append(f"{_count(facts.failed_starts, 'start')} in a row failed; the next may be in {duration(facts.next_start_in)}.")
     if facts.no_place:
-        found.append(f"{facts.no_place} It gets room as soon as other containers leave.")
+        found.append(facts.no_place if facts.is_never_placed else f"{facts.no_place} It gets room as soon as other containers leave.")
     if facts.decision is None:
         return found
     if facts.decision.verdict is Verdict.NOT_YET:

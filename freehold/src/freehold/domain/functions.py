@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from freehold.domain.gpus import GpuRequest
 from freehold.domain.ids import AppId, ClassId, DefinitionId, EnvironmentId, FunctionId, ImageId, MountId, SecretId
 
 
@@ -42,8 +43,7 @@ class ResourceRequest:
     memory_limit_mib: int = 0
     milli_cpu: int = 0
     milli_cpu_limit: int = 0
-    gpu_type: str = ""
-    gpu_count: int = 0
+    gpus: tuple[GpuRequest, ...] = ()  # alternatives, the one that is wanted most first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from freehold.domain.autoscaling import Release
 from freehold.domain.ids import FunctionId, TaskId
-from freehold.domain.placement import NOTHING, Amounts, Booking, Fleet, Machine, NoPlace, Placement
+from freehold.domain.placement import NOTHING, Amounts, Booking, Fleet, Machine, NoPlace, Placement, fits
 
 _NONE = timedelta(0)
 _LEFT_IDLE = timedelta(seconds=2)  # between two inputs that follow each other a task is idle for milliseconds
@@ -81,7 +81,7 @@ def share_out(wishes: Sequence[Wish], fleet: Fleet) -> tuple[list[Grant], list[S
         wish = wishes[number]
         match fleet.choose(wish.booking):
             case Placement() as placement:
-                fleet.book(placement.machine_id, wish.booking.amounts)
+                fleet.book(placement.machine_id, placement.amounts)
                 grants.append(Grant(function_id=wish.function_id, placement=placement))
                 if granted + 1 < wish.start:
                     heapq.heappush(queue, (-_weight(wish, granted + 1), number, granted + 1))
@@ -105,9 +105,9 @@ def make_room(
         wish = shortage.wish
         if not wish.is_waiting:
             continue
-        machine = _first_with_room(fleet, leaving, wish.booking)
-        if machine is not None:
-            leaving[machine.id] = leaving.get(machine.id, NOTHING).minus(wish.booking.amounts)
+        if (found_room := _first_with_room(fleet, leaving, wish.booking)) is not None:
+            machine_id, amounts = found_room
+            leaving[machine_id] = leaving.get(machine_id, NOTHING).minus(amounts)
             continue
         has_some = wish.tasks + shortage.granted > 0
         if (wish.booking, has_some) in hopeless:
@@ -122,7 +122,8 @@ def make_room(
             leaving[holder.machine_id] = leaving.get(holder.machine_id, NOTHING).plus(holder.amounts)
             found.append((wish.function_id, Release(task_id=holder.task_id, reason=_why(wish, holder))))
         if victims:
-            leaving[victims[0].machine_id] = leaving[victims[0].machine_id].minus(wish.booking.amounts)
+            machine_id = victims[0].machine_id
+            leaving[machine_id] = leaving[machine_id].minus(fits(fleet.get(machine_id), wish.booking, leaving[machine_id]) or NOTHING)
     return found
 
 
@@ -140,12 +141,18 @@ def _by_machine(holders: Iterable[Holder]) -> dict[str, Amounts]:
     return found
 
 
-def _first_with_room(fleet: Fleet, freed: dict[str, Amounts], booking: Booking) -> Machine | None:
-    return next((fleet.get(machine_id) for machine_id in freed if _would_fit(fleet.get(machine_id), freed[machine_id], booking)), None)
+def _first_with_room(fleet: Fleet, freed: dict[str, Amounts], booking: Booking) -> tuple[str, Amounts] | None:
+    """A machine, and what would be booked there."""
+    for machine_id, freed_there in freed.items():
+        if (amounts := fits(fleet.get(machine_id), booking, freed_there)) is not None:
+            return machine_id, amounts
+    return None
 
 
-def _would_fit(machine: Machine, freed: Amounts, booking: Booking) -> bool:
-    return machine.free.plus(freed).covers(booking.amounts)
+def _helps(holder: Holder, machine: Machine, freed: Amounts, booking: Booking) -> bool:
+    """Whether it holds any of what is short: one that has no GPU makes no room for one that wants nothing else."""
+    free = machine.free.plus(freed)
+    return any(holder.amounts.eases(amounts.minus(free)) for amounts in machine.ways(booking))
 
 
 def _victims(
@@ -161,10 +168,13 @@ def _victims(
         owner, gone = owners[holder.function_id], taken.get(holder.function_id, 0)
         if not _may_go(wish, holder, owner.tasks - gone, owner.min_containers, has_some=has_some):
             continue
+        machine, free_then = fleet.get(holder.machine_id), freed.get(holder.machine_id, NOTHING)
+        if not _helps(holder, machine, free_then, wish.booking):
+            continue
         taken[holder.function_id] = gone + 1
         chosen.setdefault(holder.machine_id, []).append(holder)
-        freed[holder.machine_id] = freed.get(holder.machine_id, NOTHING).plus(holder.amounts)
-        if _would_fit(fleet.get(holder.machine_id), freed[holder.machine_id], wish.booking):
+        freed[holder.machine_id] = free_then.plus(holder.amounts)
+        if fits(machine, wish.booking, freed[holder.machine_id]) is not None:
             return chosen[holder.machine_id]
     return []
 

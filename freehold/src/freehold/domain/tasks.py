@@ -57,6 +57,7 @@ class Task:
     ready_at: datetime | None = None
     ended_at: datetime | None = None
     exit: TaskExit | None = None
+    gpus: tuple[int, ...] = ()  # of its machine, by index: its alone while it lives
 
     @property
     def is_alive(self) -> bool:

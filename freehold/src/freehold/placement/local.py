@@ -21,6 +21,8 @@ class LocalReports:
 
     async def task_started(self, task_id: TaskId, address: str, start: str = "", no_snapshot: str = "") -> None:
         self._tasks.record_started(task_id, address, start, no_snapshot)
+        if (live := self._tasks.find(task_id)) is not None and live.remark:
+            self._logs.remark(live, live.remark)
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None:
         live = self._tasks.find(task_id)

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from modal_proto import api_pb2
 
+from freehold.domain import gpus
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.functions import (
     AutoscalerSettings,
@@ -34,6 +35,8 @@ _WEB_KINDS = {
     api_pb2.WEBHOOK_TYPE_WSGI_APP: WebKind.WSGI,
     api_pb2.WEBHOOK_TYPE_WEB_SERVER: WebKind.SERVER,
 }
+
+_OLDER_GPU_TYPES = {number: name.removeprefix("GPU_TYPE_").replace("_", "-") for name, number in api_pb2.GPUType.items() if number}
 
 _PLAIN_OPTIONS = frozenset({"timeout_secs", "target_concurrent_inputs", "max_concurrent_inputs", "batch_max_size", "batch_linger_ms"})
 _SCALING_OPTIONS = {  # option → field of AutoscalerSettings
@@ -140,9 +143,44 @@ def _resources(message: api_pb2.Resources) -> ResourceRequest:
         memory_limit_mib=message.memory_mb_max,
         milli_cpu=message.milli_cpu,
         milli_cpu_limit=message.milli_cpu_max,
-        gpu_type=message.gpu_config.gpu_type,
-        gpu_count=message.gpu_config.count,
+        gpus=gpu_requests(message.gpu_config),
     )
+
+
+def gpu_requests(config: api_pb2.GPUConfig) -> tuple[gpus.GpuRequest, ...]:
+    """One, or alternatives as `with_alternatives` writes them; none without a number, as the client has it. Raises InvalidRequest."""
+    return gpus.parse(config.gpu_type or _OLDER_GPU_TYPES.get(config.type, ""), config.count) if config.count else ()
+
+
+def with_alternatives(ranked: Sequence[api_pb2.FunctionData.RankedFunction]) -> api_pb2.Function:
+    """One definition of those that the client sends for a list of GPUs, which differ in nothing else: the first, with all types in its text."""
+    ranked = sorted(ranked, key=lambda item: item.rank)
+    message = _copy(ranked[0].function)
+    found = [request for item in ranked for request in gpu_requests(item.function.resources.gpu_config)]
+    if len(found) > 1:
+        message.resources.gpu_config.gpu_type = gpus.joined(found)
+    return message
+
+
+def _alternatives(message: api_pb2.Function) -> list[api_pb2.Function]:
+    """The way back: what `with_alternatives` was given."""
+    configs = _gpu_configs(message)
+    if not configs:
+        return [message]
+    found = [_copy(message) for _ in configs]
+    for alternative, config in zip(found, configs, strict=True):
+        alternative.resources.gpu_config.CopyFrom(config)
+    return found
+
+
+def _gpu_configs(message: api_pb2.Function) -> list[api_pb2.GPUConfig]:
+    return [api_pb2.GPUConfig(gpu_type=one.type, count=one.count) for one in gpu_requests(message.resources.gpu_config)]
+
+
+def _copy(message: api_pb2.Function) -> api_pb2.Function:
+    copy = api_pb2.Function()
+    copy.CopyFrom(message)
+    return copy
 
 
 def _autoscaler(message: api_pb2.Function) -> AutoscalerSettings:
@@ -220,8 +258,7 @@ def handle_metadata(
 
 def described(message: api_pb2.Function, web_urls: Mapping[str, str], domain_urls: Mapping[str, Sequence[str]]) -> api_pb2.Function:
     """A definition with its addresses. Both map method names; "" is the function itself."""
-    copy = api_pb2.Function()
-    copy.CopyFrom(message)
+    copy = _copy(message)
     for method, url in web_urls.items():
         part = copy.method_definitions[method] if method else copy
         part.web_url = url
@@ -256,7 +293,8 @@ def function_data(message: api_pb2.Function, web_urls: Mapping[str, str]) -> api
             setattr(data, field.name, value)
         else:
             getattr(data, field.name).MergeFrom(value)
-    data.ranked_functions.add(rank=0, function=message)
+    for rank, alternative in enumerate(_alternatives(message)):
+        data.ranked_functions.add(rank=rank, function=alternative)
     if message.is_server:
         data.flash_service_urls.extend(web_urls.values())
     return data
@@ -264,5 +302,7 @@ def function_data(message: api_pb2.Function, web_urls: Mapping[str, str]) -> api
 
 def summary(message: api_pb2.Function) -> api_pb2.AppGetInfoResponse.FunctionInfoSummary:
     return api_pb2.AppGetInfoResponse.FunctionInfoSummary(
-        schedule=message.schedule if message.HasField("schedule") else None, web_function=is_web(message)
+        schedule=message.schedule if message.HasField("schedule") else None,
+        web_function=is_web(message),
+        gpu_config=_gpu_configs(message),
     )

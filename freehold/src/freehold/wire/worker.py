@@ -51,6 +51,7 @@ class TaskSpec:
     token: str = field(repr=False)  # identity of the task on every RPC
     env: Mapping[str, str] = field(repr=False, default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+    gpus: tuple[int, ...] = ()  # of the machine, by index
     network: bool = True  # outbound
     app_id: AppId | None = None  # whose tasks may be forked from one process; None: it is started plainly
     image_id: ImageId | None = None
@@ -89,6 +90,8 @@ class BuildSpec:
     force: bool = False  # build all steps anew
     client_version: str = ""  # of the modal package that functions over this image will run; empty when nobody said
     limits: Limits = field(default_factory=Limits)
+    gpus: tuple[int, ...] = ()  # for its steps or its function: others may use them too
+    remark: str = ""  # for its log, at its start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

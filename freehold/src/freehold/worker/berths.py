@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from freehold.wire.worker import TaskSpec
 from freehold.worker import launch
 from freehold.worker.ground import Ground, tidy
-from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.ports import Bind, ContainerSpec, Equipment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,7 @@ class Berth:
     netns: str
     binds: tuple[Bind, ...]
     written: tuple[Path, ...]  # folders over the root that are of a snapshot, not of every such task
+    equipment: Equipment
 
     def container(
         self, task: TaskSpec, argv: tuple[str, ...] = (), env: Mapping[str, str] | None = None, outputs: tuple[int, int] = (-1, -1)
@@ -40,6 +41,7 @@ class Berth:
             binds=self.binds,
             limits=task.limits,
             netns=self.netns,
+            equipment=self.equipment,
         )
 
     def given_to(self, task: TaskSpec, home: Path) -> "Berth":
@@ -71,5 +73,12 @@ async def make_berth(
     await companions.start(shop.door, netns, shop.gateway)
     traces.push_async_callback(tidy, partial(anyio.to_thread.run_sync, partial(launch.remove_files, shop.home, berth_id)))
     binds = await anyio.to_thread.run_sync(launch.write_files, shop.home, berth_id, task.arguments)
-    folder = launch.tasks_folder(shop.home) / berth_id
-    return Berth(id=berth_id, folder=folder, rootfs=rootfs, netns=netns, binds=(*binds, launch.control_bind(shop.home)), written=written)
+    return Berth(
+        id=berth_id,
+        folder=launch.tasks_folder(shop.home) / berth_id,
+        rootfs=rootfs,
+        netns=netns,
+        binds=(*binds, launch.control_bind(shop.home)),
+        written=written,
+        equipment=await anyio.to_thread.run_sync(shop.gpus.equipment, task.gpus),
+    )

@@ -8,6 +8,7 @@ import anyio
 import structlog
 
 from freehold.domain.errors import FreeholdError
+from freehold.worker.gpus import Gpus
 from freehold.worker.ports import Bundles, Door, Networks, Runtime, Snapshotter, Trees
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,7 @@ class Ground:
     networks: Networks
     trees: Trees
     bundles: Bundles
+    gpus: Gpus
     gateway: tuple[str, int]
     door: Door
 

@@ -12,8 +12,10 @@ from pathlib import Path
 import anyio.to_thread
 
 from freehold.domain.errors import FreeholdError
+from freehold.domain.gpus import inventory
 from freehold.worker.builds.pythons import find_pythons
 from freehold.worker.cgroups import CgroupMode, read_cgroups
+from freehold.worker.gpus import Gpus, find_gpus
 from freehold.worker.network.commands import ip_batch, nft
 from freehold.worker.network.namespaces import new_namespace, path_of, run_inside
 from freehold.worker.network.rules import container_rules
@@ -37,9 +39,10 @@ class Finding:
     is_required: bool = False
 
 
-async def inspect_machine(home: Path) -> list[Finding]:
+async def inspect_machine(home: Path, pretended_gpus: str = "") -> list[Finding]:
     """Leaves the machine as it was; takes about half a second. Without root, what needs root is reported as lacking."""
-    local = [_root, _runtime, _init, _cgroups, lambda: _overlay(home), _user_namespaces, lambda: _pythons(home), _base_images, _gpus]
+    local = [_root, _runtime, _init, _cgroups, lambda: _overlay(home), _user_namespaces, lambda: _pythons(home), _base_images]
+    local.append(lambda: _gpus(find_gpus(pretended_gpus)))
     findings = [await anyio.to_thread.run_sync(check) for check in local]
     findings.insert(5, await _network())
     return findings
@@ -160,10 +163,13 @@ def _base_images() -> Finding:
     )
 
 
-def _gpus() -> Finding:
-    nodes = [str(node) for node in (*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev/dri").glob("renderD*"))]
-    listed = _first_line("nvidia-smi", "-L") if shutil.which("nvidia-smi") else ""
-    return Finding(subject="gpus", is_ok=True, detail=", ".join(filter(None, (listed, *nodes))) or "none")
+def _gpus(gpus: Gpus) -> Finding:
+    return Finding(
+        subject="gpus",
+        is_ok=not gpus.lack,
+        detail="; ".join(filter(None, (inventory(gpus.all), gpus.lack))) or "none",
+        fix="Install NVIDIA's container toolkit (nvidia-container-toolkit): the engine asks its nvidia-ctk, or reads what it wrote to /etc/cdi.",
+    )
 
 
 def _first_line(*argv: str) -> str:

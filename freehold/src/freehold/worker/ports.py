@@ -25,6 +25,35 @@ class Bind:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """A character device that a container may use; `path` is where it finds it."""
+
+    path: str
+    major: int
+    minor: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook:
+    """A program of the machine that the runtime runs while it makes a container; `kind` is when, in the words of OCI."""
+
+    kind: str
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equipment:
+    """What a container gets to use hardware with."""
+
+    devices: tuple[Device, ...] = ()
+    binds: tuple[Bind, ...] = ()
+    hooks: tuple[Hook, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerSpec:
     """One container: a mounted root, a process, and what it may use and see.
 
@@ -48,6 +77,7 @@ class ContainerSpec:
     netns: str | None = None
     pidns: str | None = None
     stdin: int | None = None  # an open descriptor; None: nothing to read
+    equipment: Equipment = field(default_factory=Equipment)
     is_zygote: bool = False  # it may make pid namespaces, and enter namespaces that it is handed
 
 

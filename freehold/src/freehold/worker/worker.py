@@ -20,6 +20,7 @@ from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.seams import Zygotes
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
+from freehold.worker.gpus import Gpus
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.pace import machine_pace
 from freehold.worker.ports import Builder, Bundles, Door, ModuleLists, Networks, Runtime, Snapshotter, Trees
@@ -53,6 +54,7 @@ class Worker:
         bundles: Bundles,
         builder: Builder,
         reports: WorkerReports,
+        gpus: Gpus,
         gateway: tuple[str, int],
         door: Door = serve_gateway_door,
         clock: Clock,
@@ -76,6 +78,7 @@ class Worker:
                 clock=clock,
             ),
             reports=reports,
+            gpus=gpus,
             gateway=gateway,
             door=door,
             clock=clock,

@@ -77,6 +77,11 @@ class Autoscaler:
             self._start(grant)
         self._make_room(shortages, fleet)
         self._record(shortages)
+        await for_each("refusal", [shortage for shortage in shortages if shortage.no_place.is_for_good], self._refuse)
+
+    async def _refuse(self, shortage: Shortage) -> None:
+        """What no machine can ever give is not waited for."""
+        await self._calls.starts_failed(shortage.wish.function_id, shortage.no_place.reason, b"")
 
     async def _look(self, function_id: FunctionId) -> None:
         """Decide about one function; let go what it should let go."""
@@ -161,14 +166,17 @@ class Autoscaler:
 
     def _start(self, grant: Grant) -> None:
         outlook = self._outlooks[grant.function_id]
+        remark = self._machines.remark(outlook.live.spec.resources)
         self._tasks.create(
             outlook.live.function,
             outlook.live.definition_id,
             outlook.decision.reason,
             is_restricted=outlook.live.spec.untrusted,
             is_single_use=outlook.live.spec.single_use,
-            booked=self._machines.booking(outlook.live.spec.resources).amounts,
+            booked=grant.placement.amounts,
             machine_id=grant.placement.machine_id,
+            gpus=self._machines.devices(grant.placement),
+            remark=f"{outlook.live.function.tag} {remark}." if remark else "",
         )
 
     def _make_room(self, shortages: list[Shortage], fleet: Fleet) -> None:

@@ -5,8 +5,9 @@ from modal_proto import api_pb2
 
 from freehold.control.controllers.loop import for_each
 from freehold.control.services.build_functions import BuildFunctions
-from freehold.control.services.images import BuildOrder, Images
+from freehold.control.services.images import BuildOrder, Images, gpu_request_of
 from freehold.control.services.launches import limits
+from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.secrets import Secrets
 from freehold.domain.errors import FreeholdError
@@ -26,6 +27,7 @@ class Builds:
         mounts: Mounts,
         secrets: Secrets,
         functions: BuildFunctions,
+        machines: Machines,
         worker: WorkerControl,
         pids_limit: int,
     ) -> None:
@@ -33,6 +35,7 @@ class Builds:
         self._mounts = mounts
         self._secrets = secrets
         self._functions = functions
+        self._machines = machines
         self._worker = worker
         self._pids_limit = pids_limit
         self._given: set[ImageId] = set()
@@ -54,6 +57,7 @@ class Builds:
 
     async def _spec(self, image: Image, order: BuildOrder) -> BuildSpec:
         message = api_pb2.Image.FromString(image.request)
+        asked = await self._functions.resources(image) if image.build_function_id else gpu_request_of(message)
         context = await self._mounts.tree_of(MountId(message.context_mount_id)) if message.context_mount_id else None
         return BuildSpec(
             image_id=image.id,
@@ -67,6 +71,8 @@ class Builds:
             force=order.force,
             client_version=order.client_version,
             limits=limits(ResourceRequest(), self._pids_limit),
+            gpus=self._machines.devices_to_share(asked),
+            remark=f"It {remark}." if (remark := self._machines.remark(asked)) else "",
         )
 
     async def _base(self, image_id: ImageId) -> BuiltImage:

@@ -21,4 +21,5 @@ class Foresight:
     async def _expect(self, app_id: AppId) -> None:
         layout = await self._apps.layout(app_id)
         for function_id in list(layout.function_ids.values())[:_MOST]:
-            self._worker.expect(await self._launches.expected(FunctionId(function_id)))
+            if (task := await self._launches.expected(FunctionId(function_id))) is not None:
+                self._worker.expect(task)

@@ -72,5 +72,5 @@ class Restart:
             self._tasks.stop(self._tasks.adopt(task, is_restricted=True), str(error))
         else:
             spec = function.spec
-            booked = self._machines.booking(spec.resources).amounts
+            booked = self._machines.booked(spec.resources, task.gpus)
             self._tasks.adopt(task, is_restricted=spec.untrusted, is_single_use=spec.single_use, booked=booked)

@@ -9,7 +9,7 @@ from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.scaling import Scaling
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, FunctionId
-from freehold.wire.functions import function_data
+from freehold.wire.functions import function_data, with_alternatives
 
 
 class FunctionRpcs:
@@ -110,9 +110,9 @@ def _variant(function: Function) -> api_pb2.FunctionVariantInfo:
 
 
 def _definition(request: api_pb2.FunctionCreateRequest) -> api_pb2.Function:
-    """Functions with a list of GPUs come as ranked alternatives; the first is the one that is wanted most."""
+    """Functions with a list of GPUs come as ranked alternatives."""
     ranked = request.function_data.ranked_functions
-    message = ranked[0].function if ranked and not request.HasField("function") else request.function
+    message = with_alternatives(ranked) if ranked and not request.HasField("function") else request.function
     if request.HasField("schedule"):  # where older clients put it
         message.schedule.CopyFrom(request.schedule)
     return message

@@ -10,7 +10,7 @@ from freehold.control.services.launches import Launches
 from freehold.control.services.live import LiveCall
 from freehold.control.services.tasks import Tasks
 from freehold.domain.calls import CallKind, Invocation
-from freehold.domain.functions import Function
+from freehold.domain.functions import Function, ResourceRequest
 from freehold.domain.ids import FunctionId, ImageId, TaskId
 from freehold.domain.images import Image
 from freehold.domain.tasks import ExitKind, TaskExit
@@ -46,6 +46,9 @@ class BuildFunctions:
         return BuildFunctionSpec(
             arguments=arguments.SerializeToString(), task_id=task.id, token=task.token, trees=trees, client=client, env=env
         )
+
+    async def resources(self, image: Image) -> ResourceRequest:
+        return (await self._functions.live(FunctionId(image.build_function_id))).spec.resources
 
     async def verdict(self, task_id: TaskId) -> str:
         """After the container of a build function has ended: why its function failed; empty if it succeeded."""

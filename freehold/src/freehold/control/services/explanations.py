@@ -219,6 +219,7 @@ class Explanations:
             oldest_wait=self._clock.monotonic() - oldest if oldest is not None else 0.0,
             tasks=[self._task(task) for task in tasks],
             no_place=standing.shortage.no_place.reason if standing and standing.shortage else "",
+            is_never_placed=bool(standing and standing.shortage and standing.shortage.no_place.is_for_good),
             failed_starts=pause.failures if pause else 0,
             next_start_in=pause.seconds if pause else 0.0,
             image_state=await self._image_state(live),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from modal_proto import api_pb2
 
+from freehold.control.services.machines import Machines
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.wakeups import Wakeup
@@ -38,10 +39,21 @@ class LiveFunction:
 
 
 class Functions:
-    def __init__(self, *, store: Store, routes: WebRoutes, tasks: Tasks, clock: Clock, demand: Wakeup, max_inline_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        routes: WebRoutes,
+        tasks: Tasks,
+        machines: Machines,
+        clock: Clock,
+        demand: Wakeup,
+        max_inline_bytes: int,
+    ) -> None:
         self._store = store
         self._routes = routes
         self._tasks = tasks
+        self._machines = machines
         self._clock = clock
         self._demand = demand
         self._max_inline = max_inline_bytes
@@ -70,7 +82,7 @@ class Functions:
 
     async def create(self, app: App, message: api_pb2.Function, existing_id: str) -> LiveFunction:
         """A new definition. It goes live with the publication of its app; a function's first one at once."""
-        _check(message)
+        spec = self._check(message)
         self._routes.check(message)
         async with self._store.transaction() as tx:
             function = await self._existing(tx, app.id, _tag(message.function_name), existing_id)
@@ -83,7 +95,7 @@ class Functions:
                 function = replace(function, live_definition_id=definition.id)
             await tx.functions.put(function)
         urls = self._routes.urls(app, environment, message)
-        return LiveFunction(function=function, definition_id=definition.id, message=message, spec=wire.spec_of(message), web_urls=urls)
+        return LiveFunction(function=function, definition_id=definition.id, message=message, spec=spec, web_urls=urls)
 
     async def create_class(self, app: App, request: api_pb2.ClassCreateRequest) -> UserClass:
         """Classes carry no code of their own: the id stands for the service function `Name.*`, found by the app's layout."""
@@ -116,7 +128,7 @@ class Functions:
             if bound is None:
                 root = await tx.functions.get(base_id)
                 bound = replace(root, id=new_function_id(), base_id=base_id, serialized_params=params, options=options or base.options)
-                _check(wire.effective(await _live_definition(tx, root), bound))
+                self._check(wire.effective(await _live_definition(tx, root), bound))
                 await tx.functions.put(bound)
         return await self.live(bound.id)
 
@@ -245,6 +257,13 @@ class Functions:
         )
         return live, override
 
+    def _check(self, message: api_pb2.Function) -> FunctionSpec:
+        """What it asks for, once it is sure that this engine can give that: it is refused at deploy, not found missing at the first call."""
+        _check(message)
+        spec = wire.spec_of(message)
+        self._machines.check(f"Function {message.function_name!r}", spec.resources)
+        return spec
+
     async def _existing(self, tx: Transaction, app_id: AppId, tag: str, existing_id: str) -> Function:
         """The function that a redeploy continues, or a new one."""
         if existing_id:
@@ -294,14 +313,11 @@ def _tag(function_name: str) -> str:
 
 
 def _check(message: api_pb2.Function) -> None:
-    """What this engine cannot give is refused at deploy, not found missing at the first call."""
+    """What no engine gives yet, whatever its machine."""
     if (rule := wire.rule_of(message)) is not None:
         check_schedule(rule)
     if message.volume_mounts or message.cloud_bucket_mounts or message.shared_volume_mounts:
         msg = f"Function {message.function_name!r} mounts a volume. Volumes are not built yet: see the list of what works in the README."
-        raise InvalidRequest(msg)
-    if message.resources.gpu_config.gpu_type or message.resources.gpu_config.count:
-        msg = f"Function {message.function_name!r} asks for a GPU. Containers get none yet: leave out gpu=… to run it on the CPU."
         raise InvalidRequest(msg)
     if message.proxy_id:
         msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."

@@ -7,12 +7,15 @@ from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
 from freehold.control.services.logs import Logs
+from freehold.control.services.machines import Machines
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest
+from freehold.domain.functions import ResourceRequest
 from freehold.domain.ids import ImageId, new_image_id
 from freehold.domain.images import Image, ImageState
 from freehold.store.ports import Store
+from freehold.wire.functions import gpu_requests
 from freehold.wire.worker import BuiltImage
 
 
@@ -36,9 +39,10 @@ class BuildOrder:
 
 
 class Images:
-    def __init__(self, *, store: Store, logs: Logs, clock: Clock, wanted: Wakeup) -> None:
+    def __init__(self, *, store: Store, logs: Logs, machines: Machines, clock: Clock, wanted: Wakeup) -> None:
         self._store = store
         self._logs = logs
+        self._machines = machines
         self._clock = clock
         self._wanted = wanted
         self._orders: dict[ImageId, BuildOrder] = {}
@@ -46,6 +50,7 @@ class Images:
     async def get_or_create(self, request: ImageRequest, caller: Caller) -> Image:
         """The image of this definition: built, being built, or wanted from now on. A failed one is tried again."""
         _check(request)
+        self._machines.check("A step of the image", gpu_request_of(request.message))
         key = await self._key(request)
         async with self._store.transaction() as tx:
             found = await tx.images.find_by_key(key)
@@ -116,6 +121,11 @@ class Images:
         return digest.hexdigest()
 
 
+def gpu_request_of(message: api_pb2.Image) -> ResourceRequest:
+    """What the steps of an image ask of a machine. A function in its place (`run_function`) asks for itself."""
+    return ResourceRequest(gpus=gpu_requests(message.gpu_config))
+
+
 def _check(request: ImageRequest) -> None:
     message = request.message
     if not message.dockerfile_commands and not request.build_function_id and not message.base_images:
@@ -123,7 +133,4 @@ def _check(request: ImageRequest) -> None:
         raise InvalidRequest(msg)
     if message.volume_mounts:
         msg = "Volumes in image builds are not built yet."
-        raise InvalidRequest(msg)
-    if message.gpu_config.gpu_type or message.gpu_config.type:
-        msg = "GPUs in image builds are not built yet: build without gpu=…"
         raise InvalidRequest(msg)

@@ -8,6 +8,7 @@ from freehold.config import Settings
 from freehold.control.services.apps import Apps
 from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.images import Images
+from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import LiveTask
@@ -35,6 +36,7 @@ class Launches:
         images: Images,
         mounts: Mounts,
         secrets: Secrets,
+        machines: Machines,
         default_client: str,
     ) -> None:
         self._store = store
@@ -44,17 +46,21 @@ class Launches:
         self._images = images
         self._mounts = mounts
         self._secrets = secrets
+        self._machines = machines
         self._default_client = default_client  # for apps whose client did not say its version
 
     async def spec(self, task: LiveTask) -> TaskSpec:
         """Everything that the task's container starts with, as its definition says now."""
-        return await self._spec(task.task.function_id, task.id, task.token)
+        return await self._spec(task.task.function_id, task.id, task.token, task.task.gpus)
 
-    async def expected(self, function_id: FunctionId) -> TaskSpec:
-        """What the next task of a function will be like; it has no id, and may call nothing."""
-        return await self._spec(function_id, TaskId(""), "")
+    async def expected(self, function_id: FunctionId) -> TaskSpec | None:
+        """What the next task of a function will be like; it has no id, and may call nothing. None for one that will have a GPU: no other
+        may be made like it.
+        """
+        live = await self._functions.live(function_id)
+        return None if self._machines.booking(live.spec.resources).gpus else await self._spec(function_id, TaskId(""), "")
 
-    async def _spec(self, function_id: FunctionId, task_id: TaskId, token: str) -> TaskSpec:
+    async def _spec(self, function_id: FunctionId, task_id: TaskId, token: str, gpus: tuple[int, ...] = ()) -> TaskSpec:
         live = await self._functions.live(function_id)
         app = await self._apps.get(live.function.app_id)
         image = await self._images.get_built(live.spec.image_id)
@@ -69,6 +75,7 @@ class Launches:
             token=token,
             env=await self.environment(app, live.spec),
             limits=limits(live.spec.resources, self._settings.pids_limit),
+            gpus=gpus,
             network=not live.spec.block_network,
             app_id=app.id,
             image_id=image.id,

@@ -71,6 +71,8 @@ class Scaling:
             live = await self._functions.live(function_id)
             if lack := self._machines.caution(live.spec.resources):
                 found.append(f"{live.function.tag} asks for {lack}: it runs with what there is.")
+            if remark := self._machines.remark(live.spec.resources):
+                found.append(f"{live.function.tag} {remark}.")
             if live.spec.autoscaler.min_containers > self._machines.most_tasks:
                 found.append(f"{live.function.tag} asks for more containers than this machine takes: {self._machines.most_tasks}.")
         return found

@@ -52,6 +52,7 @@ class LiveTask:
     wanted_at: float = 0.0
     since: float = 0.0  # it is in its present state
     idle_since: float = 0.0
+    remark: str = ""  # for the log of its app, at its start
     is_build: bool = False  # belongs to an image build, which starts and ends it
     is_restricted: bool = False  # by its function's `restrict_modal_access`: it may do its own work and nothing else
     booked: Amounts = _ONE_TASK  # on its machine
@@ -150,6 +151,8 @@ class Tasks:
         is_restricted: bool = False,
         booked: Amounts = _ONE_TASK,
         machine_id: str = "local",
+        gpus: tuple[int, ...] = (),
+        remark: str = "",
         is_single_use: bool = False,
     ) -> LiveTask:
         token, since = secrets.token_urlsafe(32), self._clock.monotonic()
@@ -161,6 +164,7 @@ class Tasks:
             state=TaskState.PENDING,
             enqueued_at=self._clock.now(),
             token_hash=_hash(token),
+            gpus=gpus,
         )
         live = LiveTask(
             task,
@@ -172,6 +176,7 @@ class Tasks:
             is_single_use=is_single_use,
             booked=booked,
             machine_id=machine_id,
+            remark=remark,
         )
         self._journal.task(task)
         self._journal.event(task.id, "task_wanted", cause=reason, fields={"function_id": function.id})

@@ -275,6 +275,7 @@ tasks = Table(
     Column("exit_code", Integer),
     Column("exit_detail", Text),
     Column("token_hash", String, nullable=False, server_default=""),
+    Column("gpus", JSON, nullable=False, server_default="[]"),
     Index(None, "app_id", "enqueued_at"),
     Index("ix_tasks_alive", "state", sqlite_where=text("state != 'ended'"), postgresql_where=text("state != 'ended'")),
 )

@@ -53,6 +53,7 @@ def _row(task: Task) -> dict[str, Any]:
         "exit_kind": task.exit.kind.value if task.exit else None,
         "exit_code": task.exit.code if task.exit else None,
         "exit_detail": task.exit.detail if task.exit else None,
+        "gpus": list(task.gpus),
     }
 
 
@@ -69,6 +70,7 @@ def _task(row: Row[Any]) -> Task:
         ready_at=row.ready_at,
         ended_at=row.ended_at,
         exit=_exit(row),
+        gpus=tuple(row.gpus),
     )
 
 

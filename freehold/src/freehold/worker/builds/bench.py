@@ -15,7 +15,7 @@ from freehold.domain.logs import LogSource
 from freehold.wire.worker import Limits
 from freehold.worker.builds.rootfs import resolve
 from freehold.worker.logs import ContainerLog
-from freehold.worker.ports import Bind, Container, ContainerExit, ContainerSpec, Networks, Runtime, Snapshotter
+from freehold.worker.ports import Bind, Container, ContainerExit, ContainerSpec, Equipment, Networks, Runtime, Snapshotter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,7 @@ class Command:
     binds: tuple[Bind, ...] = ()
     limits: Limits = field(default_factory=Limits)
     network: bool = True
+    equipment: Equipment = field(default_factory=Equipment)
 
 
 class Bench:
@@ -41,7 +42,7 @@ class Bench:
 
     async def run(self, command: Command, output: ContainerLog) -> ContainerExit:
         """Run to the end, handing over output as it comes. Afterwards no trace of the binds is left in the root."""
-        traces = await anyio.to_thread.run_sync(_missing_targets, self.rootfs, command.binds)
+        traces = await anyio.to_thread.run_sync(_missing_targets, self.rootfs, (*command.binds, *command.equipment.binds))
         try:
             async with self._network(command) as netns:
                 return await self._run(command, netns, output)
@@ -91,6 +92,7 @@ class Bench:
             binds=command.binds,
             limits=command.limits,
             netns=netns,
+            equipment=command.equipment,
         )
 
 

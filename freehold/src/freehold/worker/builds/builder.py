@@ -21,14 +21,15 @@ from freehold.worker.builds.bench import Bench, Benches, Command
 from freehold.worker.builds.context import BuildContext, ContextFile
 from freehold.worker.builds.copying import copy_into
 from freehold.worker.builds.detection import with_python
-from freehold.worker.builds.functions import BuildFunctions
+from freehold.worker.builds.functions import BuildFunctions, Means
 from freehold.worker.builds.layers import Layers, layer_key
 from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.python import PythonInstaller
 from freehold.worker.builds.rootfs import make_folders, resolve
 from freehold.worker.builds.running import StepFailed, StepRunner
 from freehold.worker.builds.stage import Stage, configured
-from freehold.worker.ports import ContentStore
+from freehold.worker.gpus import Gpus
+from freehold.worker.ports import ContentStore, Equipment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +43,7 @@ class BuildParts:
     pythons: PythonInstaller
     functions: BuildFunctions
     content: ContentStore
+    gpus: Gpus
     clock: Clock
 
 
@@ -79,6 +81,8 @@ class _Build:
         self._nonce = uuid.uuid4().hex if spec.force else ""
 
     async def image(self) -> BuiltImage:
+        if self._spec.remark:
+            self._log.remark(self._spec.remark)
         if self._spec.function:
             return await self._function_image(self._spec.function)
         for step in parse(self._spec.commands):
@@ -94,7 +98,8 @@ class _Build:
         self._log.step("Running the build function.")
         # Its key is the run itself: what it would write again is known to nobody, and finished images are found by their request.
         layer = layer_key("function", base.layers, task=function.task_id)
-        await self._parts.functions.build(layer, base, function, self._spec.limits, self._log)
+        means = Means(limits=self._spec.limits, equipment=await self._equipment())
+        await self._parts.functions.build(layer, base, function, means, self._log)
         stage = Stage.of(base).with_layer(layer)
         return BuiltImage(layers=stage.layers, config=await self._with_python(stage))
 
@@ -157,7 +162,12 @@ class _Build:
         config = stage.config
         argv = (*config.shell, step.command) if isinstance(step.command, str) else step.command
         command = Command(
-            argv=argv, env={**stage.variables, **self._spec.env}, cwd=config.workdir, user=config.user, limits=self._spec.limits
+            argv=argv,
+            env={**stage.variables, **self._spec.env},
+            cwd=config.workdir,
+            user=config.user,
+            limits=self._spec.limits,
+            equipment=await self._equipment(),
         )
         # Names of secrets only: a rotated value does not build everything anew, and no key is derived from a value.
         secrets = sorted(self._spec.env)
@@ -165,6 +175,9 @@ class _Build:
         return await self._layered(
             stage, layer, lambda bench: self._parts.runner.step(bench, command, self._log, f"Step `{step.text[:_LONGEST_NAME]}`")
         )
+
+    async def _equipment(self) -> Equipment:
+        return await anyio.to_thread.run_sync(self._parts.gpus.equipment, self._spec.gpus)
 
     async def _after_workdir(self, stage: Stage) -> Stage:
         path = stage.config.workdir

@@ -1,5 +1,6 @@
 """`Image.run_function`: one run of modal's entrypoint over an image; what the function writes becomes the layer."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -11,7 +12,15 @@ from freehold.worker import launch
 from freehold.worker.builds.bench import Bench, Benches, Command
 from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.running import StepFailed, StepRunner
-from freehold.worker.ports import Bundles, Trees
+from freehold.worker.ports import Bundles, Equipment, Trees
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """What a function may use while it runs in a build."""
+
+    limits: Limits
+    equipment: Equipment
 
 
 class BuildFunctions:
@@ -25,11 +34,11 @@ class BuildFunctions:
         self._bundles = bundles
         self._reports = reports
 
-    async def build(self, layer: LayerId, image: BuiltImage, function: BuildFunctionSpec, limits: Limits, log: BuildLog) -> None:
+    async def build(self, layer: LayerId, image: BuiltImage, function: BuildFunctionSpec, means: Means, log: BuildLog) -> None:
         """Run the function and keep its changes as this layer. Raises StepFailed when it does not succeed."""
         async with self._benches.over(image.layers, await self._extra(image, function)) as bench:
             try:
-                await self._run(bench, image, function, limits, log)
+                await self._run(bench, image, function, means, log)
             finally:
                 with anyio.CancelScope(shield=True):
                     failure = await self._reports.build_function_ended(function.task_id)
@@ -43,7 +52,7 @@ class BuildFunctions:
         trees = [await self._trees.materialize(tree) for tree in function.trees]
         return (*bundle, *trees)
 
-    async def _run(self, bench: Bench, image: BuiltImage, function: BuildFunctionSpec, limits: Limits, log: BuildLog) -> None:
+    async def _run(self, bench: Bench, image: BuiltImage, function: BuildFunctionSpec, means: Means, log: BuildLog) -> None:
         env = launch.environment(image.config, function.env, task_id=function.task_id, token=function.token)
         # Bytecode of mounted modules would be written beside them, and so into the layer.
         env["PYTHONDONTWRITEBYTECODE"] = "1"
@@ -54,7 +63,8 @@ class BuildFunctions:
                 env=env,
                 cwd=launch.workdir(image.config),
                 binds=(*binds, launch.control_bind(self._home)),
-                limits=limits,
+                limits=means.limits,
+                equipment=means.equipment,
             )
             await self._runner.run(bench, command, log, "The build function")
         finally:

@@ -15,6 +15,7 @@ from freehold.worker.builds.python import PythonInstaller
 from freehold.worker.builds.registry import Registry
 from freehold.worker.builds.running import StepRunner
 from freehold.worker.builds.tools import Tools
+from freehold.worker.gpus import Gpus
 from freehold.worker.ports import Bundles, ContentStore, Networks, Runtime, Snapshotter, Trees
 
 
@@ -28,6 +29,7 @@ def make_builder(
     trees: Trees,
     bundles: Bundles,
     reports: WorkerReports,
+    gpus: Gpus,
     clock: Clock,
     base_image_source: str = "auto",
 ) -> Builder:
@@ -52,6 +54,7 @@ def make_builder(
             pythons=pythons,
             functions=functions,
             content=content,
+            gpus=gpus,
             clock=clock,
         )
     )

@@ -1,11 +1,12 @@
 """A ContainerSpec as an OCI runtime configuration: a pure translation, where the container's confinement is decided."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from freehold.wire.worker import Limits
-from freehold.worker.ports import Bind, ContainerSpec
+from freehold.worker.ports import Bind, ContainerSpec, Device, Hook
 from freehold.worker.runtimes import seccomp
 
 INIT = "/__freehold/init"
@@ -50,17 +51,19 @@ class Machine:
 
 
 def oci_config(spec: ContainerSpec, *, user: User, cgroup: str, machine: Machine) -> dict[str, Any]:
-    binds = (*spec.binds, Bind(source=machine.init, target=INIT))
+    binds = (*spec.binds, *spec.equipment.binds, Bind(source=machine.init, target=INIT))
     return {
         "ociVersion": "1.0.2",
         "hostname": spec.hostname,
         "root": {"path": str(spec.rootfs)},
         "process": _process(spec, user, machine.open_files),
         "mounts": [*_kernel_mounts(), *map(_bind_mount, binds)],
+        "hooks": _hooks(spec.equipment.hooks),
         "linux": {
             "cgroupsPath": cgroup,
+            "devices": [_node(device) for device in spec.equipment.devices],
             "namespaces": _namespaces(spec.netns, spec.pidns),
-            "resources": _resources(spec.limits, bounds_swap=machine.bounds_swap),
+            "resources": _resources(spec.limits, spec.equipment.devices, bounds_swap=machine.bounds_swap),
             "seccomp": _seccomp(spec),
             "maskedPaths": _MASKED,
             "readonlyPaths": _READ_ONLY,
@@ -78,7 +81,7 @@ def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]
     capabilities = [*_CAPABILITIES, _ZYGOTE_CAPABILITY] if spec.is_zygote else _CAPABILITIES
     return {
         "args": [*spec.argv] if spec.pidns else [INIT, "--", *spec.argv],
-        "env": [f"{name}={value}" for name, value in spec.env.items()],
+        "env": [f"{name}={value}" for name, value in {**spec.env, **spec.equipment.env}.items()],
         "cwd": spec.cwd,
         "user": {"uid": user.uid, "gid": user.gid},
         "noNewPrivileges": True,
@@ -92,8 +95,10 @@ def _namespaces(netns: str | None, pidns: str | None) -> list[dict[str, str]]:
     return [{"type": kind} | ({"path": path} if (path := given.get(kind)) else {}) for kind in _NAMESPACES]
 
 
-def _resources(limits: Limits, *, bounds_swap: bool) -> dict[str, Any]:
-    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}]}
+def _resources(limits: Limits, devices: Iterable[Device], *, bounds_swap: bool) -> dict[str, Any]:
+    """Devices are allowed one by one, beside those that the runtime gives to all (null, zero, random, …)."""
+    allowed = [{"allow": True, "type": "c", "major": each.major, "minor": each.minor, "access": "rw"} for each in devices]
+    resources: dict[str, Any] = {"devices": [{"allow": False, "access": "rwm"}, *allowed]}
     if limits.memory_mib:
         size = limits.memory_mib * 1024 * 1024
         resources["memory"] = {"limit": size} | ({"swap": size} if bounds_swap else {})
@@ -102,6 +107,17 @@ def _resources(limits: Limits, *, bounds_swap: bool) -> dict[str, Any]:
     if limits.pids:
         resources["pids"] = {"limit": limits.pids}
     return resources
+
+
+def _node(device: Device) -> dict[str, Any]:
+    return {"path": device.path, "type": "c", "major": device.major, "minor": device.minor, "fileMode": 0o666, "uid": 0, "gid": 0}
+
+
+def _hooks(hooks: Iterable[Hook]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for hook in hooks:
+        found.setdefault(hook.kind, []).append({"path": hook.path, "args": [*hook.args], "env": [*hook.env]})
+    return found
 
 
 def _kernel_mounts() -> list[dict[str, Any]]:

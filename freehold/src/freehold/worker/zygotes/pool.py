@@ -362,6 +362,8 @@ class ZygotePool:
     def _why_never(self, task: TaskSpec) -> str:
         if self._mode is Mode.OFF or self._group is None:
             return "Zygotes are switched off."
+        if task.gpus:
+            return "It has a GPU, which a fork could not open."
         if not _is_suitable(task):
             return "Its image has an entrypoint of its own, or its client is not one that forking is proved for."
         return self._refused.get(_definition(task), "")
@@ -376,7 +378,7 @@ class ZygotePool:
 
 
 def _is_suitable(task: TaskSpec) -> bool:
-    return bool(task.app_id and task.client.seams and not task.image.entrypoint)
+    return bool(task.app_id and task.client.seams and not task.image.entrypoint and not task.gpus)
 
 
 def _package(module: str) -> str:

@@ -72,7 +72,7 @@ class Spares:
 
     def take(self, task: TaskSpec) -> Spare | None:
         """The one for this task, if there is; another is made afterwards."""
-        if self._group is None or not self._most or not task.function_id:
+        if self._group is None or not self._most or not task.function_id or task.gpus:
             return None
         self._wanted[task.function_id] = self._clock.monotonic()
         self._group.start_soon(self._refill, task)
