@@ -14,7 +14,7 @@ from dotenv import dotenv_values
 
 from modalkit import _sdk
 from modalkit._sources import CONFIG_VARIABLE, config_files
-from modalkit.settings import BuildConfig, DeploymentConfig, Settings, config_folder
+from modalkit.settings import BuildConfig, DeploymentConfig, Settings
 
 _SHIPPED = "/root/.modalkit"  # where the YAML files are in containers
 
@@ -32,18 +32,28 @@ class ModalConfig:
     @cached_property
     def settings(self) -> Settings:
         """All settings. Raises ConfigError."""
+        _ = self._files  # as they are named now: another app of this process may name others
         return self._given or Settings()
+
+    @cached_property
+    def _files(self) -> list[Path]:
+        return [path.absolute() for path in config_files(Settings)]
+
+    @cached_property
+    def _folder(self) -> Path:
+        """Of the first YAML file, or the current one."""
+        return self._files[0].resolve().parent if self._files else Path.cwd()
 
     @property
     def app_name(self) -> str:
         """`app_settings.app_name`, else the name of the folder with the YAML file."""
-        return self.settings.app_settings.app_name or re.sub(r"[^A-Za-z0-9._-]+", "-", config_folder().name).strip("-") or "modalkit"
+        return self.settings.app_settings.app_name or re.sub(r"[^A-Za-z0-9._-]+", "-", self._folder.name).strip("-") or "modalkit"
 
     @property
     def model_folder(self) -> str:
         """The folder of the model files: relative to the YAML file here, to the working directory in a container."""
         folder = self.settings.model_settings.local_model_repository_folder
-        return str(config_folder() / folder) if modal.is_local() else folder
+        return str(self._folder / folder) if modal.is_local() else folder
 
     def get_app_cls_settings(self) -> dict[str, Any]:
         """Keywords of `@app.cls` for the class that holds the model."""
@@ -111,34 +121,45 @@ class ModalConfig:
 
     def get_image(self) -> modal.Image:
         """The image of all containers: what `build_config` asks for, this package and what it needs, and the YAML files."""
+        return self._image
+
+    @cached_property
+    def _image(self) -> modal.Image:
         build = self.settings.app_settings.build_config
         image = _base(build)
         if build.apt_packages:
             image = image.apt_install(*build.apt_packages)
         image = image.pip_install(*_own_requirements(self.settings), *build.pip_packages)
         if build.requirements:
-            image = image.pip_install_from_requirements(str(config_folder() / build.requirements))
+            image = image.pip_install_from_requirements(str(self._folder / build.requirements))
         commands = [build.extra_run_commands] if isinstance(build.extra_run_commands, str) else build.extra_run_commands
         if commands:
             image = image.run_commands(*commands)
         if build.workdir:
             image = image.workdir(build.workdir)
-        image = image.env(build.env | _shipped_variables())
+        image = image.env(build.env | self._shipped_variables())
         return self._with_local_files(image, build)
 
     def _with_local_files(self, image: modal.Image, build: BuildConfig) -> modal.Image:
         if not modal.is_local():  # a container has them
             return image
         for source, target in build.local_dirs.items():
-            image = image.add_local_dir(str(config_folder() / source), target)
-        for path in config_files(Settings):
-            image = image.add_local_file(str(path), _shipped_name(path))
+            image = image.add_local_dir(str(self._folder / source), target)
+        for path, shipped in zip(self._files, self._shipped_names(), strict=True):
+            image = image.add_local_file(str(path), shipped)
         return image.add_local_python_source("modalkit", *build.python_sources)
+
+    def _shipped_names(self) -> list[str]:
+        """Where the YAML files are in containers; each has a folder of its own, since two may have one name."""
+        return [f"{_SHIPPED}/{index}/{path.name}" for index, path in enumerate(self._files)]
+
+    def _shipped_variables(self) -> dict[str, str]:
+        return {CONFIG_VARIABLE: ",".join(self._shipped_names())} if modal.is_local() and self._files else {}
 
     def _common(self) -> dict[str, Any]:
         config = self._deployment
         # Always there, even when empty: a container must find as many objects as the deployment had.
-        secrets = [*map(modal.Secret.from_name, config.secrets), modal.Secret.from_dict(_overrides())]
+        secrets = [*map(modal.Secret.from_name, config.secrets), modal.Secret.from_dict(_overrides(self.app_name))]
         return {
             "image": self.get_image(),
             "region": config.region,
@@ -187,25 +208,15 @@ def _split(requirement: str) -> tuple[str, str]:
     return name.strip(), found.group(1) if found else ""
 
 
-def _shipped_name(path: Path) -> str:
-    return f"{_SHIPPED}/{path.name}"
-
-
-def _shipped_variables() -> dict[str, str]:
-    if not modal.is_local():
-        return {}
-    names = [_shipped_name(path) for path in config_files(Settings)]
-    return {CONFIG_VARIABLE: ",".join(names)} if names else {}
-
-
-def _overrides() -> dict[str, str | None]:
-    """What the environment and `.env` say here is said in containers too."""
+def _overrides(app_name: str) -> dict[str, Any]:
+    """What the environment and `.env` say here is said in containers too, and the name that may come from a folder here."""
     if not modal.is_local():
         return {}
     env_file = Settings.model_config.get("env_file")
     said = dotenv_values(str(env_file)) if env_file and Path(str(env_file)).exists() else {}
     prefix = str(Settings.model_config.get("env_prefix"))
-    return {
+    names = {f"{prefix}APP_SETTINGS__APP_NAME": app_name}
+    return names | {
         key: value
         for key, value in {**said, **os.environ}.items()
         if key.upper().startswith(prefix) and key.upper() != CONFIG_VARIABLE and value is not None

@@ -14,6 +14,7 @@ import inspect
 import logging
 import os
 from collections.abc import AsyncIterator, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import modal
@@ -40,6 +41,7 @@ class ModalService:
     modal_utils: ClassVar[ModalConfig]
     user_class: ClassVar[type["ModalService"]]  # the class itself, also where `@app.cls` put its own object in its place
     model_name: str = ""
+    _reloader: Reloader | None = None
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
@@ -64,13 +66,10 @@ class ModalService:
 
     @modal.enter()
     def load_artefacts(self) -> None:
-        """Called when the container starts. A model that cannot be loaded makes it not ready, with the reason, and is tried again later."""
-        settings = self.modal_utils.settings
-        self._models = Models(self._load, settings.model_settings.memory_budget_bytes)
-        self._handler = Handler(
-            self._models, settings.app_settings.batch_config.max_batch_size, os.environ.get("MODAL_TASK_ID", "local"), self._deliverer()
-        )
-        self._reloader = self._start_reloader(settings)
+        """Called when the container starts. A model that cannot be loaded makes it not ready, with the reason, and is tried again later.
+
+        A subclass may load by itself and leave its pipeline as `_model_inference_instance`.
+        """
         self._handler.handle([Parcel(self.model_name, asks_status=True)])
 
     @modal.exit()
@@ -80,7 +79,20 @@ class ModalService:
             self._reloader.stop()
         self._models.unload()
 
+    @cached_property
+    def _models(self) -> Models:
+        return Models(self._load, self.modal_utils.settings.model_settings.memory_budget_bytes)
+
+    @cached_property
+    def _handler(self) -> Handler:
+        settings = self.modal_utils.settings
+        self._reloader = self._start_reloader(settings)
+        container = os.environ.get("MODAL_TASK_ID", "local")
+        return Handler(self._models, settings.app_settings.batch_config.max_batch_size, container, self._deliverer())
+
     def _load(self, model_name: str) -> Any:
+        if model_name == self.model_name and (loaded := self.__dict__.pop("_model_inference_instance", None)) is not None:
+            return loaded
         settings = self.modal_utils.settings.model_settings
         return build_pipeline(
             self.inference_implementation,

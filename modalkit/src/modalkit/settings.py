@@ -5,7 +5,6 @@ files of `MODALKIT_CONFIG` (`a.yaml,b.yaml`: later wins), else `Settings.model_c
 (`Settings.model_config["secrets_dir"]`). Nothing is read before `Settings()` is called.
 """
 
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -295,9 +294,3 @@ def parse_bytes(given: str | int) -> int:
     except (KeyError, ValueError):
         msg = f"{given!r} is no amount of memory: write for example 4GiB"
         raise ValueError(msg) from None
-
-
-def config_folder(settings_cls: type[Settings] = Settings) -> Path:
-    """The folder of the first YAML file, or the current one."""
-    documents = YamlSource(settings_cls).documents
-    return documents[0].path.resolve().parent if documents else Path.cwd()

@@ -61,12 +61,13 @@ class TestClient(_StarletteClient):
 
 
 def load_module(given: ModuleType | str | Path) -> ModuleType:
-    """A module by itself, by its import name, or by the path of its file."""
+    """A module by itself, by its import name, or by the path of its file, whose folder comes first on the path, as `modal deploy` has it."""
     if isinstance(given, ModuleType):
         return given
     path = Path(given)
     if path.suffix != ".py":
         return importlib.import_module(str(given))
+    sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None

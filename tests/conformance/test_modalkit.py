@@ -1,0 +1,128 @@
+"""ModalKit's apps, deployed by the real CLI. What they answer over HTTP is asked in this process too: tests/modalkit/test_kit_examples.py."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import modal
+import pytest
+from expectations.guide import SETOSA, VIRGINICA, GuideExpectations
+
+from conformance.deployment import Deployment, deployed
+from conformance.engine import APPS, Engine
+
+GUIDE = Path(__file__).parents[2] / "examples" / "deployment_guide"
+
+
+@contextmanager
+def site(app: Deployment, function: str) -> Iterator[httpx2.Client]:
+    """An HTTP client of one web function, by its real address."""
+    url = app.function(function).get_web_url()
+    assert url
+    with httpx2.Client(base_url=app.engine.gateway_url, headers={"Host": urlsplit(url).netloc}, timeout=60) as client:
+        yield client
+
+
+class TestDeploymentGuide(GuideExpectations):
+    """The guide's own app, with the guide's own keys in its YAML."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def app(cls, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+        subprocess.run([sys.executable, GUIDE / "train.py"], check=True)
+        without_gpu = tmp_path_factory.mktemp("guide") / "here.yaml"
+        without_gpu.write_text("app_settings: { deployment_config: { gpu: null } }")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODALKIT_CONFIG", f"{GUIDE / 'modalkit.yaml'},{without_gpu}")
+            with deployed(engine, GUIDE / "app.py", name="deployment-guide") as app:
+                patch.syspath_prepend(GUIDE)  # what comes back from its functions is made of its models
+                yield app
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def client(cls, app: Deployment) -> Iterator[httpx2.Client]:
+        with site(app, "web_endpoints") as client:
+            yield client
+
+    def test_modal_run_takes_the_input_as_json(self, app: Deployment) -> None:
+        app.engine.modal("run", f"{GUIDE / 'app.py'}::predict", "--input-data", '{"features": [5.1, 3.5, 1.4, 0.2]}').succeeded()
+
+        refused = app.engine.modal("run", f"{GUIDE / 'app.py'}::predict", "--input-data", '{"features": [5.1, 3.5]}')
+        assert refused.code == 1
+        assert "List should have at least 4 items" in refused.output
+
+    def test_modal_run_begins_a_job(self, app: Deployment) -> None:
+        message = '{"message": {"features": [5.1, 3.5, 1.4, 0.2]}}'
+
+        app.engine.modal("run", f"{GUIDE / 'app.py'}::predict_async", "--input-data", message).succeeded()
+
+    @pytest.mark.parametrize("form", ["its model", "a mapping", "json"])
+    def test_its_function_can_be_called(self, app: Deployment, form: str) -> None:
+        import iris  # noqa: PLC0415  # of the example
+
+        forms = {"its model": iris.MyInput(**VIRGINICA), "a mapping": VIRGINICA, "json": iris.MyInput(**VIRGINICA).model_dump_json()}
+
+        assert app.function("predict").remote(input_data=forms[form]) == iris.MyOutput(prediction=2, class_name="virginica")
+
+    @pytest.mark.parametrize("form", ["its model", "a mapping"])
+    def test_the_result_of_a_job_arrives(self, app: Deployment, form: str) -> None:
+        import iris  # noqa: PLC0415
+
+        forms = {"its model": iris.MyAsyncInput(message=iris.MyInput(**SETOSA)), "a mapping": {"message": SETOSA}}
+
+        job = app.function("predict_async").remote(input_data=forms[form])
+
+        outcome = modal.FunctionCall.from_id(job.job_id).get(timeout=60).outcomes[0]
+        assert outcome.value == iris.MyOutput(prediction=0, class_name="setosa")
+
+
+@pytest.fixture(scope="module")
+def probe(engine: Engine) -> Iterator[Deployment]:
+    with deployed(engine, "kit_probe/app.py", name="kit-probe") as app, pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(APPS / "kit_probe")
+        yield app
+
+
+def test_the_engine_gathers_batches_of_the_size_that_the_yaml_says(probe: Deployment) -> None:
+    """Callers apart from each other: nothing but the engine sees more than one of them."""
+    predict = probe.function("predict")
+
+    with ThreadPoolExecutor(8) as callers:
+        told = list(callers.map(lambda number: predict.remote(input_data={"number": number}), range(8)))
+
+    assert [each.number for each in told] == list(range(8))
+    assert max(each.batch for each in told) == 4
+
+
+def test_a_broken_device_loses_no_request(probe: Deployment) -> None:
+    """Each container of this model has a device-side assert after thirty items."""
+
+    def ask(number: int) -> Any:
+        answer = client.post("/predict_sync", params={"model_name": "faulty"}, json={"number": number})
+        return answer.status_code, answer.json().get("number"), answer.json().get("container")
+
+    with site(probe, "web") as client, ThreadPoolExecutor(8) as callers:
+        answers = list(callers.map(ask, range(150)))
+
+    assert Counter(status for status, _, _ in answers) == {200: 150}
+    assert [number for _, number, _ in answers] == list(range(150))
+    assert len({container for _, _, container in answers}) >= 4, "containers whose device broke took no more requests"
+
+
+def test_a_model_that_cannot_be_loaded_is_not_ready_and_says_why(probe: Deployment) -> None:
+    with site(probe, "web") as client:
+        ready = client.get("/health/ready", params={"model_name": "absent"})
+        refused = client.post("/predict_sync", params={"model_name": "absent"}, json={"number": 1})
+        sound = client.get("/health/ready")
+
+    assert ready.status_code == refused.status_code == 503
+    assert "FileNotFoundError: /root/models/absent.bin" in ready.json()["reason"]
+    assert "FileNotFoundError: /root/models/absent.bin" in refused.json()["detail"]
+    assert sound.json() == {"status": "ready", "model": "sound"}
