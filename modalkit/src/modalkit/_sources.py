@@ -2,16 +2,18 @@
 
 import difflib
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, YamlConfigSettingsSource
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, YamlConfigSettingsSource
 
 from modalkit._yaml import Document, Loc, read
-from modalkit.errors import ConfigError
 
 CONFIG_VARIABLE = "MODALKIT_CONFIG"
 
@@ -26,17 +28,33 @@ SYNONYMS = {
 
 
 class YamlSource(YamlConfigSettingsSource):
-    """The files of `MODALKIT_CONFIG`, else `model_config["yaml_file"]`, merged: later wins, mappings are merged key by key."""
+    """The files of `MODALKIT_CONFIG`, else `model_config["yaml_file"]`, merged: later wins, mappings are merged key by key.
+
+    `faults` are the keys that nothing knows, and those that are said twice in two words; `Settings` tells them with all others.
+    """
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         self.documents = [read(path) for path in config_files(settings_cls)]
-        if faults := [fault for document in self.documents for fault in _unknown_keys(document, settings_cls)]:
-            raise ConfigError("\n".join(faults))
+        self.faults = [fault for document in self.documents for fault in _unknown_keys(document, settings_cls)]
         merged: dict[str, Any] = {}
         for document in self.documents:
-            merged = merge(merged, in_todays_words(document.data, settings_cls))
+            merged = merge(merged, in_todays_words(_known(document.data, settings_cls), settings_cls))
         # Not its parent's constructor, which reads the file itself and forgets where things stand.
         InitSettingsSource.__init__(self, settings_cls, {key: value for key, value in merged.items() if value is not None})
+
+
+class InTodaysWords(PydanticBaseSettingsSource):
+    """Another source with every synonym under its successor's name, so that it replaces what the YAML says in either word."""
+
+    def __init__(self, source: PydanticBaseSettingsSource) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        return in_todays_words(self._source(), self.settings_cls)
 
 
 def config_files(settings_cls: type[BaseSettings]) -> list[Path]:
@@ -65,36 +83,69 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def in_todays_words(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
-    """The same with every synonym under its successor's name."""
-    words, keys = getattr(model, "SYNONYMS", {}), _keys_of(model)
+    """The same with every synonym under its successor's name, but where both are given: the model refuses that."""
+    words = {old: new for old, new in getattr(model, "SYNONYMS", {}).items() if new not in data}
+    keys = _keys_of(model)
     return {
         words.get(key, key): in_todays_words(value, inner) if isinstance(value, dict) and (inner := _section(keys.get(key))) else value
         for key, value in data.items()
     }
 
 
-def explain(error: ValidationError, documents: Sequence[Document], settings_cls: type[BaseModel]) -> str:
+def explain(error: ValidationError, documents: Sequence[Document], settings_cls: type[BaseSettings]) -> list[str]:
     """One line for each fault: where it stands, what is wrong, what was given."""
-    return "\n".join(_explain_one(fault, documents, settings_cls) for fault in error.errors())
+    lines: dict[str, list[str]] = {}
+    for fault in error.errors():
+        start, words = _explain_one(fault, documents, settings_cls)
+        lines.setdefault(start, []).append(words)  # a value of several types has a fault for each
+    return [start + " or ".join(dict.fromkeys(words)) for start, words in lines.items()]
 
 
-def _explain_one(fault: Any, documents: Sequence[Document], settings_cls: type[BaseModel]) -> str:
-    loc = tuple(fault["loc"])
-    key, where = ".".join(map(str, loc)), _where(loc, documents)
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key {key!r}{_nearest(str(loc[-1]), _valid_keys(settings_cls, loc[:-1]))}"
+def in_order(faults: Iterable[str]) -> list[str]:
+    """Each fault once, as its file has them from top to bottom."""
+
+    def place(fault: str) -> tuple[str, int]:
+        found = re.match(r"(.+?):(\d+): ", fault)
+        return (found[1], int(found[2])) if found else ("", 0)
+
+    return sorted(dict.fromkeys(faults), key=place)
+
+
+def variable_of(loc: Loc, settings_cls: type[BaseSettings]) -> str:
+    """The environment variable that says the same as a key of the file."""
+    delimiter = str(settings_cls.model_config.get("env_nested_delimiter") or "__")
+    return f"{settings_cls.model_config.get('env_prefix', '')}{delimiter.join(map(str, loc))}".upper()
+
+
+def _explain_one(fault: Any, documents: Sequence[Document], settings_cls: type[BaseSettings]) -> tuple[str, str]:
+    loc, kind = tuple(fault["loc"]), fault["type"]
+    known, where = _found_at(loc, documents, settings_cls)
+    key = ".".join(map(str, loc if kind in ("extra_forbidden", "missing") else known))
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key {key!r}", nearest(str(loc[-1]), _valid_keys(settings_cls, loc[:-1]))
+    words = "a mapping belongs here" if kind == "model_type" else fault["msg"].removeprefix("Value error, ")
     given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
-    return f"{where}: {key}: {fault['msg'].removeprefix('Value error, ')}{given}"
+    return f"{where}: {key}: ", words + given
 
 
-def _where(loc: Loc, documents: Sequence[Document]) -> str:
-    for document in reversed(documents):
-        for known in (loc, *_by_other_words(loc)):
-            if document.has(known):
-                return document.where(known)
-        if len(loc) > 1 and document.has(loc[:-1]):
-            return document.where(loc[:-1])
-    return "environment or arguments" if not documents else documents[-1].where(loc)
+def _found_at(loc: Loc, documents: Sequence[Document], settings_cls: type[BaseSettings]) -> tuple[Loc, str]:
+    """As much of a place as something says, in the words that say it, and what does: a variable, which is stronger, or a line of a file."""
+    variables = _variables(settings_cls)
+    for part in (loc[:end] for end in range(len(loc), 0, -1)):
+        for known in (part, *_by_other_words(part)):
+            if (name := variable_of(known, settings_cls)) in variables:
+                return known, f"{variables[name]}: {name}"
+            for document in reversed(documents):
+                if document.has(known):
+                    return known, document.where(known)
+    return loc, documents[-1].where(loc) if documents else "environment or arguments"
+
+
+def _variables(settings_cls: type[BaseSettings]) -> dict[str, str]:
+    """The names of all environment variables, and where each is said."""
+    env_file = settings_cls.model_config.get("env_file")
+    in_file = dotenv_values(str(env_file)) if env_file and Path(str(env_file)).exists() else {}
+    return {name.upper(): str(env_file) for name in in_file} | {name.upper(): "environment" for name in os.environ}
 
 
 def _by_other_words(loc: Loc) -> list[Loc]:
@@ -117,9 +168,22 @@ def _unknown_below(document: Document, data: Any, model: type[BaseModel], loc: L
     for key, value in data.items():
         at = (*loc, str(key))
         if key not in valid:
-            yield f"{document.where(at)}: unknown key {'.'.join(map(str, at))!r}{_nearest(str(key), valid)}"
+            yield f"{document.where(at)}: unknown key {'.'.join(map(str, at))!r}{nearest(str(key), valid)}"
         elif inner := _section(valid[key]):
             yield from _unknown_below(document, value, inner, at)
+
+
+def _known(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    """`data` without empty sections, and without keys whose faults are told by themselves: unknown ones, a synonym beside its successor."""
+    valid = _keys_of(model)
+    for old, new in getattr(model, "SYNONYMS", {}).items():
+        if old in data and new in data:
+            valid.pop(old)
+    return {
+        key: _known(value, inner) if isinstance(value, dict) and (inner := _section(valid[key])) else value
+        for key, value in data.items()
+        if key in valid and not (value is None and _section(valid[key]))
+    }
 
 
 def _keys_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -143,7 +207,8 @@ def _valid_keys(model: type[BaseModel], loc: Loc) -> dict[str, Any]:
     return _keys_of(model)
 
 
-def _nearest(key: str, valid: dict[str, Any]) -> str:
+def nearest(key: str, valid: Iterable[str]) -> str:
+    """What a person may have meant, as the end of a sentence."""
     near = difflib.get_close_matches(key, valid, n=1, cutoff=0.5)
     if near:
         return f": did you mean {near[0]!r}?"

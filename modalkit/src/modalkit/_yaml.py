@@ -1,5 +1,6 @@
 """YAML files with the line of every value, so that each error can say where."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ def read(path: Path) -> Document:
     return parse(text, path)
 
 
+@lru_cache(maxsize=8)  # settings are asked for more than once, and PyYAML takes milliseconds
 def parse(text: str, path: Path) -> Document:
-    """As `read`, of text that is already here."""
+    """As `read`, of text that is already here. Nobody changes what a document holds."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         data = {} if root is None else yaml.safe_load(text)

@@ -7,10 +7,10 @@ files of `MODALKIT_CONFIG` (`a.yaml,b.yaml`: later wins), else `Settings.model_c
 
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from modalkit._sources import SYNONYMS, YamlSource, explain
+from modalkit._sources import SYNONYMS, InTodaysWords, YamlSource, explain, in_order
 from modalkit.errors import ConfigError
 
 
@@ -18,6 +18,17 @@ class Section(BaseModel):
     """A part of the file: unknown keys are errors, and a default is used where nothing is said."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
+
+
+class BucketMount(Section):
+    """One bucket."""
+
+    bucket_name: str = Field(description="Name of the bucket.")
+    bucket_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store.")
+    key_prefix: str | None = Field(default=None, description="Only keys below this; ends with a slash.")
+    secret: str | None = Field(default=None, description="Name of the secret with the credentials.")
+    read_only: bool = Field(default=True, description="Whether containers may only read.")
+    requester_pays: bool = Field(default=False, description="Whether the reader is billed.")
 
 
 class DeploymentConfig(Section):
@@ -62,7 +73,7 @@ class DeploymentConfig(Section):
     volume_reload_interval_seconds: float | None = Field(
         default=None, description="Seconds between two looks for newer model files; unset, 0 or -1: never.", ge=-1
     )
-    cloud_bucket_mounts: dict[str, "BucketMount"] = Field(default_factory=dict, description="Mount point → bucket.")
+    cloud_bucket_mounts: dict[str, BucketMount] = Field(default_factory=dict, description="Mount point → bucket.")
     secrets: list[str] = Field(default_factory=list, description="Names of secrets whose values become environment variables.")
 
     SYNONYMS: ClassVar[dict[str, str]] = SYNONYMS
@@ -76,17 +87,6 @@ class DeploymentConfig(Section):
         if both:
             raise ValueError("; ".join(both))
         return {SYNONYMS.get(key, key): value for key, value in given.items()}
-
-
-class BucketMount(Section):
-    """One bucket."""
-
-    bucket_name: str = Field(description="Name of the bucket.")
-    bucket_endpoint_url: str | None = Field(default=None, description="Endpoint of an S3-compatible store.")
-    key_prefix: str | None = Field(default=None, description="Only keys below this; ends with a slash.")
-    secret: str | None = Field(default=None, description="Name of the secret with the credentials.")
-    read_only: bool = Field(default=True, description="Whether containers may only read.")
-    requester_pays: bool = Field(default=False, description="Whether the reader is billed.")
 
 
 class BuildConfig(Section):
@@ -246,10 +246,11 @@ class ModelSettings(Section):
     def memory_budget_bytes(self) -> int:
         return parse_bytes(self.memory_budget)
 
-    @model_validator(mode="after")
-    def _check_budget(self) -> "ModelSettings":
-        parse_bytes(self.memory_budget)
-        return self
+    @field_validator("memory_budget")
+    @classmethod
+    def _check_budget(cls, given: str | int) -> str | int:
+        parse_bytes(given)
+        return given
 
 
 class Settings(BaseSettings):
@@ -263,10 +264,14 @@ class Settings(BaseSettings):
     model_settings: ModelSettings = Field(default_factory=ModelSettings)
 
     def __init__(self, **values: Any) -> None:
+        source = YamlSource(type(self))
+        faults = list(source.faults)
         try:
             super().__init__(**values)
         except ValidationError as error:
-            raise ConfigError(explain(error, YamlSource(type(self)).documents, type(self))) from None
+            faults += explain(error, source.documents, type(self))
+        if faults:
+            raise ConfigError("\n".join(in_order(faults)))
 
     @classmethod
     def settings_customise_sources(
@@ -277,7 +282,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, YamlSource(settings_cls), file_secret_settings
+        given = map(InTodaysWords, (init_settings, env_settings, dotenv_settings))
+        return *given, YamlSource(settings_cls), file_secret_settings
 
 
 _UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}

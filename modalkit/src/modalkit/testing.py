@@ -14,6 +14,7 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,10 +42,7 @@ class TestClient(_StarletteClient):
     ) -> None:
         self.module = load_module(app_module)
         self._services = contextlib.ExitStack()
-        for app_cls in service_classes(self.module):
-            service = LocalService(app_cls)
-            self._services.callback(service.close)
-            self._services.enter_context(stand_in(app_cls, service))
+        self._services.enter_context(in_this_process(self.module))
         super().__init__(web_app(self.module, function), raise_server_exceptions=raise_server_exceptions, **options)
 
     def call(self, name: str, **arguments: Any) -> Any:
@@ -58,6 +56,19 @@ class TestClient(_StarletteClient):
     def __exit__(self, *args: object) -> None:
         super().__exit__(*args)
         self._services.close()
+
+
+@contextlib.contextmanager
+def in_this_process(module: ModuleType) -> Iterator[list[LocalService]]:
+    """Within the block the models of a module's services are in this process."""
+    with contextlib.ExitStack() as stack:
+        services = []
+        for app_cls in service_classes(module):
+            service = LocalService(app_cls)
+            stack.callback(service.close)
+            stack.enter_context(stand_in(app_cls, service))
+            services.append(service)
+        yield services
 
 
 def load_module(given: ModuleType | str | Path) -> ModuleType:
@@ -82,9 +93,14 @@ def service_classes(module: ModuleType) -> list[Any]:
     return [each for each in vars(module).values() if isinstance(each, modal.Cls) and hasattr(each, "user_class")]
 
 
+def web_functions(module: ModuleType) -> dict[str, Any]:
+    """The functions of a module that are served over HTTP, by their names there."""
+    return {name: each for name, each in vars(module).items() if isinstance(each, modal.Function) and _sdk.is_web(each)}
+
+
 def web_app(module: ModuleType, function: str = "") -> Any:
     """The ASGI app of a module's web function. Raises ModalKitError where there is none, or several and none is named."""
-    functions = {name: each for name, each in vars(module).items() if isinstance(each, modal.Function) and _sdk.is_web(each)}
+    functions = web_functions(module)
     if function:
         functions = {name: each for name, each in functions.items() if name == function}
     if len(functions) != 1:

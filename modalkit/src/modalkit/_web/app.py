@@ -27,6 +27,7 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     schemas = Schemas()
     doorkeeper = guard.doorkeeper(settings, front.catalogue, app_cls.modal_utils.app_name)
     app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper))
+    app.state.models = (input_model, output_model)  # for `modalkit check`
     app.include_router(predict.routes(front, schemas, input_model, output_model))
     app.include_router(health.routes(front))
     problems.install(app)

@@ -1,0 +1,1 @@
+"""What the commands do; `modalkit.cli` says which there are."""

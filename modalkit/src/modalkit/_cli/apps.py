@@ -1,0 +1,40 @@
+"""A user's app in this process, imported as `modal deploy` would; what is wrong with it is said in a sentence."""
+
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+
+from modalkit._cli.files import AppError
+from modalkit.errors import ConfigError
+from modalkit.testing import load_module
+
+
+def load_app(path: Path) -> ModuleType:
+    """Raises ConfigError, or AppError for anything else that its import raises."""
+    folder = str(path.resolve().parent)
+    if sys.path[:1] != [folder]:
+        sys.path.insert(0, folder)
+    try:
+        return load_module(path.resolve())
+    except ConfigError:
+        raise
+    except SyntaxError as error:
+        msg = f"{_short(error.filename or str(path))}:{error.lineno}: {error.msg}"
+        raise AppError(msg) from error
+    except (Exception, SystemExit) as error:
+        raise AppError(_told(error, path)) from error
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """Where in the user's files it came from, and what it says."""
+    folder = str(path.resolve().parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(folder)]
+    where = f"{_short(frames[-1].filename)}:{frames[-1].lineno}" if frames else str(path)
+    hint = ". Install it here, or run modalkit from the environment that has it" if isinstance(error, ModuleNotFoundError) else ""
+    return f"{where}: {type(error).__name__}: {error}{hint}"
+
+
+def _short(filename: str) -> str:
+    path = Path(filename)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else filename
