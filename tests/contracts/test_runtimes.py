@@ -430,6 +430,40 @@ class TestConfinement:
         assert (shown / "file").read_text() == "of the machine"
         assert (shared / "file").read_text() == "mine\n"
 
+    async def test_a_folder_below_is_found_or_made_and_can_be_written_if_it_says_so(self, runc, spec, outputs, tmp_path):
+        volume = tmp_path / "volume"
+        (volume / "a").mkdir(parents=True)
+        (volume / "a" / "file").write_text("here")
+        binds = (
+            Bind(source=volume, target="/whole", below=(), read_only=False),
+            Bind(source=volume, target="/part", below=("a",)),
+            Bind(source=volume, target="/new", below=("b", "c"), read_only=False),
+        )
+
+        script = "cat /part/file /whole/a/file; echo new > /new/file; echo whole > /whole/file; echo refused > /part/file"
+        _, text = await outcome(runc, sh(spec, script, binds=binds), outputs)
+
+        assert text.startswith("herehere")
+        assert "Read-only file system" in text
+        assert [(volume / path).read_text() for path in ("file", "a/file", "b/c/file")] == ["whole\n", "here", "new\n"]
+
+    @pytest.mark.parametrize("below", [("link",), ("link", "inner"), ("file",)])
+    async def test_a_folder_below_is_never_found_by_a_link(self, runc, spec, tmp_path, below):
+        """Containers that have the folder mounted can make one at any time, and lead it to the machine's root."""
+        volume, outside = tmp_path / "volume", tmp_path / "outside"
+        volume.mkdir()
+        (outside / "inner").mkdir(parents=True)
+        (volume / "link").symlink_to(outside)
+        (volume / "file").touch()
+
+        with pytest.raises(Unavailable, match="Links in volumes are not followed"):
+            await runc.start(replace(spec, binds=(Bind(source=volume, target="/part", below=below),)))
+
+    async def test_what_is_below_a_folder_that_is_gone_is_not_made(self, runc, spec, tmp_path):
+        with pytest.raises(Unavailable, match="is gone"):
+            await runc.start(replace(spec, binds=(Bind(source=tmp_path / "volume", target="/part", below=("a",)),)))
+        assert not (tmp_path / "volume").exists()
+
     async def test_what_it_writes_to_tmp_is_in_its_root(self, runc, spec, outputs, rootfs):
         await outcome(runc, sh(spec, "echo kept > /tmp/file; echo lost > /dev/shm/file"), outputs)
 

@@ -26,6 +26,7 @@ from freehold.domain.ids import (
     new_proxy_token_id,
     new_secret_id,
     new_task_id,
+    new_volume_id,
 )
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.domain.overrides import AutoscalerOverride
@@ -33,6 +34,7 @@ from freehold.domain.proxy_tokens import ProxyToken, allow
 from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
+from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store.memory import MemoryStore
 from freehold.store.sql.store import SqlStore
@@ -96,6 +98,10 @@ def a_mount(tree, **changes):
 def a_secret(**changes):
     secret = Secret(id=new_secret_id(), environment="main", name="models", keys=("A", "B"), sealed=b"sealed", created_at=NOW)
     return replace(secret, **changes)
+
+
+def a_volume(**changes):
+    return replace(Volume(id=new_volume_id(), environment="main", name="models", version=1, created_at=NOW), **changes)
 
 
 def a_proxy_token(**changes):
@@ -630,6 +636,37 @@ class TestSecrets:
                 await tx.secrets.get(secret.id)
 
 
+class TestVolumes:
+    async def test_a_volume_comes_back_as_it_was_put_last(self, store):
+        volume = a_volume(version=2)
+        renamed = replace(volume, name="new")
+        async with store.transaction() as tx:
+            await tx.volumes.put(volume)
+            await tx.volumes.put(renamed)
+        async with store.transaction() as tx:
+            assert await tx.volumes.get(volume.id) == await tx.volumes.find("main", "new") == renamed
+            assert await tx.volumes.find("main", "models") is None
+            assert await tx.volumes.find("dev", "new") is None
+
+    async def test_named_ones_are_listed_newest_first_and_others_by_themselves(self, store):
+        old, new, nameless = a_volume(name="old"), a_volume(name="new", created_at=NOW + MINUTE), a_volume(name="")
+        async with store.transaction() as tx:
+            for volume in (new, old, nameless, a_volume(name="", environment="dev"), a_volume(environment="dev")):
+                await tx.volumes.put(volume)
+            assert await tx.volumes.list("main") == [new, old]
+            assert await tx.volumes.find("main", "") is None
+            assert len(await tx.volumes.ephemeral()) == 2
+            assert nameless in await tx.volumes.ephemeral()
+
+    async def test_a_deleted_volume_is_gone(self, store):
+        volume = a_volume()
+        async with store.transaction() as tx:
+            await tx.volumes.put(volume)
+            await tx.volumes.delete(volume.id)
+            with pytest.raises(NotFound, match="modal volume list"):
+                await tx.volumes.get(volume.id)
+
+
 class TestProxyTokens:
     async def test_a_token_comes_back_as_it_was_put_last(self, store):
         token = a_proxy_token(name="webhooks")
@@ -807,6 +844,7 @@ class TestEvents:
         ("images", "get", "im-x"),
         ("mounts", "get", "mo-x"),
         ("secrets", "get", "st-x"),
+        ("volumes", "get", "vo-x"),
         ("proxy_tokens", "get", "wk-x"),
         ("tasks", "get", "ta-x"),
     ],

@@ -40,6 +40,7 @@ from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.volumes import Volumes, WantedVolume
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.wakeups import Wakeup
@@ -57,6 +58,7 @@ from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.memory import MemoryStore
+from freehold.store.volumes.folders import VolumeFolders
 from freehold.wire.worker import BuiltImage
 
 DEADLINE = 5
@@ -127,6 +129,8 @@ class ControlPlane:
         self.blobs = Blobs(store=store, content=self.content, keyring=keyring, clock=clock, settings=settings)
         self.mounts = Mounts(store=store, content=self.content, blobs=self.blobs, environments=self.environments, clock=clock)
         self.secrets = Secrets(store=store, environments=self.environments, keyring=keyring, clock=clock)
+        self.volume_folders = VolumeFolders(home / "volumes", self.content)
+        self.volumes = Volumes(store=store, files=self.volume_folders, environments=self.environments, clock=clock)
         self.routes = WebRoutes(workspace="local", domain="localhost", origin=Origin(8980))
         self.functions = Functions(
             store=store,
@@ -205,6 +209,7 @@ class ControlPlane:
             mounts=self.mounts,
             secrets=self.secrets,
             machines=self.machines,
+            volumes=self.volumes,
             default_client="1.0.0",
         )
         self.seams = {"inputs", "web"}
@@ -287,6 +292,10 @@ class ControlPlane:
         return await self.mounts.get_or_create(
             WantedMount(environment="", name="", is_global=False, creation=Creation.ANONYMOUS, files=[file], app_id="ap-1")
         )
+
+    async def a_volume(self, name="models"):
+        await self.volume_folders.open()
+        return await self.volumes.get_or_create(WantedVolume(environment="", name=name, creation=Creation.IF_MISSING))
 
     async def an_app(self, state=AppState.INITIALIZING, name="shop"):
         return await self.apps.create(environment="", description=name, state=state, client_version="1.6.4", tags={})

@@ -47,6 +47,7 @@ from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.servers import ServerRpcs
 from freehold.control.rpc.tokens import TokenRpcs
+from freehold.control.rpc.volumes import VolumeRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
 from freehold.control.services.apps import Apps
 from freehold.control.services.blobs import Blobs
@@ -76,16 +77,20 @@ from freehold.control.services.secrets import Secrets
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.volume_files import VolumeFiles
+from freehold.control.services.volumes import Volumes
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport, Zygotes
+from freehold.domain.volumes import FOLDER as VOLUMES_FOLDER
 from freehold.gateway.ask import AskRoutes
 from freehold.gateway.call_api import CallRoutes
 from freehold.gateway.certificates import Certificates
 from freehold.gateway.server import Gateway
+from freehold.gateway.volumes import VolumeRoutes
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
 from freehold.stopping import Stopping
@@ -95,6 +100,7 @@ from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.sql.store import SqlStore
+from freehold.store.volumes.folders import VolumeFolders
 from freehold.supervision import Supervision
 from freehold.worker.builds.parts import make_builder
 from freehold.worker.bundles import Bundles
@@ -128,12 +134,13 @@ class Engine:
         self._control()
 
     def _keep(self, settings: Settings) -> None:
-        """What survives: the store, blobs, keys, logs."""
+        """What survives: the store, blobs, volumes, keys, logs."""
         home = settings.root
         self.clock = SystemClock()
         self.keyring = Keyring.open(home)
         self.store = SqlStore(home / "freehold.db")
         self.content = FolderBlobs(home / "blobs")
+        self.volume_folders = VolumeFolders(home / VOLUMES_FOLDER, self.content)
         self.log_store = LogStore(home / "logs" / "apps", bytes_per_log=settings.log_bytes_per_app)
         self.import_lists = ImportLists(home / "imports")
         self.journal = Journal(store=self.store, clock=self.clock)
@@ -169,6 +176,15 @@ class Engine:
         self.blobs = Blobs(store=self.store, content=self.content, keyring=self.keyring, clock=self.clock, settings=settings)
         self.mounts = Mounts(store=self.store, content=self.content, blobs=self.blobs, environments=self.environments, clock=self.clock)
         self.secrets = Secrets(store=self.store, environments=self.environments, keyring=self.keyring, clock=self.clock)
+        self.volumes = Volumes(store=self.store, files=self.volume_folders, environments=self.environments, clock=self.clock)
+        self.volume_files = VolumeFiles(
+            volumes=self.volumes,
+            files=self.volume_folders,
+            content=self.content,
+            blobs=self.blobs,
+            keyring=self.keyring,
+            settings=settings,
+        )
         self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
         self.proxy_tokens = ProxyTokens(store=self.store, environments=self.environments, clock=self.clock)
         self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, origin=settings.web_origin)
@@ -260,6 +276,7 @@ class Engine:
             mounts=self.mounts,
             secrets=self.secrets,
             machines=self.machines,
+            volumes=self.volumes,
             default_client=version("modal"),
         )
         self.lanes = Lanes(
@@ -367,7 +384,7 @@ class Engine:
         )
         foresight = Foresight(apps=self.apps, launches=self.launches, worker=self.worker)
         clockwork = Clockwork(schedules=self.schedules, clock=self.clock)
-        retention = Retention(store=self.store, blobs=self.blobs, logs=self.logs, settings=settings)
+        retention = Retention(store=self.store, blobs=self.blobs, logs=self.logs, volumes=self.volumes, settings=settings)
         self.controllers = [
             Controller("autoscaler", autoscaler.step, changed=self.demand, every=0.5, rest=_AUTOSCALER_REST),
             Controller("scheduler", scheduler.step, changed=self.tasks_changed, every=5.0),
@@ -403,13 +420,14 @@ class Engine:
             SecretRpcs(self.secrets),
             ServerRpcs(functions=self.functions, lanes=self.lanes),
             TokenRpcs(self.workspaces),
+            VolumeRpcs(volumes=self.volumes, files=self.volume_files),
             WorkspaceRpcs(self.workspaces),
         ]
 
     def pages(self) -> list[BaseRoute]:
         """What the gateway's bare host serves besides its own pages."""
         calls = CallRoutes(self.json_calls, self.workspaces, patience=self.settings.http_request_timeout)
-        return [*calls.routes, *AskRoutes(self.routes).routes]
+        return [*calls.routes, *AskRoutes(self.routes).routes, *VolumeRoutes(self.volume_files).routes]
 
     def _tls(self) -> ssl.SSLContext | None:
         """For HTTPS with the home's own authority, if that is wanted."""
@@ -450,6 +468,7 @@ class Engine:
         """Start everything in order; stop it in reverse. Containers leave before the control plane that they talk to."""
         async with AsyncExitStack() as stack:
             await self.content.open()
+            await self.volume_folders.open()
             await self.store.open()
             stack.push_async_callback(self._close_store)
             await self.restart.restore()

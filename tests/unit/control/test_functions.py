@@ -9,6 +9,7 @@ from modal_proto import api_pb2
 from freehold.domain.apps import AppState
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.tasks import ExitKind, TaskExit
+from freehold.domain.volumes import VolumeMount
 
 
 def bind_request(params=b"", **options):
@@ -63,7 +64,10 @@ class TestDefinition:
     @pytest.mark.parametrize(
         ("fields", "words"),
         [
-            ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/v"}]}, "Volumes are not built yet"),
+            ({"cloud_bucket_mounts": [{"bucket_name": "b", "mount_path": "/v"}]}, "cloud bucket"),
+            ({"shared_volume_mounts": [{"shared_volume_id": "sv-1", "mount_path": "/v"}]}, "network file system"),
+            ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/root"}]}, "a folder of its own"),
+            ({"volume_mounts": [{"volume_id": "vo-1", "mount_path": "/v"}], "is_builder_function": True}, "image builds"),
             ({"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}, 'asks for gpu="H100", and there is no GPU here'),
             ({"schedule": {"cron": {"cron_string": "hourly"}}}, "five fields"),
             ({"proxy_id": "pr-1"}, "a proxy"),
@@ -117,7 +121,11 @@ class TestBinding:
 
     @pytest.mark.parametrize(
         "options",
-        [{"volume_mounts": [{"volume_id": "vo-1"}]}, {"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}}],
+        [
+            {"volume_mounts": [{"volume_id": "vo-1"}]},
+            {"cloud_bucket_mounts": [{"bucket_name": "b"}]},
+            {"resources": {"gpu_config": {"gpu_type": "H100", "count": 1}}},
+        ],
     )
     async def test_options_cannot_ask_for_what_a_deploy_could_not(self, plane, options):
         _, live = await plane.deploy()
@@ -125,6 +133,22 @@ class TestBinding:
             await plane.functions.bind(live.id, bind_request(**options))
         async with plane.store.transaction() as tx:
             assert [item.id for item in await tx.functions.of_app(live.function.app_id)] == [live.id]
+
+
+class TestVolumes:
+    async def test_a_volume_that_is_not_there_stops_the_deploy(self, plane):
+        with pytest.raises(NotFound, match="vo-1"):
+            await plane.define(await plane.an_app(), volume_mounts=[{"volume_id": "vo-1", "mount_path": "/v"}])
+
+    async def test_options_mount_others_instead(self, plane):
+        first, second = await plane.a_volume("first"), await plane.a_volume("second")
+        _, live = await plane.deploy(volume_mounts=[{"volume_id": first.id, "mount_path": "/v"}])
+        mounts = [{"volume_id": second.id, "mount_path": "/w", "read_only": True, "sub_path": "/a/b"}]
+        bound = await plane.functions.bind(live.id, bind_request(replace_volume_mounts=True, volume_mounts=mounts))
+        assert [mount.volume_id for mount in live.spec.volumes] == [first.id]
+        assert bound.spec.volumes == (VolumeMount(volume_id=second.id, path="/w", sub_path=("a", "b"), read_only=True),)
+        same = await plane.functions.bind(live.id, bind_request(timeout_secs=9))
+        assert same.spec.volumes == live.spec.volumes
 
 
 class TestScalingSettings:

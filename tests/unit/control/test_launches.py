@@ -10,8 +10,9 @@ from freehold.control.services.apps import Publication
 from freehold.control.services.secrets import WantedSecret
 from freehold.domain.apps import AppState
 from freehold.domain.creation import Creation
-from freehold.domain.errors import InvalidRequest, Unavailable
+from freehold.domain.errors import InvalidRequest, NotFound, Unavailable
 from freehold.domain.images import ImageConfig, ImageState
+from freehold.domain.volumes import VolumeMount
 
 
 async def launched(plane, live, **task_fields):
@@ -90,6 +91,24 @@ class TestSurroundings:
     async def test_a_function_can_be_cut_from_the_network(self, plane):
         _, live = await plane.deploy(block_network=True)
         assert (await launched(plane, live)).network is False
+
+
+class TestVolumes:
+    async def test_they_are_mounted_and_their_handles_are_known(self, plane):
+        volume = await plane.a_volume()
+        mounts, needed = [{"volume_id": volume.id, "mount_path": "/v"}], [{"object_id": volume.id}]
+        _, live = await plane.deploy(volume_mounts=mounts, object_dependencies=needed)
+        spec = await launched(plane, live)
+        assert spec.volumes == (VolumeMount(volume_id=volume.id, path="/v"),)
+        (told,) = [item for item in arguments_of(spec).app_layout.objects if item.object_id == volume.id]
+        assert (told.volume_metadata.name, told.volume_metadata.version) == ("models", api_pb2.VOLUME_FS_VERSION_V1)
+
+    async def test_nothing_starts_with_one_that_was_deleted(self, plane):
+        volume = await plane.a_volume()
+        _, live = await plane.deploy(volume_mounts=[{"volume_id": volume.id, "mount_path": "/v"}])
+        await plane.volumes.delete(volume.id)
+        with pytest.raises(NotFound, match="It may have been deleted"):
+            await launched(plane, live)
 
 
 class TestClient:

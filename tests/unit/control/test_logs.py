@@ -220,7 +220,7 @@ class TestPruning:
         assert [texts(page) async for page in plane.logs.follow("ap-1", 0, seconds=60)] == [["b"]]
 
     async def test_the_retention_controller_does_it(self, plane):
-        retention = Retention(store=plane.store, blobs=plane.blobs, logs=plane.logs, settings=plane.settings)
+        retention = Retention(store=plane.store, blobs=plane.blobs, logs=plane.logs, volumes=plane.volumes, settings=plane.settings)
         plane.logs.append("ap-1", entries("old", at=plane.clock.now().timestamp()))
         plane.clock.move(29 * 24 * 3600)
         await retention.step(plane.clock.now())

@@ -223,12 +223,17 @@ async def put_in_order(blobs, clock, *contents):
 
 def retention(store, blobs, limit):
     settings = Settings().model_copy(update={"blob_cache_bytes": limit})
-    return Retention(store=store, blobs=blobs, logs=NoLogs(), settings=settings)
+    return Retention(store=store, blobs=blobs, logs=NoLogs(), volumes=NoVolumes(), settings=settings)
 
 
 class NoLogs:
     async def prune(self, now, **bounds):
         return 0
+
+
+class NoVolumes:
+    async def expire(self):
+        pass
 
 
 async def total(store):

@@ -5,6 +5,7 @@ import pytest
 from freehold.domain.errors import NotFound
 from freehold.domain.images import ImageConfig
 from freehold.domain.seams import Seam
+from freehold.domain.volumes import VolumeMount
 from freehold.worker import launch
 
 
@@ -82,3 +83,10 @@ def test_nobody_else_on_the_machine_can_read_the_arguments(tmp_path):
 def test_the_container_sees_the_folder_of_the_socket():
     """A socket that a new engine makes is another file; its folder stays the same."""
     assert launch.control_bind(Path("/home/fh")).source == Path("/home/fh/run/control")
+
+
+def test_a_volume_is_a_folder_of_the_home():
+    """A part of it is named apart: only whoever mounts it may look for that, when it is mounted."""
+    (bind,) = launch.volume_binds(Path("/home/fh"), [VolumeMount(volume_id="vo-1", path="/data", sub_path=("a",), read_only=True)])
+
+    assert (bind.source, bind.below, bind.target, bind.read_only) == (Path("/home/fh/volumes/vo-1"), ("a",), "/data", True)

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from freehold.domain.gpus import GpuRequest
 from freehold.domain.ids import AppId, ClassId, DefinitionId, EnvironmentId, FunctionId, ImageId, MountId, SecretId
+from freehold.domain.volumes import VolumeMount
 
 
 class WebKind(StrEnum):
@@ -53,6 +54,7 @@ class FunctionSpec:
     image_id: ImageId
     mount_ids: tuple[MountId, ...] = ()
     secret_ids: tuple[SecretId, ...] = ()
+    volumes: tuple[VolumeMount, ...] = ()
     resources: ResourceRequest = field(default_factory=ResourceRequest)
     autoscaler: AutoscalerSettings = field(default_factory=AutoscalerSettings)
     concurrency: Concurrency = field(default_factory=Concurrency)

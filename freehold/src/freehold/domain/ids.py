@@ -22,6 +22,7 @@ InputId = NewType("InputId", str)
 TaskId = NewType("TaskId", str)
 LayerId = NewType("LayerId", str)
 ProxyTokenId = NewType("ProxyTokenId", str)
+VolumeId = NewType("VolumeId", str)
 
 _ALPHABET = string.ascii_letters + string.digits
 _BODY_LENGTH = 22
@@ -69,6 +70,10 @@ def new_mount_id() -> MountId:
 
 def new_secret_id() -> SecretId:
     return SecretId(_fresh("st"))
+
+
+def new_volume_id() -> VolumeId:
+    return VolumeId(_fresh("vo"))
 
 
 def new_blob_id() -> BlobId:

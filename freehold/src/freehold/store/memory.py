@@ -17,13 +17,27 @@ from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound, Unavailable
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
+from freehold.domain.ids import (
+    AppId,
+    CallId,
+    ClassId,
+    DefinitionId,
+    FunctionId,
+    ImageId,
+    InputId,
+    MountId,
+    ProxyTokenId,
+    SecretId,
+    TaskId,
+    VolumeId,
+)
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
+from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store import missing, ports
 
@@ -335,6 +349,30 @@ class _Secrets:
         self._rows.drop(secret_id)
 
 
+class _Volumes:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Volume] = _Rows(undo)
+
+    async def put(self, volume: Volume) -> None:
+        self._rows.put(volume.id, volume)
+
+    async def get(self, volume_id: VolumeId) -> Volume:
+        return _required(self._rows.get(volume_id), missing.volume(volume_id))
+
+    async def find(self, environment: str, name: str) -> Volume | None:
+        return next((row for row in await self.list(environment) if row.name == name), None)
+
+    async def list(self, environment: str) -> Sequence[Volume]:
+        found = [row for row in self._rows if row.environment == environment and row.name]
+        return sorted(found, key=lambda row: (row.created_at, row.id), reverse=True)
+
+    async def ephemeral(self) -> Sequence[Volume]:
+        return sorted((row for row in self._rows if not row.name), key=lambda row: row.id)
+
+    async def delete(self, volume_id: VolumeId) -> None:
+        self._rows.drop(volume_id)
+
+
 class _ProxyTokens:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, ProxyToken] = _Rows(undo)
@@ -479,6 +517,7 @@ class MemoryTransaction:
         self.images: ports.Images = _Images(undo)
         self.mounts: ports.Mounts = _Mounts(undo)
         self.secrets: ports.Secrets = _Secrets(undo)
+        self.volumes: ports.Volumes = _Volumes(undo)
         self.proxy_tokens: ports.ProxyTokens = _ProxyTokens(undo)
         self.schedules: ports.Schedules = _Schedules(undo)
         self.tasks: ports.Tasks = _Tasks(undo)

@@ -8,12 +8,12 @@ A transaction commits once, at the end of its block; an exception rolls everythi
 raises NotFound with a sentence for the person; `find` answers None. Nothing here waits for network or containers.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from freehold.domain.apps import App, Deployment
 from freehold.domain.blobs import StoredContent
@@ -21,13 +21,27 @@ from freehold.domain.calls import Attempt, FunctionCall, StoredInput
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
-from freehold.domain.ids import AppId, CallId, ClassId, DefinitionId, FunctionId, ImageId, InputId, MountId, ProxyTokenId, SecretId, TaskId
+from freehold.domain.ids import (
+    AppId,
+    CallId,
+    ClassId,
+    DefinitionId,
+    FunctionId,
+    ImageId,
+    InputId,
+    MountId,
+    ProxyTokenId,
+    SecretId,
+    TaskId,
+    VolumeId,
+)
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
+from freehold.domain.volumes import Entry, FoundFile, NewFile, Parts, Volume
 from freehold.observability.events import Event
 
 
@@ -187,6 +201,21 @@ class Secrets(Protocol):
     async def delete(self, secret_id: SecretId) -> None: ...
 
 
+class Volumes(Protocol):
+    async def put(self, volume: Volume) -> None: ...
+    async def get(self, volume_id: VolumeId) -> Volume: ...
+    async def find(self, environment: str, name: str) -> Volume | None: ...
+    async def list(self, environment: str) -> Sequence[Volume]:
+        """Named ones, newest first."""
+        ...
+
+    async def ephemeral(self) -> Sequence[Volume]:
+        """Those without a name, of all environments."""
+        ...
+
+    async def delete(self, volume_id: VolumeId) -> None: ...
+
+
 class ProxyTokens(Protocol):
     async def put(self, token: ProxyToken) -> None: ...
     async def get(self, token_id: ProxyTokenId) -> ProxyToken: ...
@@ -283,8 +312,12 @@ class Content(Protocol):
         """Store the data; its digest. Raises InvalidRequest if another digest was expected."""
         ...
 
-    async def write(self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None) -> StoredContent:
-        """Store a stream if it has exactly this size and, where given, these digests; otherwise InvalidRequest, and nothing stays."""
+    async def write(
+        self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None, is_exact: bool = True
+    ) -> StoredContent:
+        """Store a stream if it has exactly this size (at most this one unless `is_exact`) and, where given, these digests; otherwise
+        InvalidRequest, and nothing stays.
+        """
         ...
 
     async def delete(self, digest: str) -> None:
@@ -293,6 +326,62 @@ class Content(Protocol):
 
     async def inventory(self) -> Sequence[tuple[str, int, datetime]]:
         """Digest, size and time of writing of everything here."""
+        ...
+
+
+class VolumeFiles(Protocol):
+    """What is in volumes, outside transactions, while containers that have them mounted read and write it too.
+
+    A path is what `domain.volumes.path_parts` made of what somebody said: it holds no `..`. Links are never followed, on the way to a file
+    or at its end, so nothing that a container puts into a volume leads out of it. Raises NotFound for what is not there, and InvalidRequest
+    for what is no file or folder where one must be. A file that is written appears under its name whole and at once; whoever has the
+    former one open goes on reading that.
+    """
+
+    async def open(self) -> None:
+        """Delete what an engine that was killed has left half-written or half-deleted."""
+        ...
+
+    async def create(self, volume_id: VolumeId) -> None:
+        """Have a place for its files. Safe to repeat."""
+        ...
+
+    async def delete(self, volume_id: VolumeId) -> None:
+        """With all that is in it. Safe to repeat."""
+        ...
+
+    async def sync(self, volume_id: VolumeId) -> None:
+        """Returns when all that was written to it, by anybody, is on the disk."""
+        ...
+
+    def entries(self, volume_id: VolumeId, path: Parts, *, recursive: bool) -> AsyncGenerator[Sequence[Entry], None]:
+        """In batches: what is in a folder, or the one file that has this path."""
+        ...
+
+    async def check_absent(self, volume_id: VolumeId, paths: Sequence[Parts]) -> None:
+        """Raises AlreadyExists if one of these is there."""
+        ...
+
+    async def put(self, volume_id: VolumeId, files: Sequence[NewFile], *, overwrite: bool) -> None:
+        """Write files, and folders for them, from content that is stored. They are on the disk when it returns. Raises AlreadyExists where
+        one is there and may not be overwritten; a folder never is.
+        """
+        ...
+
+    async def copy(self, volume_id: VolumeId, sources: Sequence[Parts], target: Parts, *, into: bool, recursive: bool) -> None:
+        """As `cp` does: into the target if it is a folder, which it must be for several sources, or with `into`."""
+        ...
+
+    async def remove(self, volume_id: VolumeId, path: Parts, *, recursive: bool) -> None:
+        """A file, or with `recursive` a folder; of the root, all that is in it."""
+        ...
+
+    async def find(self, volume_id: VolumeId, path: Parts) -> FoundFile:
+        """A regular file."""
+        ...
+
+    async def open_found(self, volume_id: VolumeId, found: FoundFile) -> BinaryIO:
+        """For reading, unbuffered; the caller closes it. Raises Conflict if another file has this path now, or if it is shorter."""
         ...
 
 
@@ -305,6 +394,7 @@ class Transaction(Protocol):
     images: Images
     mounts: Mounts
     secrets: Secrets
+    volumes: Volumes
     proxy_tokens: ProxyTokens
     schedules: Schedules
     tasks: Tasks

@@ -7,7 +7,6 @@ from datetime import timedelta
 from modal_proto import api_pb2
 
 from freehold.domain import gpus
-from freehold.domain.errors import InvalidRequest
 from freehold.domain.functions import (
     AutoscalerSettings,
     Concurrency,
@@ -20,6 +19,7 @@ from freehold.domain.functions import (
 from freehold.domain.ids import ImageId, MountId, SecretId
 from freehold.domain.retries import RetryPolicy
 from freehold.domain.schedules import Cron, Period, Rule
+from freehold.wire.volumes import mounts_of
 
 _PICKLE_PROTOCOL = 4  # what the client itself writes, readable by every Python it supports
 _LONGEST_REQUEST = timedelta(days=1)  # to a server
@@ -77,6 +77,7 @@ def spec_of(message: api_pb2.Function) -> FunctionSpec:
         image_id=ImageId(message.image_id),
         mount_ids=tuple(MountId(mount_id) for mount_id in message.mount_ids),
         secret_ids=tuple(SecretId(secret_id) for secret_id in message.secret_ids),
+        volumes=mounts_of(message),
         resources=_resources(message.resources),
         autoscaler=_autoscaler(message),
         concurrency=_concurrency(message),
@@ -226,9 +227,10 @@ def _apply_lists(message: api_pb2.Function, options: api_pb2.FunctionOptions) ->
         del message.secret_ids[:]
     message.secret_ids.extend(options.secret_ids)
     message.mount_ids.extend(options.mount_ids)
-    if options.volume_mounts or options.cloud_bucket_mounts:
-        msg = "Volumes are not built yet, so with_options(volumes=…) cannot be served."
-        raise InvalidRequest(msg)
+    if options.replace_volume_mounts:
+        del message.volume_mounts[:]
+    message.volume_mounts.extend(options.volume_mounts)
+    message.cloud_bucket_mounts.extend(options.cloud_bucket_mounts)
 
 
 def handle_metadata(

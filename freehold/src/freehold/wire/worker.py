@@ -11,6 +11,7 @@ from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogEntry
 from freehold.domain.seams import Seam
 from freehold.domain.tasks import TaskExit
+from freehold.domain.volumes import VolumeMount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,7 @@ class TaskSpec:
     limits: Limits = field(default_factory=Limits)
     gpus: tuple[int, ...] = ()  # of the machine, by index
     network: bool = True  # outbound
+    volumes: tuple[VolumeMount, ...] = ()
     app_id: AppId | None = None  # whose tasks may be forked from one process; None: it is started plainly
     image_id: ImageId | None = None
     function_id: FunctionId | None = None  # whose next task may find a container made for it

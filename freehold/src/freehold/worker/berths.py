@@ -78,7 +78,7 @@ async def make_berth(
         folder=launch.tasks_folder(shop.home) / berth_id,
         rootfs=rootfs,
         netns=netns,
-        binds=(*binds, launch.control_bind(shop.home)),
+        binds=(*binds, launch.control_bind(shop.home), *launch.volume_binds(shop.home, task.volumes)),
         written=written,
         equipment=await anyio.to_thread.run_sync(shop.gpus.equipment, task.gpus),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from freehold.domain.errors import NotFound
 from freehold.domain.images import ImageConfig
 from freehold.domain.seams import Seam
+from freehold.domain.volumes import FOLDER, VolumeMount
 from freehold.worker.etc import write_etc
 from freehold.worker.ports import Bind
 
@@ -87,6 +88,12 @@ def _web_bind(folder: Path) -> Bind:
     folder.mkdir()
     folder.chmod(0o1777)
     return Bind(source=folder, target=_WEB_TARGET, read_only=False)
+
+
+def volume_binds(home: Path, mounts: Sequence[VolumeMount]) -> tuple[Bind, ...]:
+    return tuple(
+        Bind(source=home / FOLDER / mount.volume_id, target=mount.path, read_only=mount.read_only, below=mount.sub_path) for mount in mounts
+    )
 
 
 def remove_files(home: Path, task_id: str) -> None:

@@ -17,11 +17,15 @@ from freehold.worker.processes import ProcessMark
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bind:
-    """A file or folder of the machine that a container sees."""
+    """A file or folder of the machine that a container sees.
+
+    `below` names a folder below the source, where other containers write: it is found without following links, and made if it is not there.
+    """
 
     source: Path
     target: str
     read_only: bool = True
+    below: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 MS_NODEV = 0x4
+MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x80000
 MNT_DETACH = 0x2
@@ -54,15 +55,6 @@ def pidfd_exit_code(descriptor: int) -> int | None:
         return None
     mask, *_, code = struct.unpack(_PIDFD_INFO, info)
     return int(code) if mask & _PIDFD_INFO_EXIT else None
-
-
-def sync_filesystem(path: Path) -> None:
-    """Return when everything written to the file system of this path is on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        _check(_libc.syncfs(descriptor), str(path))
-    finally:
-        os.close(descriptor)
 
 
 def _check(code: int, what: str) -> None:

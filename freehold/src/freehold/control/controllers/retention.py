@@ -1,10 +1,13 @@
-"""What was kept long enough: results, history and log lines after their time, blobs when the folder is full and nothing needs them."""
+"""What was kept long enough: results, history and log lines after their time, blobs when the folder is full and nothing needs them,
+volumes whose clients have left.
+"""
 
 from datetime import datetime
 
 from freehold.config import Settings
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.logs import Logs
+from freehold.control.services.volumes import Volumes
 from freehold.domain.blobs import blob_id_of, mentioned_blob_ids
 from freehold.domain.ids import BlobId
 from freehold.domain.retention import blobs_to_delete
@@ -16,10 +19,11 @@ _ALL = 2**31 - 1
 
 
 class Retention:
-    def __init__(self, *, store: Store, blobs: Blobs, logs: Logs, settings: Settings) -> None:
+    def __init__(self, *, store: Store, blobs: Blobs, logs: Logs, volumes: Volumes, settings: Settings) -> None:
         self._store = store
         self._blobs = blobs
         self._logs = logs
+        self._volumes = volumes
         self._result_ttl = settings.result_ttl
         self._history_ttl = settings.history_ttl
         self._log_ttl = settings.log_ttl
@@ -33,6 +37,7 @@ class Retention:
             await tx.tasks.delete_ended_before(now - self._history_ttl)
         await self._forget_events(now - self._history_ttl)
         await self._logs.prune(now, ttl=self._log_ttl, total_bytes=self._log_total_bytes)
+        await self._volumes.expire()
         await self._blobs.flush()
         if not self._has_adopted:
             await self._blobs.adopt()

@@ -12,7 +12,7 @@ from freehold.domain.ids import TaskId
 _OWN_WORK = frozenset({
     "BlobCreate", "BlobGet", "ClientHello", "ContainerHeartbeat", "ContainerHello", "ContainerStop", "FunctionBlobGet",
     "FunctionCallGetDataIn", "FunctionCallPutDataOut", "FunctionGetDynamicConcurrency", "FunctionGetInputs", "FunctionPutOutputs",
-    "TaskResult",
+    "TaskResult", "VolumeCommit", "VolumeReload",
 })  # fmt: skip
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,63}")  # goes into names of packages and folders
 

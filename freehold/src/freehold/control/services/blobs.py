@@ -18,6 +18,7 @@ from freehold.domain.blobs import StoredContent, blob_id_of, digest_of
 from freehold.domain.clock import Clock
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound, Unauthenticated
 from freehold.domain.ids import BlobId, new_blob_id
+from freehold.domain.volumes import BLOCK_SIZE
 from freehold.store.keyring import Keyring
 from freehold.store.ports import Content, Store
 
@@ -55,6 +56,10 @@ class Blobs:
             claims["md5"] = _hex(md5, _MD5_LENGTH)
         return Upload(blob_id=blob_id, url=self._link(claims))
 
+    def block_url(self, digest: str) -> str:
+        """A place to send one block of a volume's file to, of whatever length it has without zeros at its end."""
+        return self._link({"op": "put", "blob": blob_id_of(digest), "size": BLOCK_SIZE, "most": True})
+
     async def receive(self, token: str, chunks: AsyncIterator[bytes], content_md5: str | None) -> str:
         """Store what an upload link was made for; the MD5 of it in hex."""
         claims = self._claims(token, "put")
@@ -64,6 +69,7 @@ class Blobs:
             digest=digest_of(blob_id),
             size=claims["size"],
             md5=_hex(content_md5 or "", _MD5_LENGTH) or claims.get("md5"),
+            is_exact=not claims.get("most"),
         )
         await self._keep(blob_id, stored)
         return stored.md5

@@ -58,7 +58,7 @@ class Environments:
             return environment
 
     async def delete(self, name: str) -> None:
-        """With its secrets. Refused while apps run in it: stopping them is not undone by a typing error."""
+        """With its secrets and volumes. Refused while apps run in it: stopping them is not undone by a typing error."""
         async with self._store.transaction() as tx:
             environment = await self._get(tx, name)
             _check_not_default(environment, "deleted")
@@ -69,6 +69,8 @@ class Environments:
                 raise Conflict(msg)
             for secret in await tx.secrets.list(environment.name):
                 await tx.secrets.delete(secret.id)
+            for volume in await tx.volumes.list(environment.name):
+                await tx.volumes.put(replace(volume, name=""))  # ephemeral from now on, and of nobody: it will expire
             await tx.environments.delete(environment.name)
 
     def builder_version(self, caller: Caller) -> str:
@@ -100,6 +102,8 @@ class Environments:
             await tx.apps.put(replace(app, environment=name))
         for secret in await tx.secrets.list(environment.name):
             await tx.secrets.put(replace(secret, environment=name))
+        for volume in await tx.volumes.list(environment.name):
+            await tx.volumes.put(replace(volume, environment=name))
         return replace(environment, name=name)
 
 

@@ -19,8 +19,10 @@ from freehold.domain.functions import AutoscalerSettings, Definition, Function, 
 from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId, new_class_id, new_definition_id, new_function_id
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.schedules import check as check_schedule
+from freehold.domain.volumes import check_mounts
 from freehold.store.ports import Store, Transaction
 from freehold.wire import functions as wire
+from freehold.wire.volumes import mounts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,7 @@ class Functions:
         async with self._store.transaction() as tx:
             function = await self._existing(tx, app.id, _tag(message.function_name), existing_id)
             environment = await tx.environments.get(app.environment)
+            await _check_volumes(tx, message)
             definition = Definition(
                 id=new_definition_id(), function_id=function.id, payload=message.SerializeToString(), created_at=self._clock.now()
             )
@@ -128,7 +131,9 @@ class Functions:
             if bound is None:
                 root = await tx.functions.get(base_id)
                 bound = replace(root, id=new_function_id(), base_id=base_id, serialized_params=params, options=options or base.options)
-                self._check(wire.effective(await _live_definition(tx, root), bound))
+                message = wire.effective(await _live_definition(tx, root), bound)
+                self._check(message)
+                await _check_volumes(tx, message)
                 await tx.functions.put(bound)
         return await self.live(bound.id)
 
@@ -305,6 +310,11 @@ async def _live_definition(tx: Transaction, function: Function) -> Definition:
     return await tx.functions.get_definition(function.live_definition_id)
 
 
+async def _check_volumes(tx: Transaction, message: api_pb2.Function) -> None:
+    for mount in mounts_of(message):
+        await tx.volumes.get(mount.volume_id)
+
+
 def _tag(function_name: str) -> str:
     if not function_name or len(function_name) > 256:  # noqa: PLR2004 — far above any identifier
         msg = "A function needs a name of at most 256 characters."
@@ -316,9 +326,13 @@ def _check(message: api_pb2.Function) -> None:
     """What no engine gives yet, whatever its machine."""
     if (rule := wire.rule_of(message)) is not None:
         check_schedule(rule)
-    if message.volume_mounts or message.cloud_bucket_mounts or message.shared_volume_mounts:
-        msg = f"Function {message.function_name!r} mounts a volume. Volumes are not built yet: see the list of what works in the README."
+    if message.cloud_bucket_mounts or message.shared_volume_mounts:
+        msg = f"Function {message.function_name!r} mounts a cloud bucket or a network file system. Of these, only volumes are built."
         raise InvalidRequest(msg)
+    if message.volume_mounts and message.is_builder_function:
+        msg = "Volumes in image builds are not built yet."
+        raise InvalidRequest(msg)
+    check_mounts(mounts_of(message))
     if message.proxy_id:
         msg = f"Function {message.function_name!r} asks for a proxy, which this engine does not have."
         raise InvalidRequest(msg)

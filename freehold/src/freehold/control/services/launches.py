@@ -12,14 +12,17 @@ from freehold.control.services.machines import Machines
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import LiveTask
+from freehold.control.services.volumes import Volumes
 from freehold.domain.apps import App, AppState
 from freehold.domain.errors import Unavailable
 from freehold.domain.files import FileTree
 from freehold.domain.functions import FunctionSpec, ResourceRequest, WebKind
-from freehold.domain.ids import ClassId, FunctionId, TaskId
+from freehold.domain.ids import ClassId, FunctionId, TaskId, is_id
 from freehold.domain.images import Image
 from freehold.domain.seams import Seam, may_snapshot, seams_for
+from freehold.domain.volumes import VolumeMount
 from freehold.store.ports import Store
+from freehold.wire import volumes as wire
 from freehold.wire.worker import ClientRuntime, Limits, TaskSpec
 
 _WITHOUT_SERVER = frozenset({WebKind.NONE, WebKind.SERVER})  # the user's own
@@ -37,6 +40,7 @@ class Launches:
         mounts: Mounts,
         secrets: Secrets,
         machines: Machines,
+        volumes: Volumes,
         default_client: str,
     ) -> None:
         self._store = store
@@ -47,6 +51,7 @@ class Launches:
         self._mounts = mounts
         self._secrets = secrets
         self._machines = machines
+        self._volumes = volumes
         self._default_client = default_client  # for apps whose client did not say its version
 
     async def spec(self, task: LiveTask) -> TaskSpec:
@@ -77,6 +82,7 @@ class Launches:
             limits=limits(live.spec.resources, self._settings.pids_limit),
             gpus=gpus,
             network=not live.spec.block_network,
+            volumes=await self.volumes(live.spec),
             app_id=app.id,
             image_id=image.id,
             function_id=live.id,
@@ -98,6 +104,12 @@ class Launches:
         """Its mounts, without the client's own: that one is made for each version and Python by the worker."""
         trees = [await self._mounts.tree_of(mount_id) for mount_id in spec.mount_ids]
         return tuple(tree for tree in trees if tree.files)
+
+    async def volumes(self, spec: FunctionSpec) -> tuple[VolumeMount, ...]:
+        """Those that it mounts, which must all be there."""
+        for mount in spec.volumes:
+            await self._volumes.get(mount.volume_id)
+        return spec.volumes
 
     def client(self, app: App, image: Image, spec: FunctionSpec) -> ClientRuntime:
         if not image.config.python_series:
@@ -155,9 +167,11 @@ class Launches:
             message.objects.add(object_id=class_id, class_handle_metadata=await self._class_handle(ClassId(class_id)))
         if live is not None:
             present = {item.object_id for item in message.objects}
-            for dependency in live.message.object_dependencies:
-                if dependency.object_id not in present:
-                    message.objects.add(object_id=dependency.object_id)
+            needed = [item.object_id for item in live.message.object_dependencies if item.object_id not in present]
+            volumes = await self._volumes.find_all([object_id for object_id in needed if is_id(object_id, "vo")])
+            for object_id in needed:
+                volume = volumes.get(object_id)
+                message.objects.add(object_id=object_id, volume_metadata=wire.metadata(volume) if volume else None)
         return message
 
     async def _class_handle(self, class_id: ClassId) -> api_pb2.ClassHandleMetadata:

@@ -46,14 +46,16 @@ class FolderBlobs:
     async def put_bytes(self, data: bytes, expected: str | None = None) -> str:
         return await to_thread.run_sync(self._put, data, expected)
 
-    async def write(self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None) -> StoredContent:
+    async def write(
+        self, chunks: AsyncIterator[bytes], *, digest: str | None, size: int, md5: str | None = None, is_exact: bool = True
+    ) -> StoredContent:
         incoming = await to_thread.run_sync(_Incoming, self._incoming)
         try:
             async with aclosing(_pieces(chunks)) as pieces:
                 async for piece in pieces:
                     _check_not_larger(incoming.size + len(piece), size)
                     await to_thread.run_sync(incoming.add, piece)
-            return await to_thread.run_sync(self._keep_if, incoming, digest, size, md5)
+            return await to_thread.run_sync(self._keep_if, incoming, digest, size if is_exact else None, md5)
         finally:
             with CancelScope(shield=True):
                 await to_thread.run_sync(incoming.close)
@@ -79,9 +81,9 @@ class FolderBlobs:
             incoming.close()
         return digest
 
-    def _keep_if(self, incoming: "_Incoming", digest: str | None, size: int, md5: str | None) -> StoredContent:
+    def _keep_if(self, incoming: "_Incoming", digest: str | None, size: int | None, md5: str | None) -> StoredContent:
         content = incoming.content()
-        if content.size != size:
+        if size is not None and content.size != size:
             msg = f"The upload ended after {content.size} of {size} bytes. Try again."
             raise InvalidRequest(msg)
         if (digest is not None and content.digest != digest) or (md5 is not None and content.md5 != md5):

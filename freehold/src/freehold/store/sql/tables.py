@@ -259,6 +259,24 @@ secrets = Table(
     ),
 )
 
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("environment", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Index(
+        "uq_volumes_environment_name",
+        "environment",
+        "name",
+        unique=True,
+        sqlite_where=text("name != ''"),
+        postgresql_where=text("name != ''"),
+    ),
+)
+
 tasks = Table(
     "tasks",
     metadata,

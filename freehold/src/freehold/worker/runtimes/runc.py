@@ -6,6 +6,7 @@ import resource
 import shutil
 import signal
 from collections.abc import Set as AbstractSet
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
 from freehold.worker.ports import ContainerExit, ContainerSpec
 from freehold.worker.processes import Process, ProcessMark, spawn
+from freehold.worker.runtimes.pinning import pinned
 from freehold.worker.runtimes.programs import find_init, find_runtime
 from freehold.worker.runtimes.spec import Machine, oci_config
 from freehold.worker.runtimes.users import resolve_user
@@ -98,17 +100,20 @@ class RuncRuntime:
 
     async def _start(self, spec: ContainerSpec) -> "RuncContainer":
         bundle = self._folder / "bundles" / spec.id
+        held = ExitStack()
         try:
-            await anyio.to_thread.run_sync(self._write_bundle, spec, bundle)
+            await anyio.to_thread.run_sync(self._write_bundle, spec, bundle, held)
             return await self._run_detached(spec, bundle)
         finally:
+            await anyio.to_thread.run_sync(held.close)
             # Not only tidiness: the configuration holds secrets.
             await anyio.to_thread.run_sync(lambda: shutil.rmtree(bundle, ignore_errors=True))
 
-    def _write_bundle(self, spec: ContainerSpec, bundle: Path) -> None:
+    def _write_bundle(self, spec: ContainerSpec, bundle: Path, held: ExitStack) -> None:
         bundle.mkdir(parents=True, mode=0o700)
+        binds = tuple(pinned(bind, self._folder / "pinned", held) for bind in spec.binds)
         config = oci_config(
-            replace(spec, limits=self._cgroups.enforceable(spec.limits)),
+            replace(spec, binds=binds, limits=self._cgroups.enforceable(spec.limits)),
             user=resolve_user(spec.rootfs, spec.user),
             cgroup=self._group_of(spec.id),
             machine=self._machine,

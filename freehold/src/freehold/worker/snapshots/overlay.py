@@ -10,8 +10,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from freehold import disk
 from freehold.domain.ids import LayerId
-from freehold.worker import syscalls
 from freehold.worker.snapshots.mounts import mount_overlay, unmount
 
 # The lowest layer of every root holds the places where the runtime mounts things. Otherwise it would make them in the writable
@@ -63,7 +63,7 @@ class OverlaySnapshots:
 
     def adopt(self, folder: Path, layer: LayerId) -> None:
         """Make a finished folder a layer. What is not yet on disk would be missing from it after a power cut, so it waits for that."""
-        syscalls.sync_filesystem(folder)
+        disk.sync_filesystem(folder)
         _make_folder(self._layers)
         try:
             folder.rename(self.path(layer))

@@ -72,7 +72,7 @@ class Spares:
 
     def take(self, task: TaskSpec) -> Spare | None:
         """The one for this task, if there is; another is made afterwards."""
-        if self._group is None or not self._most or not task.function_id or task.gpus:
+        if self._group is None or not self._most or not task.function_id or task.gpus or _may_age(task):
             return None
         self._wanted[task.function_id] = self._clock.monotonic()
         self._group.start_soon(self._refill, task)
@@ -84,7 +84,7 @@ class Spares:
 
     def expect(self, task: TaskSpec) -> None:
         """A task like this one is likely, though none has been started."""
-        if self._group is not None and self._most and task.function_id:
+        if self._group is not None and self._most and task.function_id and not _may_age(task):
             self._wanted[task.function_id] = self._clock.monotonic()
             self._group.start_soon(self._refill, task)
 
@@ -162,6 +162,11 @@ class Spares:
                 del self._wanted[key]
                 if spare := self._spares.pop(key, None):
                     await spare.leave()
+
+
+def _may_age(task: TaskSpec) -> bool:
+    """Whether a container that waits may come to be another than one that is made now: a folder in a volume can be removed and made anew."""
+    return any(mount.sub_path for mount in task.volumes)
 
 
 def _definition(task: TaskSpec) -> TaskSpec:

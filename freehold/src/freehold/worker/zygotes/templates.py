@@ -81,5 +81,6 @@ def key_of(task: TaskSpec) -> str:
         sorted(task.env.items()),
         task.limits,
         task.network,
+        task.volumes,
     )
     return f"snapshot of {task.function_id}: {hashlib.sha256(repr(parts).encode()).hexdigest()}"
