@@ -35,13 +35,10 @@ class TestDeploymentGuide(GuideExpectations):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def app(cls, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    def app(cls, engine: Engine) -> Iterator[Deployment]:
         subprocess.run([sys.executable, GUIDE / "train.py"], check=True)
-        without_gpu = tmp_path_factory.mktemp("guide") / "here.yaml"
-        without_gpu.write_text("app_settings: { deployment_config: { gpu: null } }")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MODALKIT_CONFIG", f"{GUIDE / 'modalkit.yaml'},{without_gpu}")
-            with deployed(engine, GUIDE / "app.py", name="deployment-guide") as app:
+        with engine.restarted(gpu_fallback="cpu"), deployed(engine, GUIDE / "app.py", name="deployment-guide") as app:
+            with pytest.MonkeyPatch.context() as patch:
                 patch.syspath_prepend(GUIDE)  # what comes back from its functions is made of its models
                 yield app
 
