@@ -10,6 +10,7 @@ _KEPT = {"FREEHOLD_TEST_HOME"}  # where conformance tests keep their engine's ho
 
 for name in [name for name in os.environ if name.startswith(("MODAL_", "FREEHOLD_")) and name not in _KEPT]:
     del os.environ[name]
+pytest.register_assert_rewrite("expectations")
 os.environ["MODAL_CONFIG_PATH"] = os.devnull  # read when modal is imported, so before any test module
 
 _IS_LONG = bool({"LONG", "MINUTES"} & os.environ.keys())

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,20 +14,24 @@ from urllib.parse import urlsplit
 import httpx2
 import modal
 import pytest
+from expectations.embeddings import WEATHER, EmbeddingsExpectations
 from expectations.guide import SETOSA, VIRGINICA, GuideExpectations
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import APPS, Engine
+from modalkit.auth import new_key
 
-GUIDE = Path(__file__).parents[2] / "examples" / "deployment_guide"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+GUIDE = EXAMPLES / "deployment_guide"
+KEY = new_key("test")
 
 
 @contextmanager
-def site(app: Deployment, function: str) -> Iterator[httpx2.Client]:
+def site(app: Deployment, function: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx2.Client]:
     """An HTTP client of one web function, by its real address."""
     url = app.function(function).get_web_url()
     assert url
-    with httpx2.Client(base_url=app.engine.gateway_url, headers={"Host": urlsplit(url).netloc}, timeout=60) as client:
+    with httpx2.Client(base_url=app.engine.gateway_url, headers={"Host": urlsplit(url).netloc, **(headers or {})}, timeout=60) as client:
         yield client
 
 
@@ -37,10 +42,10 @@ class TestDeploymentGuide(GuideExpectations):
     @classmethod
     def app(cls, engine: Engine) -> Iterator[Deployment]:
         subprocess.run([sys.executable, GUIDE / "train.py"], check=True)
-        with engine.restarted(gpu_fallback="cpu"), deployed(engine, GUIDE / "app.py", name="deployment-guide") as app:
-            with pytest.MonkeyPatch.context() as patch:
-                patch.syspath_prepend(GUIDE)  # what comes back from its functions is made of its models
-                yield app
+        guide = deployed(engine, GUIDE / "app.py", name="deployment-guide")
+        with engine.restarted(gpu_fallback="cpu"), guide as app, pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(GUIDE)  # what comes back from its functions is made of its models
+            yield app
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -78,6 +83,45 @@ class TestDeploymentGuide(GuideExpectations):
 
         outcome = modal.FunctionCall.from_id(job.job_id).get(timeout=60).outcomes[0]
         assert outcome.value == iris.MyOutput(prediction=0, class_name="setosa")
+
+
+class TestTextEmbeddings(EmbeddingsExpectations):
+    """A real model, with API keys and a stream."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def app(cls, engine: Engine) -> Iterator[Deployment]:
+        engine.modal("secret", "create", "--force", "text-embeddings", f"MODALKIT_API_KEYS={KEY.line}").succeeded()
+        with deployed(engine, EXAMPLES / "text_embeddings" / "app.py", name="text-embeddings") as app:
+            yield app
+        engine.modal("secret", "delete", "--yes", "text-embeddings").succeeded()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def texts(cls, app: Deployment) -> Iterator[httpx2.Client]:
+        with site(app, "texts", {"x-api-key": KEY.key}) as client:
+            yield client
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def documents(cls, app: Deployment) -> Iterator[httpx2.Client]:
+        with site(app, "documents", {"x-api-key": KEY.key}) as client:
+            yield client
+
+    def test_its_functions_need_no_key(self, app: Deployment) -> None:
+        text = f'{{"text": "{WEATHER}"}}'
+
+        app.engine.modal("run", f"{EXAMPLES / 'text_embeddings' / 'app.py'}::embed", "--input-data", text).succeeded()
+
+    def test_the_first_chunks_are_there_before_the_last_are_made(self, documents: httpx2.Client) -> None:
+        """A document of ten minutes' reading, by lines: what comes first does not wait for the rest."""
+        document = {"text": WEATHER * 2000, "words": 100}
+        began = time.monotonic()
+        with documents.stream("POST", "/predict_stream", json=document, headers={"accept": "application/x-ndjson"}) as answer:
+            arrivals = [time.monotonic() - began for _ in answer.iter_lines()]
+
+        assert len(arrivals) == 81
+        assert arrivals[0] < arrivals[-1] / 2
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Apps in this process: no engine, no container."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from modalkit.testing import TestClient
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported; threads of a busy machine wait for each other
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from expectations.embeddings import EmbeddingsExpectations
 from expectations.guide import SETOSA, GuideExpectations
 
+from modalkit.auth import new_key
 from modalkit.testing import TestClient
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What the guide says, letter by letter.
 APPLICATION = """\
@@ -127,3 +131,20 @@ def test_a_class_that_loads_its_model_as_the_guide_shows_serves_it(guide: Path, 
         loaded.load_artefacts()
 
     assert loaded._model_inference_kwargs == {"weights": "iris.joblib"}
+
+
+class TestTextEmbeddings(EmbeddingsExpectations):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def texts(cls) -> Iterator[TestClient]:
+        made = new_key("test")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MODALKIT_API_KEYS", made.line)
+            with TestClient(EXAMPLES / "text_embeddings" / "app.py", function="texts", headers={"x-api-key": made.key}) as client:
+                yield client
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def documents(cls, texts: TestClient) -> Iterator[TestClient]:
+        with TestClient(texts.module, function="documents", headers=dict(texts.headers)) as client:
+            yield client

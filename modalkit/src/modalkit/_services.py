@@ -127,11 +127,15 @@ def connect(app_cls: Any) -> Service:
 @contextmanager
 def stand_in(app_cls: Any, service: Service) -> Iterator[None]:
     """Within the block, who connects to the class is connected to `service`."""
+    before = _stand_ins.get(id(app_cls))
     _stand_ins[id(app_cls)] = service
     try:
         yield
     finally:
-        del _stand_ins[id(app_cls)]
+        if before is None:
+            del _stand_ins[id(app_cls)]
+        else:
+            _stand_ins[id(app_cls)] = before
 
 
 def told(error: BaseException) -> BaseException:
