@@ -20,6 +20,12 @@ class TestWithout:
         assert "and there is no GPU here" in refused.output
         assert "freehold up --detach --gpu-fallback cpu" in refused.output
 
+    def test_a_call_of_what_was_deployed_while_there_were_some_fails_at_once(self, engine: Engine) -> None:
+        with engine.restarted(pretend_gpus="T4, T4, A100"), deployed(engine, "gpus.py") as app, engine.restarted(pretend_gpus="A100"):
+            with pytest.raises(modal.exception.RemoteError, match='asks for gpu="T4", and what is here is 1 x A100'):
+                app.function("one").remote()
+            assert "what is here is 1 x A100" in engine.freehold("why", "gpus.one").succeeded().output
+
     def test_a_setting_runs_them_on_the_cpu_and_everybody_is_told(self, engine: Engine, tmp_path: Path) -> None:
         with engine.restarted(gpu_fallback="cpu"):
             with deployed(engine, "gpus.py") as app:

@@ -17,7 +17,7 @@ from freehold.domain.errors import Unavailable
 from freehold.wire.worker import Limits
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
-from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment
+from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment, Hook
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.runtimes.runc import RuncRuntime
 
@@ -400,6 +400,14 @@ class TestConfinement:
 
         assert (with_it.code, without.code) == (0, 0), text
         assert "not permitted" in text
+
+    async def test_programs_of_the_machine_can_prepare_it(self, runc, spec, outputs, rootfs):
+        """As a driver's do, which link its libraries and renew the cache of the loader: in the root, before the command runs."""
+        prepare = Hook(
+            kind="createContainer", path="/bin/sh", args=("sh", "-c", f"echo $WHAT > {rootfs}/tmp/linked"), env=("WHAT=libcuda",)
+        )
+
+        assert await printed(runc, sh(replace(spec, equipment=Equipment(hooks=(prepare,))), "cat /tmp/linked"), outputs) == "libcuda"
 
     async def test_it_has_no_network_unless_given_one(self, runc, spec, outputs):
         assert await printed(runc, sh(spec, "ls /sys/class/net"), outputs) == "lo"

@@ -215,6 +215,9 @@ class TestFallback:
         said = [entry.entry.text for entry in plane.log_store.recent(live.function.app_id, 0, 10)]
         assert said == ['f asks for gpu="T4", and there is no GPU here: it runs on the CPU (gpu_fallback).\n']
 
+    async def test_and_the_status(self, plane):
+        assert plane.machines.gpus_in_words() == "none (what is not there runs on the CPU)"
+
     async def test_what_there_is_is_used(self, a_plane):
         plane = a_plane(*T4S, fallback=GpuFallback.CPU)
         _, live = await plane.deploy(**asking("T4"))

@@ -13,6 +13,7 @@ Best fit: the fullest machine that still takes the task, so that large requests 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from freehold.domain import gpus
 from freehold.domain.functions import ResourceRequest
@@ -183,7 +184,7 @@ class Fleet:
     def _find(self, booking: Booking) -> tuple[Machine, Amounts] | None:
         asked = self._share(booking.amounts)
         certain = bisect_left(self._order, (asked, ""))
-        for index in (*range(certain, len(self._order)), *range(certain - 1, -1, -1)):
+        for index in chain(range(certain, len(self._order)), range(certain - 1, -1, -1)):
             machine = self._machines[self._order[index][1]]
             if (amounts := fits(machine, booking)) is not None:
                 return machine, amounts

@@ -78,7 +78,8 @@ class Machines:
 
     def gpus_in_words(self) -> str:
         """What there is and how many of them tasks have, for `freehold status`."""
-        return f"{gpus.inventory(self._machine.gpus)}; {len(self._taken())} in use" if self._machine.gpus else "none"
+        found = f"{gpus.inventory(self._machine.gpus)}; {len(self._taken())} in use" if self._machine.gpus else "none"
+        return f"{found} (what is not there runs on the CPU)" if self._gpu_fallback is GpuFallback.CPU else found
 
     def _taken(self) -> set[int]:
         return {index for task in self._tasks.all() for index in task.task.gpus}
