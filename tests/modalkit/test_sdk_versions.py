@@ -1,0 +1,37 @@
+"""The examples under other versions of the `modal` SDK than the one that is installed: their decorators take what the YAML files become.
+
+Each version is installed into `build/sdks` once, and comes before the installed one on the path; all else is the same.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import modal
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = Path(__file__).with_name("test_kit_examples.py")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module", params=["1.0.5", "1.3.5"])
+def environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a Python runs with that has this version."""
+    folder = ROOT / "build" / "sdks" / request.param
+    if not (folder / f"modal-{request.param}.dist-info").exists():
+        install = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--python", sys.executable, "--target", folder]
+        subprocess.run([*install, f"modal=={request.param}"], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    asked = [sys.executable, "-c", "import modal; print(modal.__version__)"]
+    assert subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip() == request.param
+    assert modal.__version__ != request.param
+    return environment
+
+
+def test_the_examples_answer_as_ever(environment: dict[str, str]) -> None:
+    ran = subprocess.run([sys.executable, "-m", "pytest", "-q", EXAMPLES], env=environment, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
