@@ -25,6 +25,7 @@ ip iproute2
 nft nftables
 ps procps
 update-ca-certificates ca-certificates
+redis-server redis-server
 LIST
 }
 

@@ -81,8 +81,21 @@ class TestDeploymentGuide(GuideExpectations):
 
         job = app.function("predict_async").remote(input_data=forms[form])
 
-        outcome = modal.FunctionCall.from_id(job.job_id).get(timeout=60).outcomes[0]
+        call_id, _, _ = job.job_id.partition(".")  # the signature follows
+        outcome = modal.FunctionCall.from_id(call_id).get(timeout=60).outcomes[0]
         assert outcome.value == iris.MyOutput(prediction=0, class_name="setosa")
+
+    def test_a_job_of_a_function_can_be_asked_for_over_http(self, app: Deployment, client: httpx2.Client) -> None:
+        job = app.function("predict_async").remote(input_data={"message": SETOSA, "meta": {"mine": 1}})
+
+        told = client.get(f"/jobs/{job.job_id}", params={"wait": 30}).json()
+
+        assert (told["state"], told["output"]["class_name"], told["meta"]) == ("succeeded", "setosa", {"mine": 1})
+
+    def test_no_other_call_can_be_asked_for(self, app: Deployment, client: httpx2.Client) -> None:
+        call = app.function("predict").spawn(input_data=SETOSA)
+
+        assert [client.get(f"/jobs/{each}").status_code for each in (call.object_id, f"{call.object_id}.{'0' * 32}")] == [404, 404]
 
 
 class TestTextEmbeddings(EmbeddingsExpectations):

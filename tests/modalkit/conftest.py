@@ -8,11 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from modalkit.settings import Settings
 from modalkit.testing import TestClient
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported; threads of a busy machine wait for each other
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A folder without `.env` and YAML, an environment without MODALKIT_…, and `Settings.model_config` as it was made."""
+    for name in [name for name in os.environ if name.upper().startswith("MODALKIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(Settings.model_config, "yaml_file", None)  # an app may have named one since
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from typing import Any
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from modalkit import _sdk, _telemetry
+from modalkit import _jobs, _sdk, _telemetry
 from modalkit._catalogue import default_model, input_type
 from modalkit._parcels import Item, JobOrder, Outcome, Output, Parcel
 from modalkit._services import connect
@@ -31,7 +31,10 @@ class SyncCall:
 
 
 class AsyncCall:
-    """Begins a job. Its result is kept by the engine; `GET /jobs/{job_id}` and `modal.FunctionCall.from_id(job_id)` have it."""
+    """Begins a job, and gives its id for `GET /jobs/{job_id}`. Raises InferenceError (422): this app cannot do what the order asks for.
+
+    The engine's own id of the call is the part of `job_id` before its point.
+    """
 
     def __init__(self, app_cls: Any) -> None:
         self._app_cls = _sdk.public(app_cls)
@@ -51,17 +54,20 @@ def job_order(given: Any) -> tuple[Any, JobOrder]:
         with contextlib.suppress(ValueError):
             given = pydantic_core.from_json(given)
     if isinstance(given, dict) and "message" in given:
-        given = AsyncInputModel[Any].model_validate(given)
+        try:
+            given = AsyncInputModel[Any].model_validate(given)
+        except ValidationError as error:
+            raise InferenceError(str(error), status=422, kind="invalid_order") from error
     if not isinstance(given, AsyncInputModel):
         return given, JobOrder()
-    wanted = given.model_dump(include={"success_queue", "failure_queue", "webhook_url", "meta"})
-    return given.message, JobOrder(**wanted)
+    return given.message, JobOrder(given.success_queue, given.failure_queue, given.webhook_url, given.meta)
 
 
 def _parcel(app_cls: Any, model_name: str | None, given: Any, *, is_job: bool = False) -> Parcel:
     order = None
     if is_job:
         given, order = job_order(given)
+        _jobs.check_order(order, app_cls.modal_utils.settings.app_settings)
     item = Item(_validated(given, app_cls), trace=_telemetry.carrier(), order=order, sent=time.time())
     return Parcel(model_name or default_model(app_cls), (item,))
 

@@ -9,12 +9,14 @@ from typing import Any
 
 from modalkit import _telemetry
 from modalkit._batches import Batches
+from modalkit._deliveries import Ended
 from modalkit._faults import Fault, classify, problem_of
 from modalkit._models import Models
 from modalkit._parcels import Failure, Item, ModelStatus, Outcome, Parcel, Receipt, Reply
 from modalkit.errors import DeviceFaultError, InferenceError
 
-Deliver = Callable[[Sequence[tuple[Item, Outcome]], str], list[Outcome]]
+Deliver = Callable[[Sequence[Ended], str], list[Outcome]]
+CallIds = Callable[[], Sequence[str]]
 
 
 class Handler:
@@ -26,20 +28,25 @@ class Handler:
         self._container = container
         self._deliver = deliver
 
-    def handle(self, parcels: Sequence[Parcel]) -> list[Reply]:
-        """One reply for each parcel. Raises DeviceFaultError: no parcel is answered, all may run elsewhere."""
+    def handle(self, parcels: Sequence[Parcel], call_ids: CallIds = tuple) -> list[Reply]:
+        """One reply for each parcel. Raises DeviceFaultError: no parcel is answered, all may run elsewhere.
+
+        `call_ids` tells the engine's id of each parcel's call; it is asked where a parcel holds a job.
+        """
         replies: dict[int, Reply] = {}
+        ids = _ids_of_jobs(parcels, call_ids)
         for model in dict.fromkeys(parcel.model for parcel in parcels):
             own = [(index, parcel) for index, parcel in enumerate(parcels) if parcel.model == model]
-            answered = self._one_model(model, [parcel for _, parcel in own])
+            answered = self._one_model(model, [parcel for _, parcel in own], [ids.get(index, "") for index, _ in own])
             replies |= {index: reply for (index, _), reply in zip(own, answered, strict=True)}
         return [replies[index] for index in range(len(parcels))]
 
-    def _one_model(self, model: str, parcels: Sequence[Parcel]) -> list[Reply]:
+    def _one_model(self, model: str, parcels: Sequence[Parcel], call_ids: Sequence[str]) -> list[Reply]:
         items = [item for parcel in parcels for item in parcel.items]
+        ids = [call_id for parcel, call_id in zip(parcels, call_ids, strict=True) for _ in parcel.items]
         began = time.time()
         outcomes, receipt, status = self._run(model, items)
-        outcomes = self._delivered(items, outcomes, model)
+        outcomes = self._delivered(items, outcomes, ids, model)
         replies, start = [], 0
         for parcel in parcels:
             end = start + len(parcel.items)
@@ -60,15 +67,22 @@ class Handler:
         receipt = Receipt(self._container, batches.seconds, len(items), tuple(batches.sizes), loads=self._take_loads())
         return outcomes, receipt, ModelStatus(model, is_ready=True, loaded=self._models.names)
 
-    def _delivered(self, items: Sequence[Item], outcomes: list[Outcome], model: str) -> list[Outcome]:
+    def _delivered(self, items: Sequence[Item], outcomes: list[Outcome], ids: Sequence[str], model: str) -> list[Outcome]:
         if self._deliver is None or not any(item.order for item in items):
             return outcomes
-        return self._deliver(list(zip(items, outcomes, strict=True)), model)
+        return self._deliver([Ended(*each) for each in zip(items, outcomes, ids, strict=True)], model)
 
     def _take_loads(self) -> tuple[tuple[str, float], ...]:
         loads = tuple(self._models.loads)
         self._models.loads.clear()
         return loads
+
+
+def _ids_of_jobs(parcels: Sequence[Parcel], call_ids: CallIds) -> dict[int, str]:
+    """The id of each parcel's call, by its place; empty where nobody wants them."""
+    if not any(item.order for parcel in parcels for item in parcel.items):
+        return {}
+    return dict(enumerate(call_ids()))
 
 
 async def stream_pieces(models: Models, model: str, item: Item) -> AsyncIterator[Any]:

@@ -15,20 +15,26 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Any
 
+from modalkit import task_queue
 from modalkit._handler import stream_pieces
+from modalkit._jobs import job_ids
 from modalkit._parcels import Item, Outcome, Parcel, Reply
 from modalkit._services import Cancelled, told
 from modalkit.errors import DeviceFaultError
 
+_MOST_JOBS = 10_000  # whose results are kept
+
 
 class LocalService:
-    """Implements `_services.Service` over instances of the class in this process, one for each model."""
+    """Implements `_services.Service` over instances of the class in this process, one for each model. Raises ConfigError."""
 
     def __init__(self, app_cls: Any) -> None:
         self._user_class = app_cls.user_class
         self._settings = app_cls.modal_utils.settings
+        task_queue.check(self._settings.app_settings.queue_config)  # not only when the first request needs a container
         self._containers: dict[str, _Container] = {}
         self._jobs: dict[str, Future[Reply]] = {}
+        self._ids = job_ids(app_cls)
 
     async def run(self, parcel: Parcel) -> Reply:
         try:
@@ -52,29 +58,41 @@ class LocalService:
 
     def spawn_blocking(self, parcel: Parcel) -> str:
         call_id = f"fc-local-{uuid.uuid4().hex}"
-        self._jobs[call_id] = self._container(parcel.model).submit(parcel)
-        return call_id
+        self._forget_old_jobs()
+        self._jobs[call_id] = self._container(parcel.model).submit(parcel, call_id)
+        return self._ids.of(call_id)
 
-    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
-        future = self._jobs[call_id]
-        if future.cancelled():
-            raise Cancelled(call_id)
+    async def poll(self, job_id: str, within: float = 0) -> Outcome | None:
+        future = self._jobs[self._ids.call_of(job_id)]
         if not future.done():
             await _wait(future, within)
         if not future.done():
             return None
+        if future.cancelled():
+            raise Cancelled(job_id)
         try:
             return future.result().outcomes[0]
         except Exception as error:
             raise told(error) from error
 
-    async def cancel(self, call_id: str) -> None:
-        self._jobs[call_id].cancel()
+    async def is_running(self, job_id: str) -> bool:
+        return self._jobs[self._ids.call_of(job_id)].running()
+
+    async def cancel(self, job_id: str) -> bool:
+        future = self._jobs[self._ids.call_of(job_id)]
+        return future.cancel() or future.done()
 
     def close(self) -> None:
         """Ends every container; what runs is waited for."""
         for container in self._containers.values():
             container.close()
+
+    def _forget_old_jobs(self) -> None:
+        if len(self._jobs) <= _MOST_JOBS:
+            return
+        ended = [call_id for call_id, future in self._jobs.items() if future.done()]
+        for call_id in ended[: len(self._jobs) - _MOST_JOBS]:
+            del self._jobs[call_id]
 
     def _container(self, model: str) -> "_Container":
         shared = self._settings.model_settings.share_containers
@@ -82,6 +100,9 @@ class LocalService:
         if pool not in self._containers:
             self._containers[pool] = _Container(self._user_class, model, self._settings)
         return self._containers[pool]
+
+
+_Sent = tuple[Parcel, "Future[Reply]", str]  # with the call's id
 
 
 class _Container:
@@ -95,14 +116,14 @@ class _Container:
         self._max_parcels = batch.max_batch_size if is_batched else 1
         self._wait = batch.wait_ms / 1000
         self._retries = settings.app_settings.deployment_config.retries
-        self._queue: queue.Queue[tuple[Parcel, Future[Reply]] | None] = queue.Queue()
+        self._queue: queue.Queue[_Sent | None] = queue.Queue()
         self.instance = self._start()
         self._thread = threading.Thread(target=self._serve, name=f"modalkit-{model}", daemon=True)
         self._thread.start()
 
-    def submit(self, parcel: Parcel) -> "Future[Reply]":
+    def submit(self, parcel: Parcel, call_id: str = "") -> "Future[Reply]":
         future: Future[Reply] = Future()
-        self._queue.put((parcel, future))
+        self._queue.put((parcel, future, call_id))
         return future
 
     def close(self) -> None:
@@ -121,7 +142,7 @@ class _Container:
             if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
                 self._answer(wanted)
 
-    def _next_batch(self) -> "list[tuple[Parcel, Future[Reply]]] | None":
+    def _next_batch(self) -> "list[_Sent] | None":
         first = self._queue.get()
         if first is None:
             return None
@@ -137,11 +158,12 @@ class _Container:
             batch.append(more)
         return batch
 
-    def _answer(self, batch: "list[tuple[Parcel, Future[Reply]]]") -> None:
-        parcels = [parcel for parcel, _ in batch]
+    def _answer(self, batch: "list[_Sent]") -> None:
+        parcels = [parcel for parcel, _, _ in batch]
+        call_ids = [call_id for _, _, call_id in batch]
         for attempt in range(self._retries + 1):
             try:
-                replies = self.instance._handler.handle(parcels)  # noqa: SLF001
+                replies = self.instance._handler.handle(parcels, lambda: call_ids)  # noqa: SLF001
             except DeviceFaultError as error:
                 self.instance = self._start()
                 if attempt == self._retries:
@@ -150,7 +172,7 @@ class _Container:
                 _fail(batch, error)
                 return
             else:
-                for (_, future), reply in zip(batch, replies, strict=True):
+                for (_, future, _), reply in zip(batch, replies, strict=True):
                     future.set_result(reply)
                 return
 
@@ -164,6 +186,6 @@ async def _wait(future: "Future[Reply]", seconds: float) -> None:
             await done.wait()
 
 
-def _fail(batch: "list[tuple[Parcel, Future[Reply]]]", error: Exception) -> None:
-    for _, future in batch:
+def _fail(batch: "list[_Sent]", error: Exception) -> None:
+    for _, future, _ in batch:
         future.set_exception(error)

@@ -4,6 +4,7 @@ Callers send parcels; the engine gathers parcels into a batch (`@modal.batched`)
 one outcome an item, in order. A parcel holds one item, or several that waited in one web container: see `_courier`.
 """
 
+import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,13 @@ from modalkit.errors import Problem
 
 @dataclass(frozen=True, slots=True)
 class JobOrder:
-    """What a job wants besides its result: where else it goes."""
+    """What a job wants besides its result: where else it goes. `message_id` is the same whenever its result is sent again."""
 
     success_queue: str = ""
     failure_queue: str = ""
     webhook_url: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
+    message_id: str = field(default_factory=lambda: f"msg_{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,20 @@ class Parcel:
 
 
 @dataclass(frozen=True, slots=True)
+class JobNote:
+    """What is known of a job at its end. `ended` is time.time()."""
+
+    ended: float
+    meta: dict[str, Any] = field(default_factory=dict)
+    deliveries: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Output:
-    """An item that succeeded."""
+    """An item that succeeded. `job` is there when it was one."""
 
     value: Any
-    deliveries: tuple[dict[str, Any], ...] = ()
+    job: JobNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +63,7 @@ class Failure:
     """An item that failed, alone."""
 
     problem: Problem
-    deliveries: tuple[dict[str, Any], ...] = ()
+    job: JobNote | None = None
 
 
 Outcome = Output | Failure

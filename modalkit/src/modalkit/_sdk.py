@@ -39,6 +39,18 @@ def is_web(function: Any) -> bool:
     return bool(function._is_web_endpoint())  # noqa: SLF001
 
 
+def call_ids() -> list[str]:
+    """Of the calls whose inputs this thread has, in their order; as many as are known. `modal.current_function_call_id` knows a batch's first."""
+    from modal._runtime.container_io_manager import _ContainerIOManager  # noqa: PLC0415  # a private module, wanted for jobs alone
+
+    manager: Any = _ContainerIOManager._singleton  # noqa: SLF001
+    held: Any = manager and manager.current_inputs.get(modal.current_input_id())
+    if held is not None:
+        return list(held.function_call_ids)
+    first = modal.current_function_call_id()
+    return [first] if first else []
+
+
 def with_concurrency(settings: dict[str, Any], max_inputs: int | None) -> dict[str, Any]:
     """`settings` for a function or class whose containers run `max_inputs` inputs at a time."""
     if max_inputs is None or max_inputs <= 1:

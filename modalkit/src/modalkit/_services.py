@@ -1,14 +1,17 @@
 """Where the model is: behind the engine, or in this process. Callers see one interface."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import modal
+from modal.call_graph import InputStatus  # type: ignore[attr-defined]
 from modal.exception import ConnectionError as ModalConnectionError
-from modal.exception import FunctionTimeoutError, NotFoundError, OutputExpiredError, RemoteError
+from modal.exception import FunctionTimeoutError, InputCancellation, NotFoundError, OutputExpiredError, RemoteError
 
 from modalkit._catalogue import default_model, has_model_parameter
+from modalkit._jobs import job_ids
 from modalkit._parcels import Item, Outcome, Parcel, Reply
 from modalkit.errors import DeviceFaultError, InferenceError
 
@@ -26,16 +29,22 @@ class Service(Protocol):
         """The pieces of the answer to one item, as they are made."""
 
     async def spawn(self, parcel: Parcel) -> str:
-        """Begins work that goes on without its caller; the id of the call, to ask for it with."""
+        """Begins a job: work that goes on without its caller. Its id, which only this class's services take."""
 
     def spawn_blocking(self, parcel: Parcel) -> str:
         """The same, for callers without an event loop."""
 
-    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
-        """The outcome of spawned work, waited for `within` seconds; None while there is none. Raises KeyError for an id that is unknown, Expired, Cancelled."""
+    async def poll(self, job_id: str, within: float = 0) -> Outcome | None:
+        """The outcome of a job, waited for `within` seconds; None while there is none.
 
-    async def cancel(self, call_id: str) -> None:
-        """Ends spawned work. Raises KeyError for an id that is unknown."""
+        Raises KeyError for an id that is no job of this class, Expired, Cancelled, and InferenceError for a job that ended without reply.
+        """
+
+    async def is_running(self, job_id: str) -> bool:
+        """Whether a container has begun a job that has no outcome; False where that cannot be known. Raises KeyError."""
+
+    async def cancel(self, job_id: str) -> bool:
+        """Ends a job; False where it runs already and others' work would end with it. Raises KeyError."""
 
 
 class Expired(Exception):
@@ -53,6 +62,9 @@ class RemoteService:
         self._app_cls = app_cls
         self._default = default_model(app_cls)
         self._is_shared = app_cls.modal_utils.settings.model_settings.share_containers
+        is_batched = not hasattr(app_cls.user_class, "stream_request")
+        self._is_batched = is_batched and app_cls.modal_utils.settings.app_settings.batch_config.max_batch_size > 1
+        self._ids = job_ids(app_cls)
         self._bound: dict[str, Any] = {}
 
     async def run(self, parcel: Parcel) -> Reply:
@@ -77,34 +89,67 @@ class RemoteService:
             raise told(error) from error
 
     async def spawn(self, parcel: Parcel) -> str:
-        call = await self._method(parcel.model).spawn.aio(parcel)
-        return str(call.object_id)
+        try:
+            call = await self._method(parcel.model).spawn.aio(parcel)
+        except Exception as error:
+            raise told(error) from error
+        return self._ids.of(call.object_id)
 
     def spawn_blocking(self, parcel: Parcel) -> str:
-        return str(self._method(parcel.model).spawn(parcel).object_id)
-
-    async def poll(self, call_id: str, within: float = 0) -> Outcome | None:
         try:
-            call = await modal.FunctionCall.from_id.aio(call_id)
+            call = self._method(parcel.model).spawn(parcel)
+        except Exception as error:
+            raise told(error) from error
+        return self._ids.of(call.object_id)
+
+    async def poll(self, job_id: str, within: float = 0) -> Outcome | None:
+        call = await self._call(job_id)
+        try:
             reply: Reply = await call.get.aio(timeout=within)
+        except (OutputExpiredError, NotFoundError) as error:  # it was a call: its id is signed
+            raise Expired(job_id) from error
+        except FunctionTimeoutError as error:  # a TimeoutError, as is the one before; only what is left of these says: not yet
+            raise told(error) from error
         except TimeoutError:
             return None
-        except OutputExpiredError as error:
-            raise Expired(call_id) from error
-        except NotFoundError as error:
-            raise KeyError(call_id) from error
+        except InputCancellation as error:
+            raise Cancelled(job_id) from error
         except Exception as error:
-            if _is_cancellation(error):
-                raise Cancelled(call_id) from error
+            if isinstance(error, RemoteError) and await self._is_cancelled(job_id, error):
+                raise Cancelled(job_id) from error
             raise told(error) from error
         return reply.outcomes[0]
 
-    async def cancel(self, call_id: str) -> None:
-        try:
-            call = await modal.FunctionCall.from_id.aio(call_id)
+    async def is_running(self, job_id: str) -> bool:
+        node = await self._node(job_id)
+        return node is not None and node.status == InputStatus.PENDING and bool(node.task_id)
+
+    async def cancel(self, job_id: str) -> bool:
+        call = await self._call(job_id)
+        # A container that is told to cancel one input of a batch drops the batch.
+        if self._is_batched and await self.is_running(job_id):
+            return False
+        with suppress(NotFoundError):
             await call.cancel.aio()
-        except NotFoundError as error:
-            raise KeyError(call_id) from error
+        return True
+
+    async def _call(self, job_id: str) -> Any:
+        call_id = self._ids.call_of(job_id)
+        # In a thread: older versions of the SDK connect here, newer ones do not want it awaited.
+        return await asyncio.to_thread(modal.FunctionCall.from_id, call_id)
+
+    async def _is_cancelled(self, job_id: str, error: Exception) -> bool:
+        node = await self._node(job_id)
+        return node.status == InputStatus.TERMINATED if node is not None else "cancel" in str(error).lower()
+
+    async def _node(self, job_id: str) -> Any:
+        """What the engine's graph of calls says of a job; it is made with a best effort, and may not know of it yet."""
+        call = await self._call(job_id)
+        try:
+            nodes = await call.get_call_graph.aio()
+        except Exception:  # noqa: BLE001  # a graph is worth no failure
+            return None
+        return _find(nodes, self._ids.call_of(job_id))
 
     def _method(self, model: str) -> Any:
         return self._instance(model).process_request
@@ -153,5 +198,12 @@ def told(error: BaseException) -> BaseException:
     return error
 
 
-def _is_cancellation(error: BaseException) -> bool:
-    return "cancel" in type(error).__name__.lower()
+def _find(nodes: Sequence[Any], call_id: str) -> Any:
+    """The node of one call in a forest of calls."""
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        if node.function_call_id == call_id:
+            return node
+        waiting.extend(node.children)
+    return None

@@ -63,6 +63,10 @@ class DeviceFaultError(ModalKitError):
     """The device of this container is broken; it takes no more inputs, and its batch runs elsewhere."""
 
 
+class QueueRefusedError(ModalKitError):
+    """Raised by a queue that will not take a message, however often it is sent."""
+
+
 def new_error_id() -> str:
     return f"er-{uuid.uuid4().hex[:16]}"
 

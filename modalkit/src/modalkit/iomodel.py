@@ -33,12 +33,18 @@ class OutputModel(BaseModel):
 
 
 class AsyncInputModel(InputModel, Generic[T]):
-    """One input of a job: the message itself and where its result goes besides `GET /jobs/{id}`."""
+    """One input of a job: the message itself and where its result goes besides `GET /jobs/{id}`.
+
+    `webhook_url` is sent the ended job; `success_queue` or `failure_queue` gets it too, in the place of the configured ones. `meta` comes
+    back with the job as it is.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     message: T
-    success_queue: str = ""
-    failure_queue: str = ""
-    webhook_url: str = ""
+    success_queue: str = Field("", max_length=512)
+    failure_queue: str = Field("", max_length=512)
+    webhook_url: str = Field("", max_length=2048)
     meta: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -68,7 +74,10 @@ class AsyncOutputModel(OutputModel):
 
 
 class JobModel(AsyncOutputModel):
-    """A job as it is now. `output` is there when it succeeded, `error` (problem+json) when it failed."""
+    """A job as it is now. `output` is there when it succeeded, `error` (problem+json) when it failed.
+
+    What webhooks and queues are sent is the same without `deliveries`, which are not over yet.
+    """
 
     output: Any = None
     error: dict[str, Any] | None = None

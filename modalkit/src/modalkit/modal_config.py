@@ -1,9 +1,13 @@
 """From settings to what the decorators of the `modal` SDK take."""
 
+import functools
+import hashlib
+import hmac
 import importlib.metadata
 import importlib.util
 import os
 import re
+import secrets
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +16,12 @@ from typing import Any
 import modal
 from dotenv import dotenv_values
 
-from modalkit import _sdk
+from modalkit import _sdk, task_queue
 from modalkit._sources import CONFIG_VARIABLE, config_files
+from modalkit.errors import ConfigError
 from modalkit.settings import BuildConfig, DeploymentConfig, Settings
 
+JOB_KEY_VARIABLE = "MODALKIT_JOB_KEY"
 _SHIPPED = "/root/.modalkit"  # where the YAML files are in containers
 
 
@@ -48,6 +54,20 @@ class ModalConfig:
     def app_name(self) -> str:
         """`app_settings.app_name`, else the name of the folder with the YAML file."""
         return self.settings.app_settings.app_name or re.sub(r"[^A-Za-z0-9._-]+", "-", self._folder.name).strip("-") or "modalkit"
+
+    @cached_property
+    def job_key(self) -> str:
+        """What the ids of jobs are signed with: `MODALKIT_JOB_KEY`, else made of the deployer's token and the app's name.
+
+        Raises ConfigError in a container without it, whose function was given other settings than this configuration's.
+        """
+        if given := os.environ.get(JOB_KEY_VARIABLE) or _overrides(self.app_name).get(JOB_KEY_VARIABLE):
+            return given
+        if not modal.is_local():
+            msg = f"Jobs need {JOB_KEY_VARIABLE}: give this function get_handler_settings(), or a secret with this variable."
+            raise ConfigError(msg)
+        token = modal.config.config.get("token_secret") or _key_of_this_process()
+        return hmac.new(token.encode(), f"modalkit jobs of {self.app_name}".encode(), hashlib.sha256).hexdigest()
 
     @property
     def model_folder(self) -> str:
@@ -159,7 +179,8 @@ class ModalConfig:
     def _common(self) -> dict[str, Any]:
         config = self._deployment
         # Always there, even when empty: a container must find as many objects as the deployment had.
-        secrets = [*map(modal.Secret.from_name, config.secrets), modal.Secret.from_dict(_overrides(self.app_name))]
+        key = modal.Secret.from_dict(self._job_key_for_containers())  # first: a secret of the user's own may say another
+        secrets = [key, *map(modal.Secret.from_name, config.secrets), modal.Secret.from_dict(_overrides(self.app_name))]
         return {
             "image": self.get_image(),
             "region": config.region,
@@ -168,6 +189,9 @@ class ModalConfig:
             "secrets": secrets,
         }
 
+    def _job_key_for_containers(self) -> dict[str, str | None]:
+        return {JOB_KEY_VARIABLE: self.job_key} if modal.is_local() else {}
+
     @property
     def _is_proxied(self) -> bool:
         return self.settings.app_settings.auth_config.kind == "modal_proxy"
@@ -175,6 +199,11 @@ class ModalConfig:
     @property
     def _deployment(self) -> DeploymentConfig:
         return self.settings.app_settings.deployment_config
+
+
+@functools.cache
+def _key_of_this_process() -> str:
+    return secrets.token_hex(32)
 
 
 def _base(build: BuildConfig) -> modal.Image:
@@ -197,8 +226,12 @@ def _own_requirements(settings: Settings) -> list[str]:
 def used_extras(settings: Settings) -> set[str]:
     """The optional parts that these settings use."""
     app = settings.app_settings
-    uses = {"ssm": app.auth_config.ssm is not None}
-    return {name for name, is_used in uses.items() if is_used}
+    uses = {
+        "ssm": app.auth_config.ssm is not None,
+        "redis": bool(app.jobs_config.idempotency_url),
+        task_queue.required_extra(app.queue_config): True,
+    }
+    return {name for name, is_used in uses.items() if name and is_used}
 
 
 def _split(requirement: str) -> tuple[str, str]:

@@ -20,8 +20,11 @@ from typing import Any, ClassVar
 import modal
 import modal.experimental
 
+from modalkit import _sdk
 from modalkit._calls import AsyncCall, SyncCall
+from modalkit._deliveries import Deliverer
 from modalkit._handler import Handler, stream_pieces
+from modalkit._jobs import job_ids
 from modalkit._models import Models, Reloader
 from modalkit._parcels import Item, Parcel, Reply
 from modalkit._web.app import create_web_endpoints
@@ -77,6 +80,8 @@ class ModalService:
         """Called when the container ends."""
         if self._reloader is not None:
             self._reloader.stop()
+        if (deliverer := self.__dict__.get("_deliverer")) is not None:
+            deliverer.close()
         self._models.unload()
 
     @cached_property
@@ -88,7 +93,11 @@ class ModalService:
         settings = self.modal_utils.settings
         self._reloader = self._start_reloader(settings)
         container = os.environ.get("MODAL_TASK_ID", "local")
-        return Handler(self._models, settings.app_settings.batch_config.max_batch_size, container, self._deliverer())
+        return Handler(self._models, settings.app_settings.batch_config.max_batch_size, container, self._deliverer)
+
+    @cached_property
+    def _deliverer(self) -> Deliverer:
+        return Deliverer(self.modal_utils.settings.app_settings, job_ids(type(self)))
 
     def _load(self, model_name: str) -> Any:
         if model_name == self.model_name and (loaded := self.__dict__.pop("_model_inference_instance", None)) is not None:
@@ -110,12 +119,9 @@ class ModalService:
         reloader.start()
         return reloader
 
-    def _deliverer(self) -> Any:
-        return None
-
     def _handle(self, parcels: Sequence[Parcel]) -> list[Reply]:
         try:
-            return self._handler.handle(parcels)
+            return self._handler.handle(parcels, _sdk.call_ids)
         except DeviceFaultError:
             # Raised on, so that the engine runs these parcels again; in another container, since this one takes no more.
             log.exception("The device of this container is faulty; it takes no more requests")

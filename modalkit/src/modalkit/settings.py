@@ -208,6 +208,59 @@ class ObservabilityConfig(Section):
     metrics: bool = Field(default=True, description="Whether metrics are sent.")
 
 
+class JobsConfig(Section):
+    """Jobs: what `/predict_async` and `async_call` begin."""
+
+    result_ttl_seconds: int = Field(
+        default=604_800,
+        description="Seconds that a job's result is shown after its end; the engine keeps it for seven days.",
+        gt=0,
+        le=604_800,
+    )
+    max_wait_seconds: float = Field(default=60, description="Longest that `GET /jobs/{id}?wait=` waits, in seconds.", ge=0)
+    idempotency_ttl_seconds: int = Field(default=86_400, description="Seconds that an `Idempotency-Key` is remembered.", gt=0)
+    idempotency_keys: int = Field(default=10_000, description="Most keys that one web container remembers; the oldest leave.", gt=0)
+    idempotency_url: str = Field(
+        default="", description="Redis that remembers keys for all web containers (`redis://…`); unset: each remembers its own."
+    )
+    webhook_secret_variable: str = Field(
+        default="MODALKIT_WEBHOOK_SECRET",
+        description="Environment variable with the secret (`whsec_…`) that webhooks are signed with; several, separated by spaces, all sign.",
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="Whether webhooks may go to addresses that are not public, such as 10.0.0.1 or localhost."
+    )
+    webhook_timeout_seconds: float = Field(default=5, description="Seconds that one try of a webhook may take.", gt=0)
+    delivery_deadline_seconds: float = Field(
+        default=10,
+        description="Seconds that all deliveries of one batch may take, tries again included; its callers wait meanwhile.",
+        gt=0,
+        le=300,
+    )
+    delivery_attempts: int = Field(default=5, description="Most tries of one delivery.", ge=1, le=20)
+
+
+class QueueConfig(Section):
+    """Queues that take the results of jobs."""
+
+    backend: str = Field(
+        default="",
+        description="`memory`, `sqs`, `redis`, `taskiq`, a name given to `register_backend`, or `package.module:factory`; unset: no queues.",
+    )
+    url: str = Field(default="", description="Server of `redis` and `taskiq`: `redis://…` or `rediss://…`.")
+    region: str = Field(default="", description="AWS region of `sqs`; unset: as boto3 finds it.")
+    endpoint_url: str = Field(default="", description="Another endpoint for `sqs`, such as a local one.")
+    success_queue: str = Field(default="", description="Where results of jobs go that name no `success_queue`.")
+    failure_queue: str = Field(default="", description="Where failures of jobs go that name no `failure_queue`.")
+    allowed_queues: list[str] | None = Field(default=None, description="Queues that jobs may name; unset: any.")
+    timeout_seconds: float = Field(default=5, description="Seconds that one try to send may take.", gt=0)
+    max_length: int = Field(default=1_000_000, description="Messages that a Redis stream or a memory queue keeps; the oldest leave.", gt=0)
+    taskiq_broker: str = Field(
+        default="", description="Your own TaskIQ broker, as `package.module:broker`; unset: `taskiq_redis.RedisStreamBroker` at `url`."
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="For back-ends of your own.")
+
+
 class AppSettings(Section):
     """The app and its containers."""
 
@@ -218,6 +271,8 @@ class AppSettings(Section):
     web_config: WebConfig = Field(default_factory=WebConfig)
     auth_config: AuthConfig = Field(default_factory=AuthConfig)
     observability_config: ObservabilityConfig = Field(default_factory=ObservabilityConfig)
+    jobs_config: JobsConfig = Field(default_factory=JobsConfig)
+    queue_config: QueueConfig = Field(default_factory=QueueConfig)
 
 
 class ModelSettings(Section):

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import modalkit
 from modalkit._metrics import Metrics
-from modalkit._web import guard, health, predict, problems
+from modalkit._web import guard, health, jobs, predict, problems
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
@@ -29,6 +29,7 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper))
     app.state.models = (input_model, output_model)  # for `modalkit check`
     app.include_router(predict.routes(front, schemas, input_model, output_model))
+    app.include_router(jobs.routes(front, schemas, input_model, output_model))
     app.include_router(health.routes(front))
     problems.install(app)
     schemas.install(app)

@@ -18,10 +18,11 @@ class BodyReader:
 
     async def read(self, request: Request, adapter: TypeAdapter[Any]) -> Any:
         """The validated body. Raises InferenceError: 400 (no JSON), 413 (too big), 415 (another kind of content), 422 (not what is asked for)."""
-        _check_kind(request)
-        return parse(await self._bytes(request), adapter)
+        return parse(await self.bytes(request), adapter)
 
-    async def _bytes(self, request: Request) -> bytes:
+    async def bytes(self, request: Request) -> bytes:
+        """The body as it came. Raises InferenceError: 413, 415."""
+        _check_kind(request)
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._limit:
             raise self._too_big()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -31,7 +32,9 @@ class Front:
         self.is_streaming = is_streaming
         self.body = BodyReader(self.web.max_body_bytes)
         self.metrics = Metrics()
+        self.name = f"{app_cls.modal_utils.app_name}/{app_cls.user_class.__name__}"
         self._output_model = output_model
+        self._closers: list[Callable[[], Awaitable[None]]] = []
         self._couriers: dict[str, Courier] = {}
         self._statuses: dict[str, tuple[float, ModelStatus]] = {}
 
@@ -89,6 +92,12 @@ class Front:
     async def close(self) -> None:
         for courier in self._couriers.values():
             await courier.close()
+        for close in self._closers:
+            await close()
+
+    def on_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Has `close` called when the app ends, after what is under way."""
+        self._closers.append(close)
 
     def _courier(self, model: str) -> Courier:
         if (courier := self._couriers.get(model)) is None:

@@ -1,5 +1,6 @@
 """OpenAPI of routes that read their bodies themselves: the app's own input and output models, and problems."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,7 +59,8 @@ class Schemas:
             self.named[name] = definition
         if not (isinstance(model, type) and issubclass(model, BaseModel)):
             return schema
-        name = model.__name__ if self.named.get(model.__name__, schema) == schema else f"{model.__name__}-{mode}"
+        name = re.sub(r"[^A-Za-z0-9._-]+", "_", model.__name__).strip("_")  # of a generic, `Model[Inner]`
+        name = name if self.named.get(name, schema) == schema else f"{name}-{mode}"
         self.named[name] = schema
         return {"$ref": _REF.format(model=name)}
 
