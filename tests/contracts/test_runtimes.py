@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
 from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment, Hook
 from freehold.worker.processes import ProcessMark, mark_of
+from freehold.worker.runtimes.pinning import pinned
 from freehold.worker.runtimes.runc import RuncRuntime
 
 PATH = {"PATH": "/bin"}
@@ -466,6 +467,22 @@ class TestConfinement:
 
         with pytest.raises(Unavailable, match="Links in volumes are not followed"):
             await runc.start(replace(spec, binds=(Bind(source=volume, target="/part", below=below),)))
+
+    def test_what_was_found_is_mounted_also_when_a_link_has_taken_its_name_since(self, tmp_path):
+        volume, outside = tmp_path / "volume", tmp_path / "outside"
+        (volume / "a").mkdir(parents=True)
+        (volume / "a" / "inside").touch()
+        outside.mkdir()
+
+        with ExitStack() as held:
+            bind = pinned(Bind(source=volume, target="/part", below=("a",)), tmp_path / "places", held)
+            (volume / "a").rename(volume / "b")
+            (volume / "a").symlink_to(outside)
+            seen = [path.name for path in bind.source.iterdir()]
+
+        assert seen == ["inside"]
+        assert list((tmp_path / "places").iterdir()) == []
+        assert (volume / "b" / "inside").exists()
 
     async def test_what_is_below_a_folder_that_is_gone_is_not_made(self, runc, spec, tmp_path):
         with pytest.raises(Unavailable, match="is gone"):

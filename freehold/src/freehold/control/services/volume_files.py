@@ -74,6 +74,7 @@ class VolumeFiles:
     async def put_in_blocks(self, volume_id: VolumeId, files: Sequence[NewFile], *, overwrite: bool) -> Mapping[tuple[int, int], str]:
         """Write the files if all of their blocks are here; otherwise where to send those that are missing, by index of file and block."""
         await self._volumes.get(volume_id)
+        check_files(files)
         if not overwrite:  # told before anything is sent
             await self._files.check_absent(volume_id, [file.path for file in files])
         places: dict[str, tuple[int, int]] = {}

@@ -5,7 +5,7 @@ first mounted, by its descriptor, at a path that no container sees, and the runt
 """
 
 import secrets
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,13 @@ def pinned(bind: Bind, places: Path, held: ExitStack) -> Bind:
         path = "/".join((bind.source.name, *bind.below))
         msg = f"Nothing can be mounted at {bind.target}: {path} is gone, or is no folder. Links in volumes are not followed."
         raise Unavailable(msg) from error
+
+
+def remove_places(places: Path) -> None:
+    """Those that a killed engine has left: its mounts are gone, so they are empty."""
+    for place in places.glob("*"):
+        with suppress(OSError):
+            place.rmdir()
 
 
 def _mounted(descriptor: int, places: Path, held: ExitStack) -> Path:

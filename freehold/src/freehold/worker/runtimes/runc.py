@@ -20,7 +20,7 @@ from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
 from freehold.worker.ports import ContainerExit, ContainerSpec
 from freehold.worker.processes import Process, ProcessMark, spawn
-from freehold.worker.runtimes.pinning import pinned
+from freehold.worker.runtimes.pinning import pinned, remove_places
 from freehold.worker.runtimes.programs import find_init, find_runtime
 from freehold.worker.runtimes.spec import Machine, oci_config
 from freehold.worker.runtimes.users import resolve_user
@@ -90,6 +90,11 @@ class RuncRuntime:
     def _remove_folders(self) -> None:
         self._cgroups.remove(self._cgroup)
         shutil.rmtree(self._folder / "bundles", ignore_errors=True)
+        remove_places(self._pins)
+
+    @property
+    def _pins(self) -> Path:
+        return self._folder / "pinned"
 
     @property
     def _state(self) -> Path:
@@ -111,7 +116,7 @@ class RuncRuntime:
 
     def _write_bundle(self, spec: ContainerSpec, bundle: Path, held: ExitStack) -> None:
         bundle.mkdir(parents=True, mode=0o700)
-        binds = tuple(pinned(bind, self._folder / "pinned", held) for bind in spec.binds)
+        binds = tuple(pinned(bind, self._pins, held) for bind in spec.binds)
         config = oci_config(
             replace(spec, binds=binds, limits=self._cgroups.enforceable(spec.limits)),
             user=resolve_user(spec.rootfs, spec.user),
