@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 VOLUME_PATH = "/_freehold/volumes/{token}/{index:int}"
-_PIECE = 1024 * 1024  # bytes read at a time: each is a trip to a thread
+_PIECE = 256 * 1024  # bytes read at a time: each is a trip to a thread, and clients fetch 128 blocks at once
 
 
 class VolumeFiles(Protocol):

@@ -17,6 +17,7 @@ from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.files import checked_digest
 
 _PIECE = 1024 * 1024  # Bytes gathered before a trip to a thread: a trip costs as much as hashing some 50 kB.
+_SMALL_PIECE = 256 * 1024  # of the blocks of a volume's files: clients send 128 of them at once
 
 
 class FolderBlobs:
@@ -51,7 +52,7 @@ class FolderBlobs:
     ) -> StoredContent:
         incoming = await to_thread.run_sync(_Incoming, self._incoming)
         try:
-            async with aclosing(_pieces(chunks)) as pieces:
+            async with aclosing(_pieces(chunks, _PIECE if is_exact else _SMALL_PIECE)) as pieces:
                 async for piece in pieces:
                     _check_not_larger(incoming.size + len(piece), size)
                     await to_thread.run_sync(incoming.add, piece)
@@ -150,11 +151,11 @@ def _check_not_larger(received: int, announced: int) -> None:
         raise InvalidRequest(msg)
 
 
-async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+async def _pieces(chunks: AsyncIterator[bytes], size: int) -> AsyncGenerator[bytes, None]:
     gathered = bytearray()
     async for chunk in chunks:
         gathered += chunk
-        if len(gathered) >= _PIECE:
+        if len(gathered) >= size:
             yield bytes(gathered)
             gathered.clear()
     if gathered:
