@@ -1,4 +1,4 @@
-"""Writes the reference pages that come from the code: settings, commands, RPCs. With --check, says which of them are out of date."""
+"""Writes the reference pages that come from the code: settings, commands, RPCs, and those of ModalKit. With --check, says which of them are out of date."""
 
 import sys
 from collections.abc import Callable
@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import modalkit_docs
 import rpc_coverage
 import typer.main
 from pydantic.fields import FieldInfo
@@ -59,6 +60,9 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "cli.md": commands_page,
     "rpc-coverage.md": lambda: rpc_coverage.page(rpc_coverage.Coverage.load()),
+    "modalkit-yaml.md": lambda: modalkit_docs.yaml_page(NOTE),
+    "modalkit-api.md": lambda: modalkit_docs.api_page(NOTE),
+    "modalkit-cli.md": lambda: modalkit_docs.commands_page(NOTE),
 }
 
 

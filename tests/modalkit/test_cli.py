@@ -138,9 +138,7 @@ class TestCheck:
         assert outcome.stdout.splitlines() == [
             "Service of 'shop' runs Line: 1 model (line), batches of 16 (an item waits at most 5 ms)",
             "containers: at most 5, 180 s idle",
-            "web: Input → Output; /predict_sync, /predict_batch, /predict_async"
-            if "/predict_async" in outcome.stdout
-            else "web: Input → Output; /predict_sync, /predict_batch",
+            "web: Input → Output; /predict_sync, /predict_batch",
             "functions: predict",
             "No faults.",
         ]
@@ -226,6 +224,18 @@ class TestCheck:
         (tmp_path / "bad.yaml").write_text(text)
         outcome = modalkit("check", "bad.yaml", cwd=tmp_path)
         assert (outcome.returncode, outcome.stderr.startswith(said)) == (1, True)
+
+    def test_keys_that_only_a_secret_knows_are_no_fault(self, shop):
+        change(
+            shop / "modalkit.yaml",
+            "  deployment_config:",
+            "  auth_config: { kind: api_key }\n  deployment_config:\n    secrets: [api-keys]",
+        )
+        outcome = modalkit("check", cwd=shop)
+        assert (outcome.returncode, "asks for: api_key" in outcome.stdout) == (0, True)
+
+        change(shop / "modalkit.yaml", "    secrets: [api-keys]\n", "")
+        assert "MODALKIT_API_KEYS is not set" in modalkit("check", cwd=shop).stderr
 
     def test_the_environment_is_checked_too(self, shop):
         wrong = "MODALKIT_APP_SETTINGS__BATCH_CONFIG__WAIT_MS"
@@ -354,6 +364,10 @@ class TestInvoke:
         for given in ('{"x": 2}', "@input.json", "-"):
             outcome = modalkit("invoke", service, given, cwd=tmp_path, stdin='{"x": 2}')
             assert (outcome.returncode, json.loads(outcome.stdout)) == (0, {"y": 5.0})
+
+    def test_a_name_under_localhost_is_this_machine(self, service, tmp_path):
+        outcome = modalkit("invoke", service.replace("127.0.0.1", "local--shop-web.localhost"), '{"x": 2}', cwd=tmp_path)
+        assert (outcome.returncode, json.loads(outcome.stdout)) == (0, {"y": 5.0})
 
     def test_an_app_needs_no_server(self, scaffold):
         outcome = modalkit("invoke", "app.py", '{"x": 2}', "--model", "line", cwd=scaffold)

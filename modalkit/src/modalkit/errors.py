@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+__all__ = ["ConfigError", "DeviceFaultError", "InferenceError", "ModalKitError", "Problem"]
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -21,6 +21,8 @@ from modalkit._sources import CONFIG_VARIABLE, config_files
 from modalkit.errors import ConfigError
 from modalkit.settings import BuildConfig, DeploymentConfig, Settings
 
+__all__ = ["ModalConfig"]
+
 JOB_KEY_VARIABLE = "MODALKIT_JOB_KEY"
 _SHIPPED = "/root/.modalkit"  # where the YAML files are in containers
 

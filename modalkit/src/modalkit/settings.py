@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from modalkit._sources import SYNONYMS, InTodaysWords, YamlSource, explain, in_order
 from modalkit.errors import ConfigError
 
+__all__ = ["Settings"]
+
 
 class Section(BaseModel):
     """A part of the file: unknown keys are errors, and a default is used where nothing is said."""

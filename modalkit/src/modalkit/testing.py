@@ -27,6 +27,8 @@ from modalkit._local import LocalService
 from modalkit._services import stand_in
 from modalkit.errors import ModalKitError
 
+__all__ = ["TestClient", "load_module"]
+
 
 class TestClient(_StarletteClient):
     """An HTTP client of an app's web endpoints, and a caller of its functions.

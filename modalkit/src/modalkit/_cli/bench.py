@@ -75,20 +75,20 @@ class Figures:
 
 def measure(url: str, question: Question, load: Load) -> Figures:
     """Raises ModalKitError: no address, or nobody there."""
-    target = question.url(url)
-    return asyncio.run(_measure(target, question, load))
+    return asyncio.run(_measure(url, question, load))
 
 
-async def _measure(url: str, question: Question, load: Load) -> Figures:
+async def _measure(base: str, question: Question, load: Load) -> Figures:
+    url, headers = question.request(base)
     connector = aiohttp.TCPConnector(limit=load.connections)
     timeout = aiohttp.ClientTimeout(total=question.timeout)
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=question.all_headers) as session:
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=headers) as session:
         await _try_once(session, url, question)
         before = await _batches(session, url)
         run = _Run(session, url, question.body, load)
         seconds = await run.go()
         after = await _batches(session, url)
-    return run.figures(seconds, _difference(before, after))
+    return run.figures(question.url(base), seconds, _difference(before, after))
 
 
 async def _try_once(session: aiohttp.ClientSession, url: str, question: Question) -> None:
@@ -154,10 +154,10 @@ class _Run:
             self._left -= 1
         return True
 
-    def figures(self, seconds: float, batches: Batches | None) -> Figures:
+    def figures(self, url: str, seconds: float, batches: Batches | None) -> Figures:
         ascending = [1000 * each for each in sorted(self._latencies)]
         return Figures(
-            self._url,
+            url,
             self._load.connections,
             seconds,
             requests=len(ascending) + sum(self._errors.values()),

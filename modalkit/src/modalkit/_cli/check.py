@@ -22,6 +22,8 @@ from modalkit.settings import Settings
 from modalkit.testing import in_this_process, service_classes, web_functions
 
 YAML = (".yaml", ".yml")
+# Of all routes those that say what is asked of the model; what has no stream is worth knowing.
+PREDICTIONS = ("/predict_sync", "/predict_batch", "/predict_stream")
 
 
 @dataclass
@@ -103,6 +105,9 @@ def _check_class(app_cls: Any, report: Report) -> None:
         f"{app_cls.user_class.__name__} of {app_cls.modal_utils.app_name!r} runs {_name_of(pipeline)}: "
         f"{_counted(len(catalogue.names), 'model')}{_named(catalogue.names)}{default}, {_batches(settings)}"
     )
+    if (auth := settings.app_settings.auth_config).kind != "none":
+        report.found.append(f"asks for: {auth.kind}")
+    _stand_in_for_keys(settings)
     report.found += _containers(settings, is_shared=catalogue.is_shared, models=len(catalogue.names))
     report.faults += pipeline_faults(pipeline) + _default_fault(app_cls, settings) + _missing_files(settings)
     for name, entry in settings.model_settings.model_entries.items():
@@ -122,6 +127,13 @@ def _default_fault(app_cls: Any, settings: Settings) -> list[str]:
     return [f"{where}: {said}, and no entry has that name{nearest(default, entries)}"]
 
 
+def _stand_in_for_keys(settings: Settings) -> None:
+    """API keys that only a Secret knows are no fault of the app: here a key stands for them that nobody has."""
+    auth = settings.app_settings.auth_config
+    if auth.kind == "api_key" and settings.app_settings.deployment_config.secrets:
+        os.environ.setdefault(auth.keys_variable, f"nobody:sha256:{'0' * 64}")
+
+
 def _check_web(module: ModuleType, path: Path, report: Report) -> None:
     with in_this_process(module):
         for name, function in web_functions(module).items():
@@ -131,7 +143,7 @@ def _check_web(module: ModuleType, path: Path, report: Report) -> None:
             except Exception as error:  # noqa: BLE001  # whatever it is, it would be so in the container
                 report.faults.append(f"{path}: {name}() cannot make its web app: {type(error).__name__}: {error}")
                 continue
-            routes = ", ".join(route for route in document["paths"] if route.startswith(("/predict", "/v2/models/{model_name}/infer")))
+            routes = ", ".join(route for route in PREDICTIONS if route in document["paths"])
             report.found.append(f"{name}: {_models_of(app)}{routes}")
             report.faults += _model_faults(app, name, path, module)
     functions = [name for name, each in vars(module).items() if isinstance(each, modal.Function) and name not in web_functions(module)]

@@ -43,6 +43,15 @@ class Question:
         path = path if path.endswith(("/predict_sync", "/predict_batch", "/predict_async")) else path + ROUTE
         return parts._replace(path=path, query=self.query or parts.query, fragment="").geturl()
 
+    def request(self, base: str) -> tuple[str, dict[str, str]]:
+        """Where it goes and with which headers. Names under `localhost` are this machine's, also where it does not know them (RFC 6761)."""
+        url = self.url(base)
+        parts = urlsplit(url)
+        if parts.scheme != "http" or not (parts.hostname or "").endswith(".localhost"):
+            return url, self.all_headers
+        port = f":{parts.port}" if parts.port else ""
+        return parts._replace(netloc=f"127.0.0.1{port}").geturl(), {**self.all_headers, "Host": parts.netloc}
+
     @property
     def query(self) -> str:
         return urlencode({"model_name": self.model}) if self.model else ""
@@ -80,7 +89,8 @@ def readable(status: int, body: bytes) -> str:
 
 
 def _of_url(url: str, question: Question) -> tuple[int, bytes]:
-    request = urllib.request.Request(question.url(url), question.body, question.all_headers, method="POST")  # noqa: S310  # http(s), checked
+    target, headers = question.request(url)
+    request = urllib.request.Request(target, question.body, headers, method="POST")  # noqa: S310  # http(s), checked
     try:
         with urllib.request.urlopen(request, timeout=question.timeout) as answer:  # noqa: S310
             return answer.status, answer.read()
