@@ -23,9 +23,8 @@ THREE_MODELS = {"model_entries": {"default": {}, "small": {}, "large": {}}}
 
 
 @pytest.fixture(autouse=True)
-def keys(monkeypatch, tmp_path):
+def keys(monkeypatch):
     """The keys of alice, hashed, and of bob."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODALKIT_API_KEYS", f"{ALICE.line}\n{BOB.line}\n")
 
 

@@ -15,11 +15,9 @@ NUMBER = {"value": 2}
 
 
 @pytest.fixture
-def aws(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
+def aws(monkeypatch):
     for name, value in {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-west-1"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv("MODALKIT_API_KEYS", raising=False)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     yield server

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pydantic_core
@@ -11,6 +12,7 @@ from modalkit import _jobs, _sdk, _telemetry
 from modalkit._catalogue import default_model, input_type
 from modalkit._parcels import Item, JobOrder, Outcome, Output, Parcel
 from modalkit._services import connect
+from modalkit._spans import Span
 from modalkit.errors import InferenceError
 from modalkit.iomodel import AsyncInputModel, AsyncOutputModel
 
@@ -22,12 +24,16 @@ class SyncCall:
         self._app_cls = _sdk.public(app_cls)
 
     def __call__(self, *, input_data: Any, model_name: str | None = None) -> Any:
-        parcel = _parcel(self._app_cls, model_name, input_data)
-        return _value(connect(self._app_cls).run_blocking(parcel).outcomes[0])
+        with _span(self._app_cls, model_name) as span:
+            outcomes = connect(self._app_cls).run_blocking(_parcel(self._app_cls, model_name, input_data)).outcomes
+            span.ended(outcomes)
+        return _value(outcomes[0])
 
     async def aio(self, *, input_data: Any, model_name: str | None = None) -> Any:
-        parcel = _parcel(self._app_cls, model_name, input_data)
-        return _value((await connect(self._app_cls).run(parcel)).outcomes[0])
+        with _span(self._app_cls, model_name) as span:
+            outcomes = (await connect(self._app_cls).run(_parcel(self._app_cls, model_name, input_data))).outcomes
+            span.ended(outcomes)
+        return _value(outcomes[0])
 
 
 class AsyncCall:
@@ -40,12 +46,21 @@ class AsyncCall:
         self._app_cls = _sdk.public(app_cls)
 
     def __call__(self, *, input_data: Any, model_name: str | None = None) -> AsyncOutputModel:
-        parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
-        return AsyncOutputModel(job_id=connect(self._app_cls).spawn_blocking(parcel))
+        with _span(self._app_cls, model_name):
+            parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
+            return AsyncOutputModel(job_id=connect(self._app_cls).spawn_blocking(parcel))
 
     async def aio(self, *, input_data: Any, model_name: str | None = None) -> AsyncOutputModel:
-        parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
-        return AsyncOutputModel(job_id=await connect(self._app_cls).spawn(parcel))
+        with _span(self._app_cls, model_name):
+            parcel = _parcel(self._app_cls, model_name, input_data, is_job=True)
+            return AsyncOutputModel(job_id=await connect(self._app_cls).spawn(parcel))
+
+
+def _span(app_cls: Any, model_name: str | None) -> AbstractContextManager[Span]:
+    """The call, in the trace of whoever makes it. A function's container may be one that sends nothing else."""
+    config = app_cls.modal_utils
+    _telemetry.begin(config.settings, config.app_name)
+    return _telemetry.call_span(model_name or default_model(app_cls))
 
 
 def job_order(given: Any) -> tuple[Any, JobOrder]:

@@ -46,6 +46,7 @@ class Handler:
         ids = [call_id for parcel, call_id in zip(parcels, call_ids, strict=True) for _ in parcel.items]
         began = time.time()
         outcomes, receipt, status = self._run(model, items)
+        _telemetry.batch_done(model, receipt, [max(0.0, began - item.sent) for item in items if item.sent], outcomes)
         outcomes = self._delivered(items, outcomes, ids, model)
         replies, start = [], 0
         for parcel in parcels:
@@ -58,9 +59,10 @@ class Handler:
 
     def _run(self, model: str, items: Sequence[Item]) -> tuple[list[Outcome], Receipt, ModelStatus]:
         try:
-            with self._models.use(model) as loaded, loaded.turn, _telemetry.batch_span(model, [item.trace for item in items]):
+            with _telemetry.batch_span(model, [item.trace for item in items]) as span, self._models.use(model) as loaded, loaded.turn:
                 batches = Batches(loaded.steps, self._max_batch_size, _telemetry.span)
                 outcomes = batches.run([item.input for item in items])
+                span.ended(outcomes)
         except InferenceError as error:  # the model is not ready
             status = ModelStatus(model, is_ready=False, reason=error.problem.detail, loaded=self._models.names)
             return [Failure(error.problem)] * len(items), Receipt(self._container), status
@@ -87,7 +89,7 @@ def _ids_of_jobs(parcels: Sequence[Parcel], call_ids: CallIds) -> dict[int, str]
 
 async def stream_pieces(models: Models, model: str, item: Item) -> AsyncIterator[Any]:
     """The pieces of the answer to one item. Raises InferenceError: the model is not ready, or the pipeline failed."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as held, _telemetry.stream_span(model, item.trace):
         # In a thread, since a model that must be loaded takes its time and other streams share this loop.
         loaded = await asyncio.to_thread(held.enter_context, models.use(model))
         try:

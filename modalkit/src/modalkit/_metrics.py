@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from modalkit import _telemetry
 from modalkit._parcels import Receipt
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -31,6 +32,17 @@ class Metrics:
         self.loads = Histogram(
             "modalkit_model_load_seconds", "Time to load a model.", ("model",), buckets=_SECONDS, registry=self._registry
         )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One HTTP request; an empty route is none of this app's."""
+        self.requests.labels(route or "none", str(status)).inc()
+        self.latency.labels(route or "none").observe(seconds)
+        _telemetry.request_answered(method, route, status, seconds)
+
+    def failed(self, model: str, kind: str) -> None:
+        """One item without an output."""
+        self.errors.labels(model, kind).inc()
+        _telemetry.item_failed(model, kind)
 
     def note(self, model: str, receipt: Receipt) -> None:
         """What one reply tells of the model's container."""

@@ -19,7 +19,7 @@ from dotenv import dotenv_values
 from modalkit import _sdk, task_queue
 from modalkit._sources import CONFIG_VARIABLE, config_files
 from modalkit.errors import ConfigError
-from modalkit.settings import BuildConfig, DeploymentConfig, Settings
+from modalkit.settings import ENDPOINT_VARIABLES, AppSettings, BuildConfig, DeploymentConfig, Settings
 
 __all__ = ["ModalConfig"]
 
@@ -229,11 +229,19 @@ def used_extras(settings: Settings) -> set[str]:
     """The optional parts that these settings use."""
     app = settings.app_settings
     uses = {
+        "otel": _is_watched(app),
         "ssm": app.auth_config.ssm is not None,
         "redis": bool(app.jobs_config.idempotency_url),
         task_queue.required_extra(app.queue_config): True,
     }
     return {name for name, is_used in uses.items() if name and is_used}
+
+
+def _is_watched(app: AppSettings) -> bool:
+    """Whether traces or metrics will be sent, as far as can be seen before there are containers."""
+    watch = app.observability_config
+    is_said = watch.enabled or watch.endpoint or any(app.build_config.env.get(name) for name in ENDPOINT_VARIABLES)
+    return bool(is_said) and watch.enabled is not False
 
 
 def _split(requirement: str) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import modal
 import modal.experimental
 
-from modalkit import _sdk
+from modalkit import _sdk, _telemetry
 from modalkit._calls import AsyncCall, SyncCall
 from modalkit._deliveries import Deliverer
 from modalkit._handler import Handler, stream_pieces
@@ -83,6 +83,7 @@ class ModalService:
         if (deliverer := self.__dict__.get("_deliverer")) is not None:
             deliverer.close()
         self._models.unload()
+        _telemetry.flush()
 
     @cached_property
     def _models(self) -> Models:
@@ -91,6 +92,7 @@ class ModalService:
     @cached_property
     def _handler(self) -> Handler:
         settings = self.modal_utils.settings
+        _telemetry.begin(settings, self.modal_utils.app_name)
         self._reloader = self._start_reloader(settings)
         container = os.environ.get("MODAL_TASK_ID", "local")
         return Handler(self._models, settings.app_settings.batch_config.max_batch_size, container, self._deliverer)

@@ -186,6 +186,9 @@ class AuthConfig(Section):
         return self
 
 
+ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT")
+
+
 class ObservabilityConfig(Section):
     """Traces and metrics by OpenTelemetry. Off unless there is an endpoint, here or in `OTEL_EXPORTER_OTLP_ENDPOINT` of the containers."""
 

@@ -1,5 +1,6 @@
 """The FastAPI app of a model service, put together."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,8 +10,9 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import modalkit
+from modalkit import _telemetry
 from modalkit._metrics import Metrics
-from modalkit._web import guard, health, jobs, predict, problems
+from modalkit._web import guard, health, jobs, predict, problems, tracing
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
@@ -21,12 +23,15 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
     """
     settings = app_cls.modal_utils.settings
+    _telemetry.begin(settings, app_cls.modal_utils.app_name)
     front = Front(
         app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None))
     )
     schemas = Schemas()
     doorkeeper = guard.doorkeeper(settings, front.catalogue, app_cls.modal_utils.app_name)
-    app = FastAPI(title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper))
+    app = FastAPI(
+        title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper), **tracing.options()
+    )
     app.state.models = (input_model, output_model)  # for `modalkit check`
     app.include_router(predict.routes(front, schemas, input_model, output_model))
     app.include_router(jobs.routes(front, schemas, input_model, output_model))
@@ -36,6 +41,7 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     if doorkeeper is not None:
         guard.install(app, doorkeeper, settings.app_settings.auth_config)
     app.add_middleware(_Counted, metrics=front.metrics)
+    tracing.install(app)
     return app
 
 
@@ -48,6 +54,7 @@ def _lifespan(front: Front, doorkeeper: guard.Doorkeeper | None) -> Any:
         if doorkeeper is not None:
             doorkeeper.stop()
         await front.close()
+        await asyncio.to_thread(_telemetry.flush)
 
     return lifespan
 
@@ -76,6 +83,5 @@ class _Counted:
             await self._app(scope, receive, noted)
         finally:
             self._metrics.in_flight.dec()
-            route = getattr(scope.get("route"), "path", "none")
-            self._metrics.requests.labels(route, str(status)).inc()
-            self._metrics.latency.labels(route).observe(time.perf_counter() - began)
+            route = getattr(scope.get("route"), "path", "")
+            self._metrics.answered(scope["method"], route, status, time.perf_counter() - began)

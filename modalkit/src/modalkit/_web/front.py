@@ -40,16 +40,21 @@ class Front:
 
     async def answer(self, model: str, given: Any) -> Outcome:
         """The outcome of one input, within `request_timeout`."""
+        with _telemetry.call_span(model) as span:
+            outcome = await self._carried(model, given)
+            span.ended([outcome])
+        if isinstance(outcome, Failure):
+            self.metrics.failed(model, outcome.problem.kind)
+        return outcome
+
+    async def _carried(self, model: str, given: Any) -> Outcome:
         try:
             async with asyncio.timeout(self.web.request_timeout):
-                outcome = await self._courier(model).carry(self.item(given))
+                return await self._courier(model).carry(self.item(given))
         except TimeoutError:
-            outcome = Failure(Problem(504, f"No answer within {self.web.request_timeout:g} s.", "timeout"))
+            return Failure(Problem(504, f"No answer within {self.web.request_timeout:g} s.", "timeout"))
         except InferenceError as error:
-            outcome = Failure(error.problem)
-        if isinstance(outcome, Failure):
-            self.metrics.errors.labels(model, outcome.problem.kind).inc()
-        return outcome
+            return Failure(error.problem)
 
     def item(self, given: Any, order: JobOrder | None = None) -> Item:
         return Item(given, _telemetry.carrier(), order, time.time())

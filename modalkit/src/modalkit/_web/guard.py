@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from modalkit import _telemetry
 from modalkit._catalogue import Catalogue
 from modalkit._rates import Rates, network_of
 from modalkit._ssm import SsmKeys
@@ -60,6 +61,7 @@ class Doorkeeper:
             raise self._missing()
         if (key := find_key(await self._keys(), presented)) is None:
             raise self._unknown()
+        _telemetry.annotate("modalkit.api_key", key.name)
         return self._callers.get(key.name) or Caller(key.name)
 
     async def _keys(self) -> tuple[Key, ...]:
