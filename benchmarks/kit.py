@@ -6,22 +6,29 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import modal
 import web
-from engine import APPS, CHECKOUT, Engine, free_port
+from engine import APPS, BIN, CHECKOUT, Engine, free_port
 from figures import Figure
-from http_load import post
+from http_load import Plan, begun, post
 from model import MODEL
 from peers import PEERS, PEERS_TO_BEAT, await_answer, served
 
 _FLOWER = json.dumps({"features": [5.1, 3.5, 1.4, 0.2]})
 _NUMBER = json.dumps({"value": 2.0})
 _NUMBERS = json.dumps({"values": [2.0]})
+_NUMBER_TO_SCALE = json.dumps({"value": 5})
 _ROUNDS = 4
+_RATE = 100  # requests a second
+_NEXT_VERSION = "MODALKIT_APP_SETTINGS__BUILD_CONFIG__ENV"
+_DISTURBED_SECONDS = 20
+_ANSWERS_SEEN = 3  # the first version with both factors, the second with the newer one
 _WAIT_MS = 5  # of every server's batches: of 1, 2, 5, 10 and 20 the best for LitServe and BentoML at 64 connections
 _BATCH_MS = 5 + 0.1 * 64  # the cost of a full batch
 _IMPORTS = 7
@@ -82,6 +89,36 @@ def batched(engine: Engine) -> dict[str, Figure]:
             measured[f"modalkit_batched_ratio_to_{name}"] = Figure(mine.per_second / other.per_second, "ratio", 2.0, "goal")
             measured["modalkit_batched_64_p99_ms"] = Figure(mine.p99, "ms", _WAIT_MS + 2 * _BATCH_MS, "goal")
     return measured
+
+
+def disturbed(engine: Engine) -> dict[str, Figure]:
+    """Requests on time at a fixed rate; meanwhile devices break, newer model files arrive, and the next version is deployed."""
+    target = _target(engine, "bench-kit-disturbed", _NUMBER_TO_SCALE)
+    plan = Plan(address=target[0], request=target[1], connections=64, seconds=_DISTURBED_SECONDS, rate=_RATE)
+    with begun(plan) as outcome:
+        time.sleep(_DISTURBED_SECONDS / 4)
+        put_factor(3)
+        time.sleep(_DISTURBED_SECONDS / 4)
+        os.environ[_NEXT_VERSION] = json.dumps({"VERSION": "2"})
+        engine.deploy("kit_disturbed/app.py")
+        load = outcome()
+    del os.environ[_NEXT_VERSION]
+    if len(load.bodies) < _ANSWERS_SEEN:
+        print(f"Not every version and factor has answered: {load.bodies}", file=sys.stderr)
+    return {
+        "modalkit_disturbed_failed_requests": Figure(load.failed, "requests", load.count, "answered"),
+        "modalkit_disturbed_p50_ms": Figure(load.p50, "ms"),
+        "modalkit_disturbed_p99_ms": Figure(load.p99, "ms"),
+    }
+
+
+def put_factor(factor: int) -> None:
+    """A newer model file on the volume, as `modal volume put` brings it."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "factor.txt"
+        file.write_text(str(factor))
+        modal.Volume.objects.create("bench-kit-models", allow_existing=True)
+        subprocess.run([BIN / "modal", "volume", "put", "--force", "bench-kit-models", file, "factor.txt"], check=True, capture_output=True)
 
 
 def _target(engine: Engine, app: str, body: str) -> web.Target:

@@ -96,7 +96,10 @@ class Bench:
         with self.deployed("kit_flower/app.py"):
             measured |= kit.iris(self.engine)
         with self.deployed("kit_batched/app.py"):
-            return measured | kit.batched(self.engine)
+            measured |= kit.batched(self.engine)
+        kit.put_factor(2)
+        with self.deployed("kit_disturbed/app.py"):
+            return measured | kit.disturbed(self.engine)
 
     def limits(self) -> Figures:
         with self.deployed("web.py"):
