@@ -1,4 +1,4 @@
-"""The `modalkit` command as a person types it: in a process of its own, with wrong input too."""
+"""The `modalkit` command as a person types it: in a process of its own (forking.py), with wrong input too."""
 
 import contextlib
 import json
@@ -24,22 +24,48 @@ COMMAND = [sys.executable, "-c", "from modalkit.cli import main; main()"]
 DEADLINE = 60  # seconds; machines that run tests are busy
 
 
-def modalkit(*arguments, cwd, stdin="", **environment):
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("MODALKIT_")}
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=cwd,
-        input=stdin,
-        env=clean | environment,
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-        check=False,
-    )
+class Forking:
+    """Runs the command in processes that are forked from one that has imported it."""
+
+    def __init__(self, folder):
+        self._folder = folder
+        self._server = None
+
+    def __call__(self, *arguments, cwd, stdin="", **environment):
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("MODALKIT_")}
+        streams = {name: self._folder / name for name in ("stdin", "stdout", "stderr")}
+        for path in streams.values():
+            path.write_text("")
+        streams["stdin"].write_text(stdin)
+        request = {"arguments": arguments, "cwd": str(cwd), "environment": clean | environment} | {
+            name: str(path) for name, path in streams.items()
+        }
+        code = int(self._ask(json.dumps(request)))
+        return subprocess.CompletedProcess(arguments, code, streams["stdout"].read_text(), streams["stderr"].read_text())
+
+    def _ask(self, request):
+        if self._server is None:
+            command = [sys.executable, str(Path(__file__).with_name("forking.py"))]
+            self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._server.stdin.write(request + "\n")
+        self._server.stdin.flush()
+        return self._server.stdout.readline()
+
+    def close(self):
+        if self._server is not None:
+            self._server.communicate(timeout=DEADLINE)
 
 
 @pytest.fixture(scope="module")
-def scaffold(tmp_path_factory):
+def modalkit(tmp_path_factory):
+    """Runs the command: `modalkit("check", "app.py", cwd=…)`, with what it printed and its exit status."""
+    forking = Forking(tmp_path_factory.mktemp("streams"))
+    yield forking
+    forking.close()
+
+
+@pytest.fixture(scope="module")
+def scaffold(modalkit, tmp_path_factory):
     folder = tmp_path_factory.mktemp("scaffold")
     made = modalkit("new", "shop", cwd=folder)
     assert made.returncode == 0, made.stderr
@@ -63,18 +89,18 @@ class TestCommandLine:
         code = "import sys, modalkit.cli; print({'modal', 'fastapi', 'pydantic', 'rich', 'aiohttp'} & set(sys.modules))"
         assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
 
-    def test_help_lists_every_command(self, tmp_path):
+    def test_help_lists_every_command(self, modalkit, tmp_path):
         printed = modalkit("--help", cwd=tmp_path).stdout
         assert re.findall(r"^  (\w+) +\w", printed, re.MULTILINE) == ["new", "check", "dev", "invoke", "bench", "completion"]
 
-    def test_the_version_names_the_packages_that_matter(self, tmp_path):
+    def test_the_version_names_the_packages_that_matter(self, modalkit, tmp_path):
         assert re.fullmatch(r"modalkit \S+ \(modal \S+, Python 3\S+\)\n", modalkit("--version", cwd=tmp_path).stdout)
 
-    def test_an_unknown_command_is_a_sentence(self, tmp_path):
+    def test_an_unknown_command_is_a_sentence(self, modalkit, tmp_path):
         outcome = modalkit("chekc", cwd=tmp_path)
         assert (outcome.returncode, "No such command 'chekc'" in outcome.stderr) == (2, True)
 
-    def test_a_shell_can_complete_commands(self, tmp_path):
+    def test_a_shell_can_complete_commands(self, modalkit, tmp_path):
         assert "_MODALKIT_COMPLETE=zsh_complete" in modalkit("completion", "zsh", cwd=tmp_path).stdout
         told = modalkit(cwd=tmp_path, _MODALKIT_COMPLETE="zsh_complete", COMP_WORDS="modalkit in", COMP_CWORD="1")
         assert "invoke" in told.stdout.splitlines()
@@ -95,14 +121,14 @@ class TestNew:
     def test_its_readme_has_five_lines(self, scaffold):
         assert len((scaffold / "README.md").read_text().splitlines()) == 5
 
-    def test_nothing_is_overwritten(self, shop):
+    def test_nothing_is_overwritten(self, modalkit, shop):
         (shop / "app.py").write_text("mine")
         outcome = modalkit("new", "shop", cwd=shop.parent)
         assert (outcome.returncode, outcome.stderr) == (1, "Error: There is a shop already. Nothing was changed; choose another name.\n")
         assert (shop / "app.py").read_text() == "mine"
 
     @pytest.mark.parametrize("name", ["my shop", "-shop", "x" * 64, "..", "$name"])
-    def test_a_name_that_no_app_can_have_is_refused(self, tmp_path, name):
+    def test_a_name_that_no_app_can_have_is_refused(self, modalkit, tmp_path, name):
         outcome = modalkit("new", "--", name, cwd=tmp_path)
         assert outcome.returncode == 1
         assert "cannot be the name of an app" in outcome.stderr
@@ -132,7 +158,7 @@ SOON = "unable to parse string as an integer (given: 'soon')"
 
 
 class TestCheck:
-    def test_it_says_what_it_found(self, scaffold):
+    def test_it_says_what_it_found(self, modalkit, scaffold):
         outcome = modalkit("check", cwd=scaffold)
         assert (outcome.returncode, outcome.stderr) == (0, "")
         assert outcome.stdout.splitlines() == [
@@ -143,7 +169,7 @@ class TestCheck:
             "No faults.",
         ]
 
-    def test_every_fault_of_the_file_has_its_line_and_the_nearest_key(self, shop):
+    def test_every_fault_of_the_file_has_its_line_and_the_nearest_key(self, modalkit, shop):
         (shop / "modalkit.yaml").write_text(WRONG)
         for target in ("modalkit.yaml", "app.py"):
             outcome = modalkit("check", target, cwd=shop)
@@ -158,7 +184,7 @@ class TestCheck:
             assert "a mapping belongs here" in lines[6]
             assert lines[8].endswith("unknown key 'apps': did you mean 'app_settings'?")
 
-    def test_entries_are_held_against_the_constructor(self, shop):
+    def test_entries_are_held_against_the_constructor(self, modalkit, shop):
         change(shop / "modalkit.yaml", "line: { slope: 2.0,", "other:\n    line: { slop: 2.0,")
         lines = modalkit("check", cwd=shop).stderr.splitlines()
         assert lines == [
@@ -168,21 +194,21 @@ class TestCheck:
             "3 faults.",
         ]
 
-    def test_the_default_model_must_have_an_entry(self, shop):
+    def test_the_default_model_must_have_an_entry(self, modalkit, shop):
         change(shop / "modalkit.yaml", "    line:", "    lines:")
         fault = modalkit("check", cwd=shop).stderr.splitlines()[0]
         assert fault == "modalkit.yaml:14: model_name of Service is 'line' by default, and no entry has that name: did you mean 'lines'?"
 
-    def test_files_that_the_build_needs_must_be_there(self, shop):
+    def test_files_that_the_build_needs_must_be_there(self, modalkit, shop):
         change(shop / "modalkit.yaml", "[pipeline]", "[pipelin]\n    requirements: needed.txt\n    local_dirs: { weights: /root/weights }")
         lines = modalkit("check", cwd=shop).stderr.splitlines()
         assert [line.split(": ")[0] for line in lines] == ["modalkit.yaml:4", "modalkit.yaml:5", "modalkit.yaml:6", "3 faults."]
 
-    def test_an_input_model_that_the_pipeline_does_not_take_is_found(self, shop):
+    def test_an_input_model_that_the_pipeline_does_not_take_is_found(self, modalkit, shop):
         change(shop / "app.py", "input_model=Input", "input_model=Output")
         assert "app.py: web() takes Output, and Line a list of Input" in modalkit("check", cwd=shop).stderr
 
-    def test_a_generic_model_without_its_message_is_found(self, shop):
+    def test_a_generic_model_without_its_message_is_found(self, modalkit, shop):
         change(shop / "app.py", "input_model=Input", "input_model=AsyncInputModel")
         change(shop / "app.py", "import modal\n", "import modal\nfrom modalkit.iomodel import AsyncInputModel\n")
         assert "AsyncInputModel without the type of its message" in modalkit("check", cwd=shop).stderr
@@ -198,7 +224,7 @@ class TestCheck:
             ("import helper", "helper.py:1: ValueError: mine"),
         ],
     )
-    def test_an_app_that_cannot_be_imported_says_where(self, tmp_path, code, said):
+    def test_an_app_that_cannot_be_imported_says_where(self, modalkit, tmp_path, code, said):
         (tmp_path / "app.py").write_text(code)
         (tmp_path / "helper.py").write_text("raise ValueError('mine')")
         outcome = modalkit("check", cwd=tmp_path)
@@ -206,7 +232,7 @@ class TestCheck:
         assert outcome.stderr.startswith(said)
         assert "Traceback" not in outcome.stderr
 
-    def test_arguments_that_a_decorator_refuses_are_found(self, shop):
+    def test_arguments_that_a_decorator_refuses_are_found(self, modalkit, shop):
         change(shop / "modalkit.yaml", "max_containers: 5", "max_containers: 5\n    min_containers: 6")
         outcome = modalkit("check", cwd=shop)
         assert outcome.returncode == 1
@@ -220,12 +246,12 @@ class TestCheck:
             ("words", "bad.yaml:1: holds str"),
         ],
     )
-    def test_what_is_no_configuration_says_so(self, tmp_path, text, said):
+    def test_what_is_no_configuration_says_so(self, modalkit, tmp_path, text, said):
         (tmp_path / "bad.yaml").write_text(text)
         outcome = modalkit("check", "bad.yaml", cwd=tmp_path)
         assert (outcome.returncode, outcome.stderr.startswith(said)) == (1, True)
 
-    def test_keys_that_only_a_secret_knows_are_no_fault(self, shop):
+    def test_keys_that_only_a_secret_knows_are_no_fault(self, modalkit, shop):
         change(
             shop / "modalkit.yaml",
             "  deployment_config:",
@@ -237,7 +263,7 @@ class TestCheck:
         change(shop / "modalkit.yaml", "    secrets: [api-keys]\n", "")
         assert "MODALKIT_API_KEYS is not set" in modalkit("check", cwd=shop).stderr
 
-    def test_the_environment_is_checked_too(self, shop):
+    def test_the_environment_is_checked_too(self, modalkit, shop):
         wrong = "MODALKIT_APP_SETTINGS__BATCH_CONFIG__WAIT_MS"
         outcome = modalkit("check", cwd=shop, **{wrong: "soon"}, MODALKIT_APP_SETINGS__APP_NAME="x")
         assert outcome.stderr.splitlines()[:2] == [
@@ -245,18 +271,18 @@ class TestCheck:
             "environment: MODALKIT_APP_SETINGS__APP_NAME is no setting: did you mean 'MODALKIT_APP_SETTINGS'?",
         ]
 
-    def test_the_environment_is_stronger_in_either_word(self, shop):
+    def test_the_environment_is_stronger_in_either_word(self, modalkit, shop):
         outcome = modalkit("check", cwd=shop, MODALKIT_APP_SETTINGS__DEPLOYMENT_CONFIG__CONCURRENCY_LIMIT="7")
         assert "containers: at most 7" in outcome.stdout, outcome.stderr
 
     @pytest.mark.parametrize(
         ("target", "said"), [("none.py", "no file none.py"), ("none.yaml", "no file none.yaml"), ("", "neither app.py")]
     )
-    def test_what_is_not_there_is_named(self, tmp_path, target, said):
+    def test_what_is_not_there_is_named(self, modalkit, tmp_path, target, said):
         outcome = modalkit("check", *([target] if target else []), cwd=tmp_path)
         assert (outcome.returncode, said in outcome.stderr) == (1, True)
 
-    def test_the_schema_is_json_for_editors(self, tmp_path):
+    def test_the_schema_is_json_for_editors(self, modalkit, tmp_path):
         assert json.loads(modalkit("check", "--schema", cwd=tmp_path).stdout) == settings_schema()
 
     def test_the_schema_knows_the_synonyms_and_refuses_unknown_keys(self):
@@ -318,7 +344,7 @@ def service(scaffold):
 
 
 class TestDev:
-    def test_a_change_is_served_and_a_fault_waits_for_its_mending(self, shop):
+    def test_a_change_is_served_and_a_fault_waits_for_its_mending(self, modalkit, shop):
         with Dev(shop) as dev:
             url = dev.url()
             assert json.loads(modalkit("invoke", url, '{"x": 2}', cwd=shop).stdout) == {"y": 5.0}
@@ -338,7 +364,7 @@ class TestDev:
             with socket.socket() as probe:
                 assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
 
-    def test_a_model_that_cannot_be_loaded_is_told_and_served_as_not_ready(self, shop):
+    def test_a_model_that_cannot_be_loaded_is_told_and_served_as_not_ready(self, modalkit, shop):
         change(shop / "modalkit.yaml", "slope: 2.0, ", "")
         with Dev(shop, "--no-reload") as dev:
             assert "missing 1 required keyword-only argument: 'slope'" in dev.line("Model 'line' is not ready")
@@ -346,40 +372,40 @@ class TestDev:
         assert outcome.returncode == 5
         assert outcome.stderr.startswith("503 Service Unavailable: Model 'line' is not ready")
 
-    def test_a_port_that_is_taken_is_said_to_be(self, scaffold):
+    def test_a_port_that_is_taken_is_said_to_be(self, modalkit, scaffold):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             outcome = modalkit("dev", "app.py", "--port", str(port), cwd=scaffold)
         assert outcome.returncode == 1
         assert outcome.stderr.startswith(f"Error: Port {port} of 127.0.0.1 is taken by another program.")
 
-    def test_an_app_that_is_not_there_is_said_to_be(self, tmp_path):
+    def test_an_app_that_is_not_there_is_said_to_be(self, modalkit, tmp_path):
         outcome = modalkit("dev", "none.py", cwd=tmp_path)
         assert (outcome.returncode, outcome.stderr.startswith("Error: There is no file none.py.")) == (1, True)
 
 
 class TestInvoke:
-    def test_the_input_may_be_text_a_file_or_standard_input(self, service, tmp_path):
+    def test_the_input_may_be_text_a_file_or_standard_input(self, modalkit, service, tmp_path):
         (tmp_path / "input.json").write_text('{"x": 2}')
         for given in ('{"x": 2}', "@input.json", "-"):
             outcome = modalkit("invoke", service, given, cwd=tmp_path, stdin='{"x": 2}')
             assert (outcome.returncode, json.loads(outcome.stdout)) == (0, {"y": 5.0})
 
-    def test_a_name_under_localhost_is_this_machine(self, service, tmp_path):
+    def test_a_name_under_localhost_is_this_machine(self, modalkit, service, tmp_path):
         outcome = modalkit("invoke", service.replace("127.0.0.1", "local--shop-web.localhost"), '{"x": 2}', cwd=tmp_path)
         assert (outcome.returncode, json.loads(outcome.stdout)) == (0, {"y": 5.0})
 
-    def test_an_app_needs_no_server(self, scaffold):
+    def test_an_app_needs_no_server(self, modalkit, scaffold):
         outcome = modalkit("invoke", "app.py", '{"x": 2}', "--model", "line", cwd=scaffold)
         assert (outcome.returncode, json.loads(outcome.stdout)) == (0, {"y": 5.0})
 
-    def test_a_refusal_is_readable_and_has_a_status_of_its_own(self, service, tmp_path):
+    def test_a_refusal_is_readable_and_has_a_status_of_its_own(self, modalkit, service, tmp_path):
         outcome = modalkit("invoke", service, '{"x": "two"}', cwd=tmp_path)
         assert (outcome.returncode, outcome.stdout) == (4, "")
         assert outcome.stderr.startswith("422 Unprocessable")
         assert "body.x: Input should be a valid number" in outcome.stderr
 
-    def test_an_unknown_model_is_refused(self, service, tmp_path):
+    def test_an_unknown_model_is_refused(self, modalkit, service, tmp_path):
         outcome = modalkit("invoke", service, '{"x": 2}', "--model", "lin", cwd=tmp_path)
         assert (outcome.returncode, "did you mean 'line'?" in outcome.stderr) == (4, True)
 
@@ -393,16 +419,16 @@ class TestInvoke:
             ("http://127.0.0.1:9", "@none.json", "none.json cannot be read"),
         ],
     )
-    def test_a_mistake_is_a_sentence(self, tmp_path, target, data, said):
+    def test_a_mistake_is_a_sentence(self, modalkit, tmp_path, target, data, said):
         outcome = modalkit("invoke", target, data, cwd=tmp_path)
         assert (outcome.returncode, said in outcome.stderr, "Traceback" in outcome.stderr) == (1, True, False)
 
-    def test_a_header_needs_a_name_and_a_value(self, tmp_path):
+    def test_a_header_needs_a_name_and_a_value(self, modalkit, tmp_path):
         assert "is no header" in modalkit("invoke", "http://127.0.0.1:9", "{}", "-H", "secret", cwd=tmp_path).stderr
 
 
 class TestBench:
-    def test_it_measures_and_tells_the_batches(self, service, tmp_path):
+    def test_it_measures_and_tells_the_batches(self, modalkit, service, tmp_path):
         outcome = modalkit("bench", service, "-d", '{"x": 2}', "-n", "200", "-c", "16", "--json", cwd=tmp_path)
         figures = json.loads(outcome.stdout)
         assert (outcome.returncode, figures["requests"], figures["statuses"]) == (0, 200, {"200": 200})
@@ -410,18 +436,18 @@ class TestBench:
         assert figures["batches"]["items"] == 200
         assert figures["batches"]["count"] < 200
 
-    def test_it_ends_after_its_duration(self, service, tmp_path):
+    def test_it_ends_after_its_duration(self, modalkit, service, tmp_path):
         outcome = modalkit("bench", service, "-d", '{"x": 2}', "-t", "0.5", "-c", "4", cwd=tmp_path)
         assert outcome.returncode == 0
         assert re.search(r"requests +[\d,]+ in \d+\.\d s over 4 connections: [\d,.]+/s\n +latency +p50 ", outcome.stdout)
 
-    def test_refusals_are_counted_and_the_first_is_shown(self, service, tmp_path):
+    def test_refusals_are_counted_and_the_first_is_shown(self, modalkit, service, tmp_path):
         outcome = modalkit("bench", service, "-d", '{"x": "two"}', "-n", "5", "-c", "1", cwd=tmp_path)
         assert outcome.returncode == 1
         assert "422: 5" in outcome.stdout
         assert "body.x: Input should be a valid number" in outcome.stdout
 
-    def test_nobody_there_is_a_sentence(self, tmp_path):
+    def test_nobody_there_is_a_sentence(self, modalkit, tmp_path):
         outcome = modalkit("bench", "http://127.0.0.1:9", "-d", "{}", cwd=tmp_path)
         assert (outcome.returncode, "cannot be reached" in outcome.stderr, "Traceback" in outcome.stderr) == (1, True, False)
 
@@ -441,7 +467,7 @@ class TestBench:
         assert parse_batches("<html>") is None
 
 
-def test_the_guides_app_has_no_faults(guide: Path):
+def test_the_guides_app_has_no_faults(modalkit, guide: Path):
     outcome = modalkit("check", str(guide / "app.py"), cwd=guide)
     assert (outcome.returncode, outcome.stderr) == (0, "")
     assert "MyApp of 'deployment-guide' runs MyInference" in outcome.stdout

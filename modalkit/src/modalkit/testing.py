@@ -106,7 +106,7 @@ def web_app(module: ModuleType, function: str = "") -> Any:
     if function:
         functions = {name: each for name, each in functions.items() if name == function}
     if len(functions) != 1:
-        msg = f"{module.__name__} has {len(functions)} web functions{_named(functions)}; name one: TestClient(app, function=…)"
+        msg = f"{module.__name__} has {len(functions)} web functions{_named(functions)}; name one of them as `function`"
         raise ModalKitError(msg)
     return next(iter(functions.values())).local()
 
