@@ -1,4 +1,4 @@
-"""Apps in this process: no engine, no container."""
+"""What holds for every test of ModalKit: apps in this process, in an empty folder, and nothing of the person's own configuration."""
 
 import os
 import subprocess
@@ -14,16 +14,32 @@ from modalkit.testing import TestClient
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read when numpy is imported; threads of a busy machine wait for each other
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+_PRISTINE = dict(Settings.model_config)
 
 
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path, monkeypatch):
-    """A folder without `.env` and YAML, an environment without MODALKIT_…, and `Settings.model_config` as it was made."""
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder without `.env` and YAML, an environment without MODALKIT_…, and afterwards `Settings.model_config` as it is at import."""
     for name in [name for name in os.environ if name.upper().startswith("MODALKIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(Settings.model_config, "yaml_file", None)  # an app may have named one since
-    return tmp_path
+    yield tmp_path
+    Settings.model_config.clear()
+    Settings.model_config.update(_PRISTINE)
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a YAML file; the first one is the configuration."""
+
+    def write(text, name="modalkit.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        if Settings.model_config.get("yaml_file") is None:
+            Settings.model_config["yaml_file"] = name
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

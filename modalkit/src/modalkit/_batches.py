@@ -21,8 +21,12 @@ class Steps:
     """The three steps of one pipeline, whatever their form: sync or async, with the inputs or without."""
 
     def __init__(self, pipeline: Any) -> None:
+        """Raises TypeError: the pipeline can do nothing."""
+        if not hasattr(pipeline, "predict") and not hasattr(pipeline, "stream"):
+            msg = f"{type(pipeline).__name__} has neither predict nor stream"
+            raise TypeError(msg)
         self._preprocess = _step(getattr(pipeline, "preprocess", None))
-        self._predict = _step(pipeline.predict)
+        self._predict = _step(getattr(pipeline, "predict", _only_streams))
         self._postprocess = _step(getattr(pipeline, "postprocess", None))
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -34,6 +38,11 @@ class Steps:
             raw = self._run(self._predict, inputs, data)
         with around("postprocess"):
             return self._run(self._postprocess, inputs, raw)
+
+    def close(self) -> None:
+        """Ends the loop of async steps."""
+        if self._loop is not None:
+            self._loop.close()
 
     def _run(self, step: Callable[[list[Any], Any], Any] | None, inputs: list[Any], data: Any) -> Any:
         if step is None:
@@ -70,15 +79,16 @@ class Batches:
         self.sizes.append(len(inputs))
         try:
             return _matched(self._steps(inputs, self._around), len(inputs))
-        except Exception as error:  # noqa: BLE001  # whatever a pipeline raises has an answer
-            return self._failed(inputs, error)
+        except Exception as error:
+            fault = classify(error)
+            if fault is Fault.DEVICE:
+                raise DeviceFaultError(str(error)) from error
+            if len(inputs) == 1:
+                return [Failure(problem_of(error, fault))]
+        # Out of the handler, since the error's frames hold what the batch used, and would be the context of the halves' own errors.
+        return self._halves(inputs, fault)
 
-    def _failed(self, inputs: list[Any], error: Exception) -> list[Outcome]:
-        fault = classify(error)
-        if fault is Fault.DEVICE:
-            raise DeviceFaultError(str(error)) from error
-        if len(inputs) == 1:
-            return [Failure(problem_of(error, fault))]
+    def _halves(self, inputs: list[Any], fault: Fault) -> list[Outcome]:
         if fault is Fault.OUT_OF_MEMORY:
             log.warning("Out of memory with a batch of %d: trying halves", len(inputs))
             _free_device_memory()
@@ -114,9 +124,16 @@ def _step(method: Any) -> Callable[[list[Any], Any], Any] | None:
     return lambda _, data: method(data)
 
 
+def _only_streams(_: Any) -> Any:
+    raise InferenceError("This model answers piece by piece alone: POST /predict_stream.", status=501, kind="only_streams")  # noqa: EM101
+
+
 def _takes_two(method: Any) -> bool:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(method).parameters.values()
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except ValueError:  # written in C, without a word about its parameters
+        return False
     return len([each for each in parameters if each.kind in kinds and each.default is inspect.Parameter.empty]) >= 2  # noqa: PLR2004
 
 

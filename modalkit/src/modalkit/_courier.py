@@ -51,17 +51,24 @@ class Courier:
     async def carry(self, item: Item) -> Outcome:
         """The outcome of one item. A caller who is cancelled takes its item out again, if it has not left."""
         if len(self._waiting) >= self._max_waiting:
+            self._forget_the_cancelled()
+        if len(self._waiting) >= self._max_waiting:
             return Failure(Problem(503, "Too many requests wait for this model.", "overloaded", retry_after=1.0))
         loop = asyncio.get_running_loop()
         waiting = _Waiting(item, loop.create_future())
         self._waiting.append(waiting)
-        if len(self._waiting) == 1:
+        count = len(self._waiting)
+        if count in (1, self.parcel_size):
             # After the requests that the loop has in its hands already: they may travel together.
             loop.call_soon(self._leave)
         return await waiting.future
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Sends what waits, and waits for what is under way."""
+        self._wait = 0.0  # for nobody else: no more requests come
+        if self._timer is not None:
+            self._timer.cancel()
+        self._leave()
         while self._under_way:
             await asyncio.wait(self._under_way)
 
@@ -114,13 +121,14 @@ class Courier:
     async def _travel(self, together: list[_Waiting]) -> None:
         try:
             reply = await self._send(Parcel(self._model, tuple(each.item for each in together)))
+            answered = list(zip(together, reply.outcomes, strict=True))
         except BaseException as error:  # noqa: BLE001  # it is each waiting caller's
             _fail(together, error)
             return
-        self._learn(reply.receipt)
-        for each, outcome in zip(together, reply.outcomes, strict=True):
+        for each, outcome in answered:
             if not each.future.done():
                 each.future.set_result(outcome)
+        self._learn(reply.receipt)
 
     def _learn(self, receipt: Receipt) -> None:
         self._on_receipt(self._model, receipt)

@@ -1,6 +1,6 @@
 """What an exception from a model means for the batch, the container and the caller.
 
-Told by type first, then by the words that CUDA's libraries use; never by one substring. Sources: the CUDA runtime's error table
+Told by type first, then by the words that CUDA's libraries use, where they use them; never by one substring. Sources: the CUDA runtime's error table
 (`cudaError_t`: which errors leave the context unusable), NVIDIA's Xid list, torch's `OutOfMemoryError` and `AcceleratorError`.
 """
 
@@ -25,30 +25,62 @@ class Fault(Enum):
 
 # Each leaves the CUDA context of the process unusable (`cudaError_t`: "the process must be terminated and relaunched").
 _STICKY = re.compile(
-    r"device-side assert|illegal memory access|illegal instruction|misaligned address|invalid address space|invalid program counter"
-    r"|launch (?:timed out|failure)|unspecified launch failure|hardware stack error|uncorrectable (?:ecc|nvlink) error|ecc error"
-    r"|\bxid\b|fallen off the bus|cuda(?:_| )?error_(?:assert|illegal_address|launch_failed|launch_timeout|ecc_uncorrectable)"
-    r"|cublas_status_(?:not_initialized|alloc_failed|execution_failed|internal_error)"
-    r"|cudnn_status_(?:not_initialized|internal_error|execution_failed)|nccl (?:error|wn)|ncclunhandledcudaerror|ncclsystemerror|ncclinternalerror"
-    r"|cuda driver (?:error|is in an error state)|cuda initialization|no cuda-capable device",
+    r"device-side assert|illegal memory access|illegal instruction|misaligned address|(?:invalid|global/shared) address space"
+    r"|invalid program counter|launch (?:timed out|failure)|hardware stack error|uncorrectable (?:ecc|nvlink) error|\becc error"
+    r"|\bxid\b|fallen off the bus|gpu is lost|cuda_error_(?:assert|illegal_address|illegal_instruction|launch_failed|launch_timeout)"
+    r"|cuda_error_(?:misaligned_address|ecc_uncorrectable|not_initialized|deinitialized|system_not_ready|unknown)|unknown_cuda_error"
+    r"|cublas_status_(?:not_initialized|execution_failed|internal_error|mapping_error)"
+    r"|cudnn_status_(?:not_initialized|internal_error|execution_failed|mapping_error)"
+    r"|nccl error|nccl(?:unhandledcuda|system|internal|remote)error|collective operation timeout"
+    r"|cuda (?:error: )?unknown error|cuda driver (?:error|is in an error state)|cuda initialization|initialization error|system not yet initialized"
+    r"|no cuda-capable device|device\(s\) is/are busy or unavailable|failure (?:700|710|715|716|717|718|719|702|214)\b",
     re.IGNORECASE,
 )
-_MEMORY = re.compile(r"\bout of memory\b|cuda_error_out_of_memory|cudaerrormemoryallocation|\bfailed to allocate memory\b", re.IGNORECASE)
-_OF_A_DEVICE = re.compile(r"cuda|cublas|cudnn|nccl|\bhip\b|\bgpu\b|\bxid\b|device-side", re.IGNORECASE)
+_MEMORY = re.compile(
+    r"\bout of memory\b|cuda_error_out_of_memory|cudaerrormemoryallocation|_status_alloc_failed|device_allocation_failed|resource_exhausted"
+    r"|\bfailed to allocate memory\b|\bcan(?:'|no)t allocate memory\b|\boom when allocating\b",
+    re.IGNORECASE,
+)
+# How the libraries' own messages begin. A plain RuntimeError that only quotes such words (a text that a caller sent, say) is no fault:
+# otherwise a caller could end containers.
+_SAID_BY_A_DEVICE = re.compile(
+    r"\W*(?:rank ?\d+\W+)?(?:cu(?:da|blas|dnn|fft|sparse|solver)|nccl|rccl|hip|miopen|rocblas|nvrm|nvml|gpu|xid|no cuda|device-side|triton error"
+    r"|unexpected error from cuda|thcudacheck|process ?group|watchdog|unable to determine the device handle)",
+    re.IGNORECASE,
+)
+_SAID_BY_AN_ALLOCATOR = re.compile(
+    r"\W*(?:enforce fail at alloc|defaultcpuallocator|mps backend|resource_exhausted|out of memory|failed to allocate)", re.IGNORECASE
+)
 _ERRORS = range(400, 600)  # HTTP's
-_TYPES_OF_DEVICES = ("torch", "cupy", "jax", "jaxlib", "tensorflow", "numba", "pycuda", "onnxruntime", "tensorrt")
+_LIBRARIES_OF_DEVICES = frozenset(
+    [
+        "torch",
+        "triton",
+        "cupy",
+        "cupy_backends",
+        "jax",
+        "jaxlib",
+        "tensorflow",
+        "numba",
+        "pycuda",
+        "pynvml",
+        "onnxruntime",
+        "tensorrt",
+        "tensorrt_llm",
+        "vllm",
+        "ctranslate2",
+    ]
+)
 
 
 def classify(error: BaseException) -> Fault:
-    """The fault behind an exception, its causes included."""
+    """The fault behind an exception, its causes included. A broken device comes first, whatever the pipeline made of it."""
+    chain = list(_chain(error))
+    if any(_is_device_fault(each) and not _is_out_of_memory(each) for each in chain):
+        return Fault.DEVICE
     if isinstance(error, InferenceError) or _status_of(error):
         return Fault.INPUT
-    chain = list(_chain(error))
-    if any(map(_is_out_of_memory, chain)):
-        return Fault.OUT_OF_MEMORY
-    if any(map(_is_device_fault, chain)):
-        return Fault.DEVICE
-    return Fault.BUG
+    return Fault.OUT_OF_MEMORY if any(map(_is_out_of_memory, chain)) else Fault.BUG
 
 
 def problem_of(error: BaseException, fault: Fault) -> Problem:
@@ -79,15 +111,20 @@ def _is_out_of_memory(error: BaseException) -> bool:
     names = {base.__name__ for base in type(error).__mro__}
     if names & {"OutOfMemoryError", "ResourceExhaustedError", "CudaAPIOutOfMemory"}:
         return True
-    return isinstance(error, RuntimeError) and bool(_MEMORY.search(str(error)))
+    return bool(_MEMORY.search(str(error))) and (_is_of_a_library(error) or _begins(error, _SAID_BY_A_DEVICE, _SAID_BY_AN_ALLOCATOR))
 
 
 def _is_device_fault(error: BaseException) -> bool:
-    module = type(error).__module__.partition(".")[0]
-    if not isinstance(error, RuntimeError) and module not in _TYPES_OF_DEVICES:
-        return False  # a ValueError that speaks of CUDA is a message, not a fault
-    words = str(error)
-    return bool(_STICKY.search(words)) and (module in _TYPES_OF_DEVICES or bool(_OF_A_DEVICE.search(words)))
+    return bool(_STICKY.search(str(error))) and (_is_of_a_library(error) or _begins(error, _SAID_BY_A_DEVICE))
+
+
+def _is_of_a_library(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in _LIBRARIES_OF_DEVICES
+
+
+def _begins(error: BaseException, *words: re.Pattern[str]) -> bool:
+    """Whether a plain RuntimeError begins like that: a ValueError that speaks of CUDA is a message, not a fault."""
+    return isinstance(error, RuntimeError) and any(each.match(str(error)) for each in words)
 
 
 def _status_of(error: BaseException) -> int:

@@ -6,6 +6,7 @@ served), and replaces a container whose device is faulty by a new one that runs 
 
 import asyncio
 import contextlib
+import logging
 import queue
 import threading
 import time
@@ -21,6 +22,8 @@ from modalkit._jobs import job_ids
 from modalkit._parcels import Item, Outcome, Parcel, Reply
 from modalkit._services import Cancelled, told
 from modalkit.errors import DeviceFaultError
+
+log = logging.getLogger("modalkit")
 
 _MOST_JOBS = 10_000  # whose results are kept
 
@@ -50,8 +53,11 @@ class LocalService:
 
     async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
         instance = self._container(model).instance
-        async for piece in stream_pieces(instance._models, model, item):  # noqa: SLF001
-            yield piece
+        try:
+            async for piece in stream_pieces(instance._models, model, item):  # noqa: SLF001
+                yield piece
+        except Exception as error:
+            raise told(error) from error
 
     async def spawn(self, parcel: Parcel) -> str:
         return self.spawn_blocking(parcel)
@@ -137,6 +143,13 @@ class _Container:
         instance.load_artefacts()
         return instance
 
+    def _replace(self) -> None:
+        """A new container for one whose device is broken; where none starts, the old one answers that its device is."""
+        try:
+            self.instance = self._start()
+        except Exception:
+            log.exception("A new container of %r did not start", self._model)
+
     def _serve(self) -> None:
         while (batch := self._next_batch()) is not None:
             if wanted := [each for each in batch if each[1].set_running_or_notify_cancel()]:
@@ -165,9 +178,9 @@ class _Container:
             try:
                 replies = self.instance._handler.handle(parcels, lambda: call_ids)  # noqa: SLF001
             except DeviceFaultError as error:
-                self.instance = self._start()
                 if attempt == self._retries:
                     _fail(batch, error)
+                self._replace()
             except Exception as error:  # noqa: BLE001  # it is each waiting caller's
                 _fail(batch, error)
                 return

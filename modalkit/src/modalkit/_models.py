@@ -51,7 +51,8 @@ class Models:
     loads: list[tuple[str, float]] = field(default_factory=list)  # since the last receipt: name, seconds
     _loaded: OrderedDict[str, Loaded] = field(default_factory=OrderedDict)
     _failed: dict[str, _Failed] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)  # held while a model is looked up, loaded on demand, or exchanged
+    _lock: threading.Lock = field(default_factory=threading.Lock)  # held while a model is looked up or exchanged
+    _loading: threading.Lock = field(default_factory=threading.Lock)  # held while one is loaded; those in memory answer meanwhile
 
     @contextmanager
     def use(self, name: str) -> Iterator[Loaded]:
@@ -78,12 +79,23 @@ class Models:
                 self._drop(next(iter(self._loaded)))
 
     def _take(self, name: str) -> Loaded:
-        with self._lock:
-            if (loaded := self._loaded.get(name)) is None:
-                loaded = self._loaded[name] = self._try_load(name)
+        if (loaded := self._take_known(name)) is not None:
+            return loaded
+        with self._loading:
+            if (loaded := self._take_known(name)) is not None:  # another request loaded it meanwhile
+                return loaded
+            loaded = self._try_load(name)
+            with self._lock:
+                self._loaded[name] = loaded
+                loaded.users += 1
                 self._evict(keep=name)
-            self._loaded.move_to_end(name)
-            loaded.users += 1
+            return loaded
+
+    def _take_known(self, name: str) -> Loaded | None:
+        with self._lock:
+            if (loaded := self._loaded.get(name)) is not None:
+                self._loaded.move_to_end(name)
+                loaded.users += 1
             return loaded
 
     def _give_back(self, loaded: Loaded) -> None:
@@ -121,12 +133,13 @@ class Models:
             current = self._loaded.get(name)
         if current is None:
             return
-        if hook := getattr(current.pipeline, "on_volume_reload", None):
-            with current.turn:
-                hook()
-            return
         try:
-            newer = self._load(name)
+            if hook := getattr(current.pipeline, "on_volume_reload", None):
+                with current.turn:
+                    hook()
+                return
+            with self._loading:
+                newer = self._load(name)
         except Exception:
             log.exception("The newer files of model %r cannot be loaded; it goes on as it is", name)
             return
@@ -203,6 +216,7 @@ def _not_ready(name: str, reason: str) -> InferenceError:
 
 
 def _unload(loaded: Loaded) -> None:
+    loaded.steps.close()
     try:
         if hook := getattr(loaded.pipeline, "unload", None):
             hook()

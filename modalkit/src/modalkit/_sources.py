@@ -4,9 +4,10 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Union, get_args, get_origin
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ValidationError
@@ -101,6 +102,13 @@ def explain(error: ValidationError, documents: Sequence[Document], settings_cls:
     return [start + " or ".join(dict.fromkeys(words)) for start, words in lines.items()]
 
 
+def unknown_names(arguments: Mapping[str, Any], settings_cls: type[BaseSettings]) -> list[str]:
+    """The arguments that mean a section which there is not. Variables that do are told by `modalkit check`: a stray one stops no container."""
+    valid = _keys_of(settings_cls)
+    unknown = [name for name in arguments if name not in valid and not name.startswith("_")]
+    return [f"arguments: unknown key {name!r}{nearest(name, valid)}" for name in unknown]
+
+
 def in_order(faults: Iterable[str]) -> list[str]:
     """Each fault once, as its file has them from top to bottom."""
 
@@ -157,7 +165,7 @@ def _unknown_keys(document: Document, model: type[BaseModel]) -> list[str]:
     return list(_unknown_below(document, document.data, model, ()))
 
 
-def _unknown_below(document: Document, data: Any, model: type[BaseModel], loc: Loc) -> Any:
+def _unknown_below(document: Document, data: Any, model: type[BaseModel], loc: Loc) -> Iterator[str]:
     if not isinstance(data, dict):
         return
     valid = _keys_of(model)
@@ -171,6 +179,9 @@ def _unknown_below(document: Document, data: Any, model: type[BaseModel], loc: L
             yield f"{document.where(at)}: unknown key {'.'.join(map(str, at))!r}{nearest(str(key), valid)}"
         elif inner := _section(valid[key]):
             yield from _unknown_below(document, value, inner, at)
+        elif (inner := _section_of_each(valid[key])) and isinstance(value, dict):
+            for name, each in value.items():
+                yield from _unknown_below(document, each, inner, (*at, str(name)))
 
 
 def _known(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
@@ -180,10 +191,18 @@ def _known(data: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
         if old in data and new in data:
             valid.pop(old)
     return {
-        key: _known(value, inner) if isinstance(value, dict) and (inner := _section(valid[key])) else value
-        for key, value in data.items()
-        if key in valid and not (value is None and _section(valid[key]))
+        key: _known_below(value, valid[key]) for key, value in data.items() if key in valid and not (value is None and _section(valid[key]))
     }
+
+
+def _known_below(value: Any, annotation: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if inner := _section(annotation):
+        return _known(value, inner)
+    if inner := _section_of_each(annotation):
+        return {name: _known_below(each, inner) for name, each in value.items()}
+    return value
 
 
 def _keys_of(model: type[BaseModel]) -> dict[str, Any]:
@@ -192,19 +211,24 @@ def _keys_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    for each in (annotation, *get_args(annotation)):
-        if isinstance(each, type) and issubclass(each, BaseModel) and annotation is each:
-            return each
-    return None
+    """The section that a key holds, or may hold."""
+    members = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    return next((each for each in members if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
+def _section_of_each(annotation: Any) -> type[BaseModel] | None:
+    """Of a mapping from names to sections: what each of them is."""
+    return _section(get_args(annotation)[1]) if get_origin(annotation) is dict else None
 
 
 def _valid_keys(model: type[BaseModel], loc: Loc) -> dict[str, Any]:
+    """The keys of the section at a place; none where there is no section."""
+    annotation: Any = model
     for part in loc:
-        inner = _section(_keys_of(model).get(str(part)))
-        if inner is None:
-            return {}
-        model = inner
-    return _keys_of(model)
+        section = _section(annotation)
+        annotation = _keys_of(section).get(str(part)) if section else next(iter(get_args(annotation)[1:]), None)
+    found = _section(annotation)
+    return _keys_of(found) if found else {}
 
 
 def nearest(key: str, valid: Iterable[str]) -> str:

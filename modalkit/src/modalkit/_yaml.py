@@ -52,16 +52,25 @@ def parse(text: str, path: Path) -> Document:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         msg = f"{path}:{line}: {error.problem or 'is not YAML'}"
         raise ConfigError(msg) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         msg = f"{path}: is not YAML: {error}"
         raise ConfigError(msg) from error
+    except RecursionError as error:
+        raise _too_deep(path) from error
     if not isinstance(data, dict):
         msg = f"{path}:1: holds {type(data).__name__}; a mapping with app_settings and model_settings belongs here"
         raise ConfigError(msg)
     lines: dict[Loc, int] = {}
-    if root is not None:
-        _note_lines(root, (), lines, path)
+    try:
+        if root is not None:
+            _note_lines(root, (), lines, path)
+    except RecursionError as error:
+        raise _too_deep(path) from error
     return Document(path, data, lines)
+
+
+def _too_deep(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: is nested too deeply, or within itself")
 
 
 def _note_lines(node: yaml.Node, loc: Loc, lines: dict[Loc, int], path: Path) -> None:

@@ -155,7 +155,7 @@ class ModalConfig:
         if build.requirements:
             image = image.pip_install_from_requirements(str(self._folder / build.requirements))
         commands = [build.extra_run_commands] if isinstance(build.extra_run_commands, str) else build.extra_run_commands
-        if commands:
+        if commands := [command for command in commands if command.strip()]:
             image = image.run_commands(*commands)
         if build.workdir:
             image = image.workdir(build.workdir)
@@ -211,7 +211,8 @@ def _key_of_this_process() -> str:
 def _base(build: BuildConfig) -> modal.Image:
     python = build.python_version
     if build.image:
-        return modal.Image.from_registry(f"{build.image}:{build.tag}", add_python=python)
+        has_tag = "@" in build.image or ":" in build.image.rpartition("/")[2]
+        return modal.Image.from_registry(build.image if has_tag else f"{build.image}:{build.tag}", add_python=python)
     return modal.Image.debian_slim(python_version=python or f"{sys.version_info.major}.{sys.version_info.minor}")
 
 

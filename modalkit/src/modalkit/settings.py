@@ -5,12 +5,13 @@ files of `MODALKIT_CONFIG` (`a.yaml,b.yaml`: later wins), else `Settings.model_c
 (`Settings.model_config["secrets_dir"]`). Nothing is read before `Settings()` is called.
 """
 
+import re
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from modalkit._sources import SYNONYMS, InTodaysWords, YamlSource, explain, in_order
+from modalkit._sources import SYNONYMS, InTodaysWords, YamlSource, explain, in_order, unknown_names
 from modalkit.errors import ConfigError
 
 __all__ = ["Settings"]
@@ -95,7 +96,7 @@ class BuildConfig(Section):
     """The image of all containers of the app."""
 
     image: str | None = Field(default=None, description="Base image of a registry; unset: Debian with `python_version`.")
-    tag: str = Field(default="latest", description="Tag of `image`.")
+    tag: str = Field(default="latest", description="Tag of `image`, where that has neither tag nor digest.")
     python_version: str | None = Field(default=None, description="Python of the image; unset: this machine's.")
     apt_packages: list[str] = Field(default_factory=list, description="Debian packages.")
     pip_packages: list[str] = Field(default_factory=list, description="Python packages, as pip writes them.")
@@ -325,11 +326,13 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         source = YamlSource(type(self))
-        faults = list(source.faults)
+        faults = [*source.faults, *unknown_names(values, type(self))]
         try:
             super().__init__(**values)
         except ValidationError as error:
             faults += explain(error, source.documents, type(self))
+        except SettingsError as error:
+            faults.append(f"environment: {error}: {error.__cause__}")
         if faults:
             raise ConfigError("\n".join(in_order(faults)))
 
@@ -343,20 +346,16 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         given = map(InTodaysWords, (init_settings, env_settings, dotenv_settings))
-        return *given, YamlSource(settings_cls), file_secret_settings
+        return *given, YamlSource(settings_cls), InTodaysWords(file_secret_settings)
 
 
-_UNITS = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {"": 1, "b": 1, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 
 
 def parse_bytes(given: str | int) -> int:
     """Bytes of `4GiB`, `500MB` or a number. Raises ValueError."""
-    if isinstance(given, int):
-        return given
-    digits = given.strip().rstrip("BGIKMTbgikmt ")
-    unit = given.strip()[len(digits) :].strip().upper()
-    try:
-        return int(float(digits) * _UNITS[unit])
-    except (KeyError, ValueError):
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*([a-z]*)", str(given).strip().lower())
+    if found is None or found[2] not in _UNITS:
         msg = f"{given!r} is no amount of memory: write for example 4GiB"
-        raise ValueError(msg) from None
+        raise ValueError(msg)
+    return int(float(found[1]) * _UNITS[found[2]])

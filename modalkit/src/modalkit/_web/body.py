@@ -18,7 +18,11 @@ class BodyReader:
 
     async def read(self, request: Request, adapter: TypeAdapter[Any]) -> Any:
         """The validated body. Raises InferenceError: 400 (no JSON), 413 (too big), 415 (another kind of content), 422 (not what is asked for)."""
-        return parse(await self.bytes(request), adapter)
+        body = await self.bytes(request)
+        try:
+            return parse(body, adapter)
+        except InferenceError as error:
+            raise of_compressed(request) or error from error
 
     async def bytes(self, request: Request) -> bytes:
         """The body as it came. Raises InferenceError: 413, 415."""
@@ -66,6 +70,14 @@ def _strictly(body: bytes) -> None:
         pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise refused(400, f"The body is no JSON: {error}", "invalid_json") from error
+
+
+def of_compressed(request: Request) -> InferenceError | None:
+    """What is said of a body that is no JSON because it is compressed. Looked for last, since hardly any is."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return None
+    return refused(415, f"Content-Encoding {encoding} is not taken: send the body as it is.", "unsupported_media_type")
 
 
 def _check_kind(request: Request) -> None:

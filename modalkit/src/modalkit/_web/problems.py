@@ -1,6 +1,7 @@
 """Every error as `application/problem+json` (RFC 9457)."""
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from modalkit.errors import InferenceError, Problem
+from modalkit.errors import InferenceError, Problem, new_error_id
+
+log = logging.getLogger("modalkit")
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -37,6 +40,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(InferenceError, _inference_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _request_invalid)
+    app.add_exception_handler(Exception, _unexpected)
 
 
 async def _inference_error(_: Request, error: Exception) -> Response:
@@ -53,6 +57,12 @@ async def _request_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     faults: list[dict[str, Any]] = [{"loc": list(fault["loc"]), "msg": fault["msg"], "type": fault["type"]} for fault in error.errors()]
     return respond(Problem(422, _summary(faults), "invalid_input", extra={"errors": faults}))
+
+
+async def _unexpected(_: Request, error: Exception) -> Response:
+    error_id = new_error_id()
+    log.error("%s: a request failed in a way that nobody foresaw", error_id, exc_info=error)
+    return respond(Problem(500, "This request failed here; the log has more.", "internal", error_id))
 
 
 def _summary(faults: Sequence[dict[str, Any]]) -> str:
