@@ -106,7 +106,7 @@ class Spares:
             if self._group is None or key in self._spares or key not in self._wanted:
                 return
             await self._make_room()
-            if len(self._spares) < self._most:
+            if self._group is not None and len(self._spares) < self._most:  # the engine may have begun to stop meanwhile
                 await self._group.start(self._keep, task)
 
     async def _keep(self, task: TaskSpec, *, task_status: TaskStatus[None]) -> None:
