@@ -1,12 +1,20 @@
-"""What the example of text embeddings answers over HTTP, wherever it runs: subclasses give the clients `texts` and `documents`."""
+"""What the example of text embeddings answers over HTTP, wherever it runs.
+
+Subclasses give the clients `texts` and `documents`, and who hears of jobs: `hooks`.
+"""
 
 import json
 import math
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from expectations.receiver import SECRET, Receiver
+
+APP = Path(__file__).parents[2] / "examples" / "text_embeddings" / "app.py"
 
 WEATHER, SUNNY, STADIUM = "The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."
 BOOK = " ".join(f"Sentence {number} of a long book about the weather." for number in range(150))  # 1,350 words
@@ -97,6 +105,27 @@ class EmbeddingsExpectations:
 
         assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["body", "words"])
 
+    def test_a_job_is_taken_once_and_its_result_waits_and_goes_to_its_webhook(self, texts: Any, hooks: Receiver) -> None:
+        order = {"message": {"text": STADIUM}, "webhook_url": hooks.url, "meta": {"order": 17}}
+        once = {"idempotency-key": str(uuid.uuid4())}
+        taken, again = (texts.post("/predict_async", json=order, headers=once) for _ in range(2))
+        assert (taken.status_code, again.status_code) == (202, 202), taken.text
+        assert taken.json()["job_id"] == again.json()["job_id"]
+
+        job = texts.get(taken.headers["location"], params={"wait": 60}).json()
+
+        assert (job["state"], job["meta"]) == ("succeeded", {"order": 17})
+        assert job["output"] == texts.post("/predict_sync", json=order["message"]).json()
+        assert [each["is_delivered"] for each in job["deliveries"]] == [True]
+        [hook] = [each for each in hooks.received if each.job["job_id"] == job["job_id"]]
+        assert hook.is_signed_with(SECRET)
+        assert hook.job["output"] == job["output"]
+
+    def test_a_job_of_another_service_is_not_known_here(self, texts: Any, documents: Any) -> None:
+        taken = texts.post("/predict_async", json={"text": STADIUM})
+
+        assert documents.get(taken.headers["location"]).status_code == 404
+
     def test_who_has_no_key_is_refused(self, texts: Any, documents: Any) -> None:
         for client in (texts, documents):
             without = client.post("/predict_sync", json={"text": WEATHER}, headers={"x-api-key": ""})
@@ -118,3 +147,10 @@ def batches_and_items(client: Any) -> tuple[float, float]:
         if name in found:
             found[name] += float(line.rpartition(" ")[2])
     return found["modalkit_batch_items_count"], found["modalkit_batch_items_sum"]
+
+
+def configured(folder: Path) -> str:
+    """The example's own YAML with what is of this test alone, as `MODALKIT_CONFIG` takes it."""
+    here = folder / "here.yaml"
+    here.write_text("app_settings: { jobs_config: { webhook_allow_private: true } }")
+    return f"{APP.with_name('modalkit.yaml')},{here}"

@@ -70,6 +70,15 @@ class GuideExpectations:
         assert (answer.status_code, answer.headers["content-type"]) == (status, PROBLEM)
         assert answer.json()["detail"]
 
+    def test_a_job_is_taken_and_its_result_can_be_asked_for(self, client: Any) -> None:
+        taken = client.post("/predict_async", json=VIRGINICA)
+        assert (taken.status_code, taken.json()["state"]) == (202, "queued")
+
+        job = client.get(taken.headers["location"], params={"wait": 30}).json()
+
+        assert (job["state"], job["output"]) == ("succeeded", {"prediction": 2, "class_name": "virginica"})
+        assert client.get("/jobs/fc-01234567890123456789.abc").status_code == 404
+
     def test_a_path_or_a_method_that_is_not_served_is_a_problem_too(self, client: Any) -> None:
         answers = client.get("/predict"), client.get("/predict_sync")
 

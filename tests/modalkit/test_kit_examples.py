@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from expectations.embeddings import EmbeddingsExpectations
+from expectations.embeddings import APP, EmbeddingsExpectations, configured
 from expectations.guide import SETOSA, GuideExpectations
+from expectations.receiver import SECRET, Receiver
 
 from modalkit.auth import new_key
 from modalkit.testing import TestClient
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 # What the guide says, letter by letter.
 APPLICATION = """\
@@ -91,6 +90,11 @@ def load_artefacts(self):
 """
 
 
+@pytest.fixture(autouse=True)
+def elsewhere() -> None:
+    """Nothing is taken out of the environment before each test: an example is set up once for all of its tests."""
+
+
 class TestDeploymentGuide(GuideExpectations):
     @pytest.fixture(scope="class")
     @classmethod
@@ -136,11 +140,19 @@ def test_a_class_that_loads_its_model_as_the_guide_shows_serves_it(guide: Path, 
 class TestTextEmbeddings(EmbeddingsExpectations):
     @pytest.fixture(scope="class")
     @classmethod
-    def texts(cls) -> Iterator[TestClient]:
+    def hooks(cls) -> Iterator[Receiver]:
+        with Receiver() as hooks:
+            yield hooks
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def texts(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         made = new_key("test")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MODALKIT_API_KEYS", made.line)
-            with TestClient(EXAMPLES / "text_embeddings" / "app.py", function="texts", headers={"x-api-key": made.key}) as client:
+            patch.setenv("MODALKIT_WEBHOOK_SECRET", SECRET)
+            patch.setenv("MODALKIT_CONFIG", configured(tmp_path_factory.mktemp("embeddings")))
+            with TestClient(APP, function="texts", headers={"x-api-key": made.key}) as client:
                 yield client
 
     @pytest.fixture(scope="class")

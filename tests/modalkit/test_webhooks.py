@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from builders import a_client, an_app
-from receiver import SECRET, Receiver
+from expectations.receiver import SECRET, Receiver
 
 from modalkit import _webhooks
 from modalkit.errors import InferenceError

@@ -1,10 +1,11 @@
-"""Who jobs are delivered to: an HTTP server on loopback that says what it is told to, and remembers what it was sent."""
+"""Who jobs are delivered to: an HTTP server that says what it is told to, and remembers what it was sent."""
 
 import base64
 import contextlib
 import hashlib
 import hmac
 import json
+import socket
 import threading
 import time
 from dataclasses import dataclass
@@ -33,14 +34,17 @@ class Received:
 
 
 class Receiver:
-    """`answers` are given one a request, the last one for ever: a status, a status with headers, or seconds to say nothing."""
+    """`answers` are given one a request, the last one for ever: a status, a status with headers, or seconds to say nothing.
 
-    def __init__(self, *answers):
+    It listens on loopback, or where it is given a socket that does.
+    """
+
+    def __init__(self, *answers, listener=None):
         self.answers = list(answers) or [204]
         self.received = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook?token=t"
+        listener = listener or socket.create_server(("127.0.0.1", 0))
+        self._server = serving(listener, self._handler())
+        self.url = "http://{}:{}/hook?token=t".format(*listener.getsockname())
 
     def _handler(receiver):  # noqa: N805  # two selves
         class Handler(BaseHTTPRequestHandler):
@@ -73,3 +77,12 @@ class Receiver:
     def __exit__(self, *_):
         self._server.shutdown()
         self._server.server_close()
+
+
+def serving(listener, handler):
+    """An HTTP server on a socket that listens already."""
+    server = ThreadingHTTPServer(listener.getsockname(), handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listener
+    server.daemon_threads = True
+    return server
