@@ -102,6 +102,14 @@ class GuideExpectations:
         assert any(line.startswith('modalkit_requests_total{route="/predict_sync",status="200"}') for line in lines)
         assert any(line.startswith('modalkit_batch_items_count{model="my_model"}') for line in lines)
 
+    def test_a_job_gives_what_the_request_would_have_given(self, client: Any) -> None:
+        taken = client.post("/predict_async", json={"message": VIRGINICA, "meta": {"mine": 1}})
+
+        assert taken.status_code == 202
+        job = client.get(taken.headers["location"], params={"wait": 60}).json()
+        assert (job["state"], job["meta"]) == ("succeeded", {"mine": 1})
+        assert job["output"] == {"prediction": 2, "class_name": "virginica"}
+
     def test_openapi_shows_the_apps_own_models(self, client: Any) -> None:
         document = client.get("/openapi.json").json()
         body = document["paths"]["/predict_sync"]["post"]["requestBody"]["content"]["application/json"]["schema"]

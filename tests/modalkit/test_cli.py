@@ -263,6 +263,19 @@ class TestCheck:
         change(shop / "modalkit.yaml", "    secrets: [api-keys]\n", "")
         assert "MODALKIT_API_KEYS is not set" in modalkit("check", cwd=shop).stderr
 
+    @pytest.mark.parametrize(
+        ("queue", "said"),
+        [
+            ("{ backend: sqss }", "modalkit.yaml:3: queue_config.backend: there is no 'sqss'; did you mean sqs?"),
+            ("{ backend: redis }", "modalkit.yaml:3: queue_config: redis cannot be made: ValueError: url is missing"),
+        ],
+    )
+    @pytest.mark.parametrize("target", ["app.py", "modalkit.yaml"])
+    def test_a_queue_that_cannot_be_made_is_found(self, modalkit, shop, queue, said, target):
+        change(shop / "modalkit.yaml", "  build_config:", f"  queue_config: {queue}\n  build_config:")
+        outcome = modalkit("check", target, cwd=shop)
+        assert (outcome.returncode, outcome.stderr.startswith(said)) == (1, True), outcome.stderr
+
     def test_the_environment_is_checked_too(self, modalkit, shop):
         wrong = "MODALKIT_APP_SETTINGS__BATCH_CONFIG__WAIT_MS"
         outcome = modalkit("check", cwd=shop, **{wrong: "soon"}, MODALKIT_APP_SETINGS__APP_NAME="x")

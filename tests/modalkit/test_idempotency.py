@@ -6,6 +6,7 @@ import pytest
 from builders import a_client, an_app
 
 from modalkit._web.idempotency import OwnMemory
+from modalkit.auth import new_key
 from modalkit.errors import InferenceError
 from modalkit.testing import TestClient
 
@@ -44,6 +45,18 @@ def test_requests_at_the_same_time_begin_one_job():
 def test_a_key_that_is_none_is_refused(key):
     with a_client() as client:
         assert client.post("/predict_async", json=SEVEN, headers={"Idempotency-Key": key.encode()}).status_code == 422
+
+
+def test_callers_with_keys_of_their_own_do_not_share_a_job(monkeypatch):
+    alice, bob = new_key("alice"), new_key("bob")
+    monkeypatch.setenv("MODALKIT_API_KEYS", f"{alice.line} {bob.line}")
+    with a_client(auth_config={"kind": "api_key"}) as client:
+        ids = [
+            client.post("/predict_async", json=SEVEN, headers={"Idempotency-Key": "k", "x-api-key": each.key}).json()["job_id"]
+            for each in (alice, bob, alice)
+        ]
+
+    assert ids[0] == ids[2] != ids[1]
 
 
 class TestOwnMemory:

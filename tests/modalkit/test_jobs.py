@@ -130,6 +130,22 @@ class TestTaking:
         assert schemas[told["$ref"].rpartition("/")[2]]["properties"]["output"]["anyOf"][0] == {"$ref": "#/components/schemas/Double"}
         assert all(re.fullmatch(r"[A-Za-z0-9._-]+", each) for each in schemas)
 
+    @pytest.mark.parametrize(
+        ("queues", "secret", "queue", "webhook"),
+        [
+            ({}, "", {"maxLength": 0}, {"maxLength": 0}),
+            ({"backend": "memory"}, "x" * 24, {"maxLength": 512}, {"pattern": "^(https?://[^\\s@]+)?$"}),
+            ({"backend": "memory", "allowed_queues": ["mine"]}, "", {"enum": ["", "mine"]}, {"maxLength": 0}),
+        ],
+    )
+    def test_openapi_offers_what_this_app_can_do(self, monkeypatch, queues, secret, queue, webhook):
+        monkeypatch.setenv("MODALKIT_WEBHOOK_SECRET", secret)
+        with a_client(queue_config=queues) as client:
+            order = client.get("/openapi.json").json()["components"]["schemas"]["AsyncInputModel_Number"]["properties"]
+
+        assert order["success_queue"].items() >= queue.items()
+        assert order["webhook_url"].items() >= webhook.items()
+
 
 class TestAsking:
     def test_a_failed_job_has_the_problem_that_its_request_would_have_had(self):

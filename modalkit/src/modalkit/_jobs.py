@@ -54,6 +54,16 @@ def check_order(order: JobOrder, settings: AppSettings) -> None:
         _check_queue(name, getattr(order, name), settings.queue_config)
 
 
+def order_schema(settings: AppSettings) -> dict[str, dict[str, Any]]:
+    """What is more than the types of an order's fields say: what this app can do and allows."""
+    queues, allowed = settings.queue_config, settings.queue_config.allowed_queues
+    queue: dict[str, Any] = {} if queues.backend else {"maxLength": 0}
+    if queues.backend and allowed is not None:
+        queue = {"enum": ["", *allowed]}
+    webhook: dict[str, Any] = {"pattern": "^(https?://[^\\s@]+)?$"} if _can_sign(settings.jobs_config) else {"maxLength": 0}
+    return {_WEBHOOK: webhook, "success_queue": queue, "failure_queue": queue}
+
+
 def message(job_id: str, order: JobOrder, outcome: Outcome) -> bytes:
     """An ended job as webhooks and queues are sent it."""
     state, output, error = JobState.FAILED, None, None
@@ -81,6 +91,13 @@ def _check_webhook(url: str, config: JobsConfig) -> None:
         _webhooks.keys_of(os.environ.get(config.webhook_secret_variable, ""))
     except ValueError as error:
         raise _refused(_WEBHOOK, f"this app cannot sign webhooks: {config.webhook_secret_variable} {error}") from error
+
+
+def _can_sign(config: JobsConfig) -> bool:
+    try:
+        return bool(_webhooks.keys_of(os.environ.get(config.webhook_secret_variable, "")))
+    except ValueError:
+        return False
 
 
 def _check_queue(name: str, queue: str, config: QueueConfig) -> None:

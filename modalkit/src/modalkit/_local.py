@@ -16,7 +16,6 @@ from collections.abc import AsyncIterator
 from concurrent.futures import Future
 from typing import Any
 
-from modalkit import task_queue
 from modalkit._handler import stream_pieces
 from modalkit._jobs import job_ids
 from modalkit._parcels import Item, Outcome, Parcel, Reply
@@ -29,12 +28,11 @@ _MOST_JOBS = 10_000  # whose results are kept
 
 
 class LocalService:
-    """Implements `_services.Service` over instances of the class in this process, one for each model. Raises ConfigError."""
+    """Implements `_services.Service` over instances of the class in this process, one for each model."""
 
     def __init__(self, app_cls: Any) -> None:
         self._user_class = app_cls.user_class
         self._settings = app_cls.modal_utils.settings
-        task_queue.check(self._settings.app_settings.queue_config)  # not only when the first request needs a container
         self._containers: dict[str, _Container] = {}
         self._jobs: dict[str, Future[Reply]] = {}
         self._ids = job_ids(app_cls)

@@ -22,7 +22,7 @@ from typing import Any
 import modal
 from starlette.testclient import TestClient as _StarletteClient
 
-from modalkit import _sdk
+from modalkit import _sdk, task_queue
 from modalkit._local import LocalService
 from modalkit._services import stand_in
 from modalkit.errors import ModalKitError
@@ -43,6 +43,7 @@ class TestClient(_StarletteClient):
         self, app_module: ModuleType | str | Path, *, function: str = "", raise_server_exceptions: bool = False, **options: Any
     ) -> None:
         self.module = load_module(app_module)
+        check_queues(self.module)
         self._services = contextlib.ExitStack()
         self._services.enter_context(in_this_process(self.module))
         super().__init__(web_app(self.module, function), raise_server_exceptions=raise_server_exceptions, **options)
@@ -71,6 +72,12 @@ def in_this_process(module: ModuleType) -> Iterator[list[LocalService]]:
             stack.enter_context(stand_in(app_cls, service))
             services.append(service)
         yield services
+
+
+def check_queues(module: ModuleType) -> None:
+    """Raises ConfigError: a service of the module could not make its queue. Said here, and not by the first request that needs a model."""
+    for app_cls in service_classes(module):
+        task_queue.check(app_cls.modal_utils.settings.app_settings.queue_config)
 
 
 def load_module(given: ModuleType | str | Path) -> ModuleType:

@@ -11,6 +11,7 @@ from typing import Any
 
 import modal
 
+from modalkit import task_queue
 from modalkit._catalogue import Catalogue, default_model, input_type
 from modalkit._cli.apps import load_app
 from modalkit._cli.entries import entry_faults, pipeline_faults
@@ -21,6 +22,7 @@ from modalkit.errors import ConfigError, ModalKitError
 from modalkit.settings import Settings
 from modalkit.testing import in_this_process, service_classes, web_functions
 
+_SOME_ADDRESS = "redis://localhost"  # for an address that has a password, and so is said by a Secret
 YAML = (".yaml", ".yml")
 # Of all routes those that say what is asked of the model; what has no stream is worth knowing.
 PREDICTIONS = ("/predict_sync", "/predict_batch", "/predict_stream")
@@ -68,7 +70,7 @@ def _check_yaml(path: Path) -> Report:
         return Report(faults=str(error).splitlines() + _unknown_variables())
     entries = settings.model_settings.model_entries
     found = [f"{path}: {_counted(len(entries), 'model')}{_named(entries)}, {_batches(settings)}"]
-    return Report(found, _unknown_variables() + _missing_files(settings))
+    return Report(found, _unknown_variables() + _missing_files(settings) + _queue_faults(settings))
 
 
 def _check_app(path: Path) -> Report:
@@ -84,7 +86,10 @@ def _check_app(path: Path) -> Report:
         report.faults.append(f"{path}: no class of it derives from ModalService and stands under @app.cls.")
     for app_cls in classes:
         _check_class(app_cls, report)
-    _check_web(module, path, report)
+    queues = [fault for app_cls in classes for fault in _queue_faults(app_cls.modal_utils.settings)]
+    report.faults += dict.fromkeys(queues)
+    if not queues:  # which the services of this process have, too
+        _check_web(module, path, report)
     return report
 
 
@@ -189,6 +194,18 @@ def _missing_files(settings: Settings) -> list[str]:
         for index, source in enumerate(build.python_sources)
         if not _is_importable(source)
     ]
+
+
+def _queue_faults(settings: Settings) -> list[str]:
+    """Why the model's container could not make its queue."""
+    config = settings.app_settings
+    if config.deployment_config.secrets and not config.queue_config.url:
+        config = config.model_copy(update={"queue_config": config.queue_config.model_copy(update={"url": _SOME_ADDRESS})})
+    try:
+        task_queue.check(config.queue_config)
+    except ConfigError as error:
+        return [f"{_place(('app_settings', 'queue_config', 'backend'))}: {error}"]
+    return []
 
 
 def _folder() -> Path:

@@ -16,7 +16,7 @@ from modalkit._services import Cancelled, Expired
 from modalkit._web import idempotency
 from modalkit._web.body import parse, refused
 from modalkit._web.front import Front
-from modalkit._web.schema import MODEL_NAME, Schemas, operation
+from modalkit._web.schema import MODEL_NAME, Schemas, operation, refusal
 from modalkit.auth import current_caller
 from modalkit.errors import InferenceError, Problem
 from modalkit.iomodel import AsyncInputModel, AsyncOutputModel, Delivery, JobModel, JobState
@@ -82,10 +82,13 @@ def routes(front: Front, schemas: Schemas, input_model: Any, output_model: Any) 
     taken = {JSON: {"schema": schemas.of(AsyncOutputModel, "serialization")}}
     ordered = operation(intake.schema(schemas), taken, status=202, parameters=(MODEL_NAME, _KEY))
     ordered["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}}
+    ordered["responses"]["409"] = refusal("The first request with this Idempotency-Key is still begun")
     told = {JSON: {"schema": _schema_of_job(schemas, output_model)}}
+    cancelled = operation(None, told, parameters=(_JOB_ID,))
+    cancelled["responses"]["409"] = refusal("The job runs already, in a batch with others")
     router.add_api_route("/predict_async", predict_async, methods=["POST"], status_code=202, openapi_extra=ordered)
     router.add_api_route("/jobs/{job_id}", job, methods=["GET"], openapi_extra=operation(None, told, parameters=(_JOB_ID, _WAIT)))
-    router.add_api_route("/jobs/{job_id}", cancel, methods=["DELETE"], openapi_extra=operation(None, told, parameters=(_JOB_ID,)))
+    router.add_api_route("/jobs/{job_id}", cancel, methods=["DELETE"], openapi_extra=cancelled)
     return router
 
 
@@ -114,6 +117,8 @@ class Intake:
     def schema(self, schemas: Schemas) -> dict[str, Any]:
         """Of the body."""
         order = schemas.of(self._order_model, "validation")
+        for name, narrower in _jobs.order_schema(self._app_settings).items():
+            schemas.named[order["$ref"].rpartition("/")[2]]["properties"][name].update(narrower)
         return {"anyOf": [schemas.of(self._input_model, "validation"), order]} if self._takes_inputs else order
 
 

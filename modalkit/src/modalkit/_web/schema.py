@@ -107,5 +107,9 @@ def operation(
 
 def refusals() -> dict[str, Any]:
     """The answers that any route may give instead."""
-    content = {"application/problem+json": {"schema": _PROBLEM_REF}}
-    return {str(status): {"description": words, "content": content} for status, words in _REFUSALS.items()}
+    return {str(status): refusal(words) for status, words in _REFUSALS.items()}
+
+
+def refusal(words: str) -> dict[str, Any]:
+    """A problem as an answer."""
+    return {"description": words, "content": {"application/problem+json": {"schema": _PROBLEM_REF}}}

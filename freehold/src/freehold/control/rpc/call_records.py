@@ -1,7 +1,7 @@
 """Calls as people look at them: lists, counts, one call's state, and the graph of who called whom."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -78,9 +78,10 @@ class CallRecordRpcs:
     ) -> api_pb2.FunctionGetCallGraphResponse:
         calls = await self._records.graph(CallId(request.function_call_id), _GRAPH_INPUTS)
         inputs = [_node(call, item) for call in calls for item in call.inputs]
+        known = {item.input_id for item in inputs[:_GRAPH_INPUTS]}
         return api_pb2.FunctionGetCallGraphResponse(
             inputs=inputs[:_GRAPH_INPUTS],
-            function_calls=[await self._edge(call) for call in calls],
+            function_calls=[await self._edge(call, known) for call in calls],
             truncated=len(inputs) > _GRAPH_INPUTS,
         )
 
@@ -97,8 +98,10 @@ class CallRecordRpcs:
         function_ids = await self._functions.variants(live.function) if all_variants else [live.id]
         return await self._records.recent(function_ids, since, until or datetime.now(UTC) + _SOON, min(limit, _MOST_CALLS))
 
-    async def _edge(self, call: PastCall) -> api_pb2.FunctionCallCallGraphInfo:
-        edge = api_pb2.FunctionCallCallGraphInfo(function_call_id=call.record.id, parent_input_id=call.record.parent_input_id)
+    async def _edge(self, call: PastCall, known: Collection[str]) -> api_pb2.FunctionCallCallGraphInfo:
+        """A parent that is not in the graph, such as a web request, is left out: the client would leave out the call with it."""
+        parent = call.record.parent_input_id
+        edge = api_pb2.FunctionCallCallGraphInfo(function_call_id=call.record.id, parent_input_id=parent if parent in known else "")
         try:
             live = await self._functions.live(call.record.function_id)
         except NotFound:  # its app has stopped since
