@@ -14,11 +14,13 @@ int nvmlInit_v2(void) { return 0; }
 #endif
 int nvmlShutdown(void) { return 0; }
 int nvmlDeviceGetCount_v2(unsigned int *count) { *count = 2; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) {
 #ifdef LOST
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) { return 15; }
-#else
-int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **device) { *device = (void *)(unsigned long)(index + 1); return 0; }
+    if (index == 0) return 15;
 #endif
+    *device = (void *)(unsigned long)(index + 1);
+    return 0;
+}
 static int of(void *device) { return (int)(unsigned long)device - 1; }
 int nvmlDeviceGetName(void *device, char *name, unsigned int length) { strncpy(name, names[of(device)], length); return 0; }
 int nvmlDeviceGetUUID(void *device, char *uuid, unsigned int length) { strncpy(uuid, uuids[of(device)], length); return 0; }

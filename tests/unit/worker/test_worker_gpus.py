@@ -59,9 +59,11 @@ class TestAsking:
     def test_a_machine_without_the_library_has_none(self):
         assert ask_nvml("libno-such-thing.so.1") == []
 
-    @pytest.mark.parametrize("trouble", ["NO_DRIVER", "LOST"])
-    def test_a_driver_that_does_not_work_costs_the_gpus_and_nothing_else(self, library, trouble):
-        assert ask_nvml(library(trouble)) == []
+    def test_a_driver_that_does_not_work_costs_the_gpus_and_nothing_else(self, library):
+        assert ask_nvml(library("NO_DRIVER")) == []
+
+    def test_a_device_that_is_lost_costs_none_of_the_others(self, library):
+        assert ask_nvml(library("LOST")) == FOUND[1:]
 
 
 class TestEquipment:

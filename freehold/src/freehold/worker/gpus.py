@@ -112,21 +112,28 @@ class _Memory(ctypes.Structure):
 
 
 def ask_nvml(library: str = _LIBRARY) -> list[FoundGpu]:
-    """Empty without a driver, or when it does not work, which is logged: a machine is of use without its GPUs."""
+    """Empty without a driver, or when it does not work, which is logged: a machine is of use without its GPUs, and without one of them."""
     try:
         nvml = ctypes.CDLL(library)
     except OSError:
         return []
-    if code := nvml.nvmlInit_v2():
-        log.warning("gpus_not_asked", reason=f"nvmlInit answers {code}")
-        return []
     try:
-        return [_ask(nvml, index) for index in range(_number(nvml.nvmlDeviceGetCount_v2))]
+        _call(nvml.nvmlInit_v2)
+        count = _number(nvml.nvmlDeviceGetCount_v2)
     except (OSError, AttributeError) as error:
         log.warning("gpus_not_asked", reason=str(error))
         return []
-    finally:
-        nvml.nvmlShutdown()
+    found = [_ask_one(nvml, index) for index in range(count)]
+    nvml.nvmlShutdown()
+    return [each for each in found if each is not None]
+
+
+def _ask_one(nvml: ctypes.CDLL, index: int) -> FoundGpu | None:
+    try:
+        return _ask(nvml, index)
+    except (OSError, AttributeError) as error:
+        log.warning("gpu_left_out", index=index, reason=str(error))
+        return None
 
 
 def _ask(nvml: ctypes.CDLL, index: int) -> FoundGpu:
