@@ -255,8 +255,10 @@ class ZygotePool:
     def _leave_out(self, zygote: Zygote, packages: set[str]) -> None:
         """Make it again without these, if it is them that it has imported."""
         stock = zygote.stock
-        if "" not in packages and stock.key not in self._loading:
-            self._spoilers[stock.image_id] = self._spoilers.get(stock.image_id, frozenset()) | packages
+        if "" in packages:
+            return
+        self._spoilers[stock.image_id] = self._spoilers.get(stock.image_id, frozenset()) | packages
+        if stock.key not in self._loading:  # a start may have wanted another one meanwhile; that one fails and comes here again
             self._make(stock)
 
     async def _modules(self, stock: Stock) -> tuple[str, ...]:
