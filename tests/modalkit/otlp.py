@@ -1,6 +1,7 @@
 """An OTLP/HTTP receiver: a real server on loopback that keeps the spans and metrics it is sent, taken apart from their protobuf."""
 
 import gzip
+import socket
 import threading
 import time
 from collections import defaultdict
@@ -67,7 +68,10 @@ class Receiver:
 
 
 class serving:  # noqa: N801  # reads as a word
-    """Context manager: a Receiver at a free port."""
+    """Context manager: a Receiver at a free port of loopback, or where it is given a socket that listens."""
+
+    def __init__(self, listener=None):
+        self._listener = listener or socket.create_server(("127.0.0.1", 0))
 
     def __enter__(self):
         receiver = Receiver()
@@ -84,9 +88,11 @@ class serving:  # noqa: N801  # reads as a word
             def log_message(self, *args):
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(self._listener.getsockname(), Handler, bind_and_activate=False)
+        self._server.socket.close()
+        self._server.socket = self._listener
         self._server.daemon_threads = True
-        receiver.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        receiver.endpoint = "http://{}:{}".format(*self._listener.getsockname())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return receiver
