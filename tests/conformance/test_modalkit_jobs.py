@@ -97,6 +97,13 @@ def test_a_job_that_runs_alone_is_cancelled_while_it_runs(alone: httpx2.Client) 
     assert ended(alone, begin(alone, 2))["output"]["number"] == 2
 
 
+def test_a_job_that_runs_into_its_timeout_has_failed(alone: httpx2.Client) -> None:
+    """And is not said to be under way: the SDK's error of it is the same kind as that of a look in vain."""
+    job = ended(alone, begin(alone, 1, seconds=60))
+
+    assert (job["state"], job["error"]["type"], job["error"]["status"]) == ("failed", "urn:modalkit:timeout", 504)
+
+
 def test_a_job_of_another_class_is_unknown(client: httpx2.Client, alone: httpx2.Client) -> None:
     job_id = begin(client, 1)
 

@@ -1,12 +1,18 @@
 """Ends of jobs at a webhook: signed, tried again, bounded, and to public addresses only."""
 
 import asyncio
+import ssl
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from builders import a_client, an_app
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from expectations.receiver import SECRET, Receiver
 
 from modalkit import _webhooks
@@ -145,6 +151,48 @@ class TestDelivery:
                 client.post("/predict_async", json={"message": SEVEN, "webhook_url": receiver.url})
 
             assert len(receiver.received) == 1
+
+
+class TestHttps:
+    @pytest.fixture
+    def secured(self, tmp_path):
+        """A receiver with a certificate for `localhost`, and the file of the authority that vouches for it: itself."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+        now = datetime.now(UTC)
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - timedelta(1), now + timedelta(1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        file, secret = tmp_path / "authority.pem", serialization.NoEncryption()
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, secret)
+        file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM) + private)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        with Receiver() as receiver:
+            receiver._server.socket = context.wrap_socket(receiver._server.socket, server_side=True)
+            receiver.url = receiver.url.replace("http://127.0.0.1", "https://localhost")
+            yield receiver, file
+        _webhooks._tls.cache_clear()
+
+    def test_a_webhook_goes_to_whom_the_certificate_names(self, secured, monkeypatch):
+        receiver, authority = secured
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        _webhooks._tls.cache_clear()
+        with a_client(jobs_config=PRIVATE) as client:
+            assert job_with(client, receiver.url)["deliveries"][0]["is_delivered"]
+
+        assert receiver.received[0].is_signed_with(SECRET)
+
+    def test_nobody_else_gets_it(self, secured):
+        receiver, _ = secured
+        _webhooks._tls.cache_clear()
+        with a_client(jobs_config=PRIVATE | {"delivery_attempts": 1}) as client:
+            delivery = job_with(client, receiver.url)["deliveries"][0]
+
+        assert "CERTIFICATE_VERIFY_FAILED" in delivery["detail"]
+        assert receiver.received == []
 
 
 class TestLoops:

@@ -16,7 +16,9 @@ from modalkit.task_queue import MemoryQueue
 
 Settings.model_config["yaml_file"] = "modalkit.yaml"
 modal_config = ModalConfig()
-one_at_a_time = ModalConfig(Settings(app_settings={"batch_config": {"max_batch_size": 1, "wait_ms": 0}}))
+one_at_a_time = ModalConfig(
+    Settings(app_settings={"batch_config": {"max_batch_size": 1, "wait_ms": 0}, "deployment_config": {"timeout": 12, "retries": 0}})
+)
 app = modal.App(name=modal_config.app_name)
 
 
