@@ -69,7 +69,8 @@ class Template:
 
     def install(self) -> None:
         """Raises when this client is not as we know it."""
-        load_runtime()
+        if why := load_runtime():
+            raise RuntimeError(why)
         from modal._runtime import user_code_imports
         from modal._runtime.container_io_manager import ContainerIOManager
         from modal._runtime.task_lifecycle_manager import TaskLifecycleManager

@@ -141,19 +141,33 @@ def preload(modules: list[str]) -> dict[str, Any]:
     began = time.monotonic()
     reads: dict[str, str] = {}
     with _reads_to(reads, ""):
-        load_runtime()
-    spoiled, why, failed = _preload(modules, reads)
+        why_not = load_runtime()
+    spoiled, why, failed = ("", why_not, []) if why_not else _preload(modules, reads)
     took = time.monotonic() - began
     return {"spoiled": spoiled, "why": why, "failed": failed, "reads": reads, "took": took, "size": resident()}
 
 
-def load_runtime() -> None:
-    """What each task would import."""
+def load_runtime() -> str:
+    """What each task would import. Says why this process must not be forked, if so: half of the client is worse than nothing of it."""
     for name in (*_RUNTIME, *(_WEB if Path("/__modal/web").is_dir() else ())):
-        _imported(name)
+        if why := _why_not_loaded(name, import_module):
+            return why
     for name in _OWN_WEB:
-        _imported(name, import_module("freehold_container.web").import_apart)
+        if why := _why_not_loaded(name, import_module("freehold_container.web").import_apart):
+            return why
     _forget(_ENTRYPOINT)  # which is run, as the main module, by each task
+    return ""
+
+
+def _why_not_loaded(name: str, load: Callable[[str], Any]) -> str:
+    """Without the time limit of `_imported`: a task would need this module, too, however slow the machine is just now."""
+    try:
+        load(name)
+    except ModuleNotFoundError:  # this version of the client, or this image, has none of it
+        return ""
+    except BaseException as error:  # noqa: BLE001
+        return f"{name} cannot be imported: {type(error).__name__}: {error}"
+    return ""
 
 
 def _preload(modules: list[str], reads: dict[str, str]) -> tuple[str, str, list[str]]:
