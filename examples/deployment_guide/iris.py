@@ -11,7 +11,7 @@ from modalkit.iomodel import AsyncInputModel, InputModel, OutputModel
 CLASS_NAMES = ["setosa", "versicolor", "virginica"]
 
 
-class MyInput(InputModel):
+class MyInput(InputModel, strict=True):
     """One flower: sepal length and width, petal length and width, in centimetres."""
 
     features: list[float] = Field(min_length=4, max_length=4)

@@ -31,7 +31,7 @@ def test_the_same_key_with_another_body_or_model_is_refused():
         begin(client)
         answers = begin(client, NINE), begin(client, params={"model_name": "other"})
 
-    assert [(each.status_code, each.json()["type"]) for each in answers] == [(422, "urn:modalkit:key_reused")] * 2
+    assert [(each.status_code, each.json()["type"]) for each in answers] == [(409, "urn:modalkit:key_reused")] * 2
 
 
 def test_requests_at_the_same_time_begin_one_job():

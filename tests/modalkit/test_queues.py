@@ -194,7 +194,7 @@ class TestRedis:
             apart = elsewhere.post("/predict_async", **options)
 
         assert first.json()["job_id"] == again.json()["job_id"] != apart.json()["job_id"]
-        assert other.status_code == 422
+        assert other.status_code == 409
 
     def test_a_memory_of_keys_that_is_away_is_an_answer(self):
         url = f"redis://127.0.0.1:{servers.free_port()}/0"

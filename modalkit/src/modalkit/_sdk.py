@@ -18,11 +18,17 @@ from modalkit.errors import ConfigError
 CONCURRENCY = "allow_concurrent_inputs"
 PROXY_AUTH = "requires_proxy_auth"
 
+_STARTUP = "startup_timeout"
+_TIMEOUT = 300  # seconds; the SDK's own default
+
 
 def accepted(decorator: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Those of `settings` that are given and that `App.<decorator>` of the installed SDK takes. Raises TypeError for one that it does not."""
     given = {key: value for key, value in settings.items() if value not in (None, (), [], {})}
     known = inspect.signature(getattr(modal.App, decorator)).parameters
+    if _STARTUP in given and _STARTUP not in known:
+        # Earlier versions have one bound for both, so a call may take as long as the start then.
+        given["timeout"] = max(given.pop(_STARTUP), given.get("timeout", _TIMEOUT))
     if foreign := sorted(given.keys() - known.keys()):
         msg = f"modal {modal.__version__} does not know {', '.join(foreign)} of @app.{decorator}: leave it out, or install a newer modal"
         raise TypeError(msg)

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import modalkit
 from modalkit import _telemetry
 from modalkit._metrics import Metrics
-from modalkit._web import guard, health, jobs, predict, problems, tracing
+from modalkit._web import guard, health, jobs, oip, predict, problems, tracing
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
@@ -36,6 +36,7 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     app.include_router(predict.routes(front, schemas, input_model, output_model))
     app.include_router(jobs.routes(front, schemas, input_model, output_model))
     app.include_router(health.routes(front))
+    app.include_router(oip.routes(front, schemas, input_model, output_model))
     problems.install(app)
     schemas.install(app)
     if doorkeeper is not None:

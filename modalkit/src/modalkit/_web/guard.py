@@ -18,7 +18,7 @@ from modalkit import _telemetry
 from modalkit._catalogue import Catalogue
 from modalkit._rates import Rates, network_of
 from modalkit._ssm import SsmKeys
-from modalkit._web.problems import respond
+from modalkit._web.problems import path_of, respond
 from modalkit.auth import CALLER, Caller, Key, find_key, parse_keys
 from modalkit.errors import ConfigError, InferenceError, Problem
 from modalkit.settings import AuthConfig, Settings
@@ -98,7 +98,7 @@ class Guard:
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or _path(scope) in self._open_paths:
+        if scope["type"] == "lifespan" or path_of(scope) in self._open_paths:
             await self._app(scope, receive, send)
             return
         try:
@@ -133,13 +133,7 @@ async def _refuse(refused: Refused, scope: Scope, receive: Receive, send: Send) 
         await receive()
         await send({"type": "websocket.close", "code": 1008, "reason": refused.problem.detail})
         return
-    await respond(refused.problem, refused.headers)(scope, receive, send)
-
-
-def _path(scope: Scope) -> str:
-    """The path within this app, wherever it is mounted."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
-    return path[len(root) :] if root and path.startswith(root + "/") else path
+    await respond(refused.problem, refused.headers, scope)(scope, receive, send)
 
 
 def _presented(scope: Scope, header: bytes) -> str | None:

@@ -27,7 +27,7 @@ class Memory(Protocol):
     """Which keys were used lately, for what, and which job they began."""
 
     async def once(self, key: str, fingerprint: str, begin: Begin) -> str:
-        """The id of the key's job, which `begin` makes where there is none. Raises InferenceError: 422 where the key was used for another
+        """The id of the key's job, which `begin` makes where there is none. Raises InferenceError: 409 where the key was used for another
         request, 409 where the first request with it still begins, 503 where the memory does not answer.
         """
 
@@ -143,4 +143,4 @@ def _written(fingerprint: str, job_id: str = "") -> str:
 
 def _check_same(known: str, fingerprint: str) -> None:
     if known != fingerprint:
-        raise InferenceError.of(Problem(422, "This Idempotency-Key was used for another request.", "key_reused"))
+        raise InferenceError.of(Problem(409, "This Idempotency-Key was used for another request.", "key_reused"))

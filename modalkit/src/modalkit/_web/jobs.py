@@ -82,7 +82,7 @@ def routes(front: Front, schemas: Schemas, input_model: Any, output_model: Any) 
     taken = {JSON: {"schema": schemas.of(AsyncOutputModel, "serialization")}}
     ordered = operation(intake.schema(schemas), taken, status=202, parameters=(MODEL_NAME, _KEY))
     ordered["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}}
-    ordered["responses"]["409"] = refusal("The first request with this Idempotency-Key is still begun")
+    ordered["responses"]["409"] = refusal("This Idempotency-Key was used for another request, or the first one with it is still begun")
     told = {JSON: {"schema": _schema_of_job(schemas, output_model)}}
     cancelled = operation(None, told, parameters=(_JOB_ID,))
     cancelled["responses"]["409"] = refusal("The job runs already, in a batch with others")

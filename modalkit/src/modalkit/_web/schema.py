@@ -1,7 +1,7 @@
 """OpenAPI of routes that read their bodies themselves: the app's own input and output models, and problems."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -30,6 +30,14 @@ MODEL_NAME = {
     "required": False,
     "schema": {"type": "string"},
     "description": "Name of the model; the app's default without it.",
+}
+_EVENT = {  # each of the stream
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "event": {"type": "string", "description": "None of a piece; `end` of the last one, `error` of a problem."},
+        "data": {"type": "string", "description": "JSON of a piece, or of a problem."},
+    },
 }
 _REFUSALS = {
     400: "The body is no JSON",
@@ -77,7 +85,7 @@ class Schemas:
 
     def streamed(self, input_model: Any) -> dict[str, Any]:
         """A route from one input to pieces."""
-        content = {kind: {"schema": {"type": "string"}} for kind in ("text/event-stream", "application/x-ndjson")}
+        content = {"text/event-stream": {"schema": _EVENT}, "application/x-ndjson": {"schema": {"type": "string"}}}
         return operation(self.of(input_model, "validation"), content)
 
     def install(self, app: FastAPI) -> None:
@@ -105,9 +113,9 @@ def operation(
     return said
 
 
-def refusals() -> dict[str, Any]:
-    """The answers that any route may give instead."""
-    return {str(status): refusal(words) for status, words in _REFUSALS.items()}
+def refusals(statuses: Iterable[int] = tuple(_REFUSALS)) -> dict[str, Any]:
+    """The answers that a route may give instead."""
+    return {str(status): refusal(_REFUSALS[status]) for status in statuses}
 
 
 def refusal(words: str) -> dict[str, Any]:
