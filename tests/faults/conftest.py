@@ -22,6 +22,7 @@ MOST_DEATHS = 3
 SETTINGS = {"spare_containers": os.environ["SPARES"]} if "SPARES" in os.environ else {}
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent not in item.path.parents:
