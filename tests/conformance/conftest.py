@@ -23,12 +23,10 @@ SETTINGS = {"pids_limit": "512", "heartbeat_timeout": "45"}
 COLD_BUILD_SECONDS = 900
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(COLD_BUILD_SECONDS))
-            item.add_marker(pytest.mark.xdist_group(item.path.name))  # its fixtures deploy once for the file
 
 
 @pytest.fixture(scope="session")

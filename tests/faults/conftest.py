@@ -22,25 +22,23 @@ MOST_DEATHS = 3
 SETTINGS = {"spare_containers": os.environ["SPARES"]} if "SPARES" in os.environ else {}
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent not in item.path.parents:
             continue
-        item.add_marker(pytest.mark.xdist_group("faults"))  # one engine, which each of them disturbs
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(_COLD_BUILD_SECONDS))
 
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    """Empty but for built images, those of the conformance suite if there are any and it does not build any just now."""
+    """Empty but for built images, those of the conformance suite if it is not building them just now."""
     if os.geteuid() != 0:
         pytest.skip("Containers need root: run `sudo make faults`.")
     other = CHECKOUT / "build" / "conformance-home"
     HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in _BUILT:
-        if not (HOME / name).exists() and (other / name).exists() and "PYTEST_XDIST_WORKER" not in os.environ:
+        if not (HOME / name).exists() and (other / name).exists() and "BESIDE_OTHERS" not in os.environ:
             subprocess.run(["cp", "-a", "--reflink=auto", other / name, HOME / name], check=True)
     for path in HOME.glob("freehold.db*"):
         path.unlink()
