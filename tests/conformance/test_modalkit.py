@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +14,14 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from expectations.embeddings import APP, WEATHER, EmbeddingsExpectations, configured
+from expectations import otlp
+from expectations.embeddings import APP, WEATHER, EmbeddingsExpectations, arrived, configured
 from expectations.guide import SETOSA, VIRGINICA, GuideExpectations
 from expectations.receiver import SECRET, Receiver
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import APPS, Engine
-from conformance.neighbours import neighbour
+from conformance.neighbours import Listen, neighbour
 from modalkit.auth import new_key
 
 GUIDE = Path(__file__).parents[2] / "examples" / "deployment_guide"
@@ -86,21 +88,33 @@ class TestDeploymentGuide(GuideExpectations):
 
 
 class TestTextEmbeddings(EmbeddingsExpectations):
-    """A real model, with API keys and a stream."""
+    """A real model, with API keys, a stream, webhooks and traces."""
 
     @pytest.fixture(scope="class")
     @classmethod
-    def hooks(cls) -> Iterator[Receiver]:
-        with neighbour() as listen, Receiver(listener=listen()) as hooks:
+    def listen(cls) -> Iterator[Listen]:
+        with neighbour() as listen:
+            yield listen
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def hooks(cls, listen: Listen) -> Iterator[Receiver]:
+        with Receiver(listener=listen()) as hooks:
             yield hooks
 
     @pytest.fixture(scope="class")
     @classmethod
-    def app(cls, engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    def traces(cls, listen: Listen) -> Iterator[otlp.Receiver]:
+        with otlp.serving(listen()) as traces:
+            yield traces
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def app(cls, engine: Engine, traces: otlp.Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         secret = f"MODALKIT_API_KEYS={KEY.line}", f"MODALKIT_WEBHOOK_SECRET={SECRET}"
         engine.modal("secret", "create", "--force", "text-embeddings", *secret).succeeded()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("MODALKIT_CONFIG", configured(tmp_path_factory.mktemp("embeddings")))
+            patch.setenv("MODALKIT_CONFIG", configured(tmp_path_factory.mktemp("embeddings"), traces))
             with deployed(engine, APP, name="text-embeddings") as app:
                 yield app
         engine.modal("secret", "delete", "--yes", "text-embeddings").succeeded()
@@ -121,6 +135,15 @@ class TestTextEmbeddings(EmbeddingsExpectations):
         text = f'{{"text": "{WEATHER}"}}'
 
         app.engine.modal("run", f"{APP}::embed", "--input-data", text).succeeded()
+
+    def test_each_container_sends_its_own_part_of_a_trace(self, texts: httpx2.Client, traces: otlp.Receiver) -> None:
+        trace = uuid.uuid4().hex
+        texts.post("/predict_sync", json={"text": WEATHER}, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+
+        parts = [arrived(traces, trace, name).resource["service.instance.id"] for name in ("POST /predict_sync", "predict")]
+
+        assert len(set(parts)) == 2
+        assert all(each.startswith("ta-") for each in parts)
 
     def test_the_first_chunks_are_there_before_the_last_are_made(self, documents: httpx2.Client) -> None:
         """A document of ten minutes' reading, by lines: what comes first does not wait for the rest."""

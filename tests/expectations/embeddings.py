@@ -1,10 +1,11 @@
 """What the example of text embeddings answers over HTTP, wherever it runs.
 
-Subclasses give the clients `texts` and `documents`, and who hears of jobs: `hooks`.
+Subclasses give the clients `texts` and `documents`, and who hears of jobs and traces: `hooks` and `traces`.
 """
 
 import json
 import math
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from expectations import otlp
 from expectations.receiver import SECRET, Receiver
 
 APP = Path(__file__).parents[2] / "examples" / "text_embeddings" / "app.py"
@@ -116,7 +118,7 @@ class EmbeddingsExpectations:
 
         assert (job["state"], job["meta"]) == ("succeeded", {"order": 17})
         assert job["output"] == texts.post("/predict_sync", json=order["message"]).json()
-        assert [each["is_delivered"] for each in job["deliveries"]] == [True]
+        assert [(each["is_delivered"], each["detail"]) for each in job["deliveries"]] == [(True, "")]
         [hook] = [each for each in hooks.received if each.job["job_id"] == job["job_id"]]
         assert hook.is_signed_with(SECRET)
         assert hook.job["output"] == job["output"]
@@ -125,6 +127,30 @@ class EmbeddingsExpectations:
         taken = texts.post("/predict_async", json={"text": STADIUM})
 
         assert documents.get(taken.headers["location"]).status_code == 404
+        assert texts.get(taken.headers["location"], params={"wait": 60}).json()["state"] == "succeeded"
+
+    def test_a_trace_goes_from_the_caller_to_the_steps_of_the_model(self, texts: Any, traces: otlp.Receiver) -> None:
+        trace, caller = uuid.uuid4().hex, "00f067aa0ba902b7"
+        answer = texts.post("/predict_sync", json={"text": WEATHER}, headers={"traceparent": f"00-{trace}-{caller}-01"})
+        assert answer.status_code == 200, answer.text
+        assert trace in answer.headers["traceresponse"]
+
+        request = arrived(traces, trace, "POST /predict_sync")
+        batch = arrived(traces, trace, "modalkit.batch")
+        call = arrived(traces, trace, "modalkit.call")
+        arrived(traces, trace, "postprocess")
+
+        assert (request.parent, call.parent, batch.parent) == (caller, request.id, call.id)
+        assert [step.name for step in traces.children(batch)] == ["preprocess", "predict", "postprocess"]
+        assert request.resource["service.name"] == "text-embeddings"
+        assert request.attributes["http.response.status_code"] == 200
+        assert request.attributes["modalkit.api_key"] == "test"
+
+    def test_a_stream_is_traced_until_its_last_piece(self, documents: Any, traces: otlp.Receiver) -> None:
+        trace = uuid.uuid4().hex
+        documents.post("/predict_stream", json={"text": BOOK[:500]}, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+
+        assert arrived(traces, trace, "modalkit.stream").attributes["modalkit.model"] == "minilm"
 
     def test_who_has_no_key_is_refused(self, texts: Any, documents: Any) -> None:
         for client in (texts, documents):
@@ -149,8 +175,19 @@ def batches_and_items(client: Any) -> tuple[float, float]:
     return found["modalkit_batch_items_count"], found["modalkit_batch_items_sum"]
 
 
-def configured(folder: Path) -> str:
+def arrived(traces: otlp.Receiver, trace: str, name: str, within: float = 60) -> otlp.Span:
+    """A span of a trace, once it came: containers send what they have every few seconds."""
+    deadline = time.monotonic() + within
+    while not (found := [span for span in traces.spans if (span.trace, span.name) == (trace, name)]):
+        assert time.monotonic() < deadline, f"{name} did not come; there are {[each.name for each in traces.spans if each.trace == trace]}"
+        time.sleep(0.05)
+    [span] = found
+    return span
+
+
+def configured(folder: Path, traces: otlp.Receiver) -> str:
     """The example's own YAML with what is of this test alone, as `MODALKIT_CONFIG` takes it."""
     here = folder / "here.yaml"
-    here.write_text("app_settings: { jobs_config: { webhook_allow_private: true } }")
+    said = {"jobs_config": {"webhook_allow_private": True}, "observability_config": {"endpoint": traces.endpoint}}
+    here.write_text(json.dumps({"app_settings": said}))
     return f"{APP.with_name('modalkit.yaml')},{here}"

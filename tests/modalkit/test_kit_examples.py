@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from expectations import otlp
 from expectations.embeddings import APP, EmbeddingsExpectations, configured
 from expectations.guide import SETOSA, GuideExpectations
 from expectations.receiver import SECRET, Receiver
 
+from modalkit import _telemetry
 from modalkit.auth import new_key
+from modalkit.settings import Settings
 from modalkit.testing import TestClient
 
 # What the guide says, letter by letter.
@@ -91,8 +94,10 @@ def load_artefacts(self):
 
 
 @pytest.fixture(autouse=True)
-def elsewhere() -> None:
-    """Nothing is taken out of the environment before each test: an example is set up once for all of its tests."""
+def elsewhere() -> Iterator[None]:
+    """Nothing is taken out of the environment before each test, since an example is set up once for all of its tests; others begin anew."""
+    yield
+    Settings.model_config["yaml_file"] = None
 
 
 class TestDeploymentGuide(GuideExpectations):
@@ -146,12 +151,19 @@ class TestTextEmbeddings(EmbeddingsExpectations):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def texts(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    def traces(cls) -> Iterator[otlp.Receiver]:
+        with otlp.serving() as traces:
+            yield traces
+            _telemetry.end()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def texts(cls, traces: otlp.Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         made = new_key("test")
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MODALKIT_API_KEYS", made.line)
             patch.setenv("MODALKIT_WEBHOOK_SECRET", SECRET)
-            patch.setenv("MODALKIT_CONFIG", configured(tmp_path_factory.mktemp("embeddings")))
+            patch.setenv("MODALKIT_CONFIG", configured(tmp_path_factory.mktemp("embeddings"), traces))
             with TestClient(APP, function="texts", headers={"x-api-key": made.key}) as client:
                 yield client
 

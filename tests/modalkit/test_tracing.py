@@ -7,9 +7,9 @@ import threading
 import time
 from pathlib import Path
 
-import otlp
 import pytest
 from builders import Double, Doubler, Number, a_client, a_config, an_app
+from expectations import otlp
 
 from modalkit import _telemetry
 from modalkit.auth import new_key
