@@ -91,6 +91,18 @@ async def test_a_container_reaches_the_outside_as_the_machine(networks, outside)
     assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
 
 
+async def test_containers_that_come_and_go_do_not_cut_another_off(networks, outside):
+    namespace = await networks.create("a", outbound=True)
+    assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
+
+    await networks.create("b", outbound=True)
+    ip_batch([f"link set {networks._links['b'].name} address 02:00:00:00:00:01"])  # lower than all: what a bridge would take for its own
+    assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
+
+    await networks.remove("b")
+    assert await run_inside(namespace, lambda: ask(OUTSIDE, 80)) == "198.51.100.1"
+
+
 @pytest.mark.parametrize("address", ["169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16"])
 async def test_credentials_of_a_clouds_machine_are_out_of_reach(networks, outside, address):
     def route(action):

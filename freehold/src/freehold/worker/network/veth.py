@@ -164,7 +164,7 @@ class VethNetworks:
         routes = ip_json("-4", "route", "show", "table", "all")
         bridge = _Bridge(subnet=choose_subnet(_networks(routes), seed=int(self._key, 16)), mtu=_mtu(routes))
         ip_batch([
-            f"link add {self._bridge} mtu {bridge.mtu} type bridge stp_state 0 forward_delay 0",
+            f"link add {self._bridge} address {_mac(self._key)} mtu {bridge.mtu} type bridge stp_state 0 forward_delay 0",
             f"address add {AddressPool(bridge.subnet).gateway}/{bridge.subnet.prefixlen} dev {self._bridge}",
             f"link set {self._bridge} up",
         ])  # fmt: skip
@@ -183,6 +183,11 @@ def _remove_links(names: list[str]) -> None:
     present = [name for name in names if (_INTERFACES / name).exists()]
     if present:
         ip_batch([f"link delete {name}" for name in present])
+
+
+def _mac(key: str) -> str:
+    """A hardware address that stays. A bridge without one takes the lowest of its ports; when that changes, all send to the old one for a while."""
+    return "02:" + int(key, 16).to_bytes(32, "big")[-5:].hex(":")
 
 
 def _networks(routes: list[dict[str, str]]) -> list[IPv4Network]:
