@@ -79,6 +79,18 @@ class GuideExpectations:
         assert (job["state"], job["output"]) == ("succeeded", {"prediction": 2, "class_name": "virginica"})
         assert client.get("/jobs/fc-01234567890123456789.abc").status_code == 404
 
+    def test_it_speaks_the_open_inference_protocol(self, client: Any) -> None:
+        assert client.get("/v2/health/live").status_code == client.get("/v2/health/ready").status_code == 200
+        assert client.get("/v2/models/my_model/ready").status_code == 200
+        about = client.get("/v2/models/my_model").json()
+        assert (about["name"], [tensor["name"] for tensor in about["inputs"]]) == ("my_model", ["features"])
+
+        flowers = {"name": "features", "shape": [2, 4], "datatype": "FP64", "data": [SETOSA["features"], VIRGINICA["features"]]}
+        answer = client.post("/v2/models/my_model/infer", json={"inputs": [flowers]})
+
+        outputs = {tensor["name"]: tensor["data"] for tensor in answer.json()["outputs"]}
+        assert outputs == {"prediction": [0, 2], "class_name": ["setosa", "virginica"]}
+
     def test_a_path_or_a_method_that_is_not_served_is_a_problem_too(self, client: Any) -> None:
         answers = client.get("/predict"), client.get("/predict_sync")
 
