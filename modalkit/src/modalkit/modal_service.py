@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import modal
 import modal.experimental
@@ -27,10 +27,12 @@ from modalkit._handler import Handler, stream_pieces
 from modalkit._jobs import job_ids
 from modalkit._models import Models, Reloader
 from modalkit._parcels import Item, Parcel, Reply
-from modalkit._web.app import create_web_endpoints
 from modalkit.errors import DeviceFaultError
 from modalkit.modal_config import ModalConfig
 from modalkit.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 __all__ = ["ModalService", "create_web_endpoints"]
 
@@ -129,6 +131,16 @@ class ModalService:
             log.exception("The device of this container is faulty; it takes no more requests")
             modal.experimental.stop_fetching_inputs()
             raise
+
+
+def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> "FastAPI":
+    """The app that serves a class: what `@modal.asgi_app()` returns.
+
+    `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
+    """
+    from modalkit._web import app  # noqa: PLC0415  # FastAPI takes longer to import than all the rest, and only web containers need it
+
+    return app.create_web_endpoints(app_cls, input_model, output_model)
 
 
 def build_pipeline(implementation: Any, model_name: str, folder: str, common: dict[str, Any], entry: dict[str, Any]) -> Any:
