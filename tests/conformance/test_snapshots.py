@@ -181,8 +181,7 @@ class TestRefused:
 
     def _told(self, engine: Engine, app: Deployment, how: str, reason: str) -> bool:
         task = look(app, "Unfit", how=how)["task"]
-        assert "no_snapshot=" in story(engine, task)
-        return reason in refusal(engine, task)
+        return "no_snapshot=" in story(engine, task) and reason in refusal(engine, task)
 
     def test_a_hook_that_fails_gives_the_error_that_it_gives(self, app: Deployment) -> None:
         for _ in range(2):

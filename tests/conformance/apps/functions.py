@@ -74,6 +74,7 @@ async def count_slowly_to(n: int) -> AsyncIterator[tuple[int, float]]:
 @app.function()
 def count_and_fall(n: int) -> Iterator[int]:
     yield from range(1, n + 1)
+    time.sleep(0.5)  # the client tells of an error at once, whatever it has not read yet
     message = f"fell at {n}"
     raise RuntimeError(message)
 
