@@ -21,6 +21,11 @@ def has_model_parameter(app_cls: Any) -> bool:
     return hasattr(getattr(app_cls, "model_name", ""), "default")
 
 
+def streams(app_cls: Any) -> bool:
+    """Whether the pipeline answers piece by piece, so that its class has other methods for the engine."""
+    return callable(getattr(app_cls.inference_implementation, "stream", None))
+
+
 def input_type(app_cls: Any) -> Any:
     """The type of one input, from the hints of the pipeline's first step; None where they say nothing."""
     pipeline = getattr(app_cls, "inference_implementation", None)

@@ -22,6 +22,7 @@ import modal.experimental
 
 from modalkit import _sdk, _telemetry
 from modalkit._calls import AsyncCall, SyncCall
+from modalkit._catalogue import streams
 from modalkit._deliveries import Deliverer
 from modalkit._handler import Handler, stream_pieces
 from modalkit._jobs import job_ids
@@ -152,14 +153,9 @@ def build_pipeline(implementation: Any, model_name: str, folder: str, common: di
     return implementation(**entry, **{key: value for key, value in given.items() if key in parameters and key not in entry})
 
 
-def streams(implementation: Any) -> bool:
-    """Whether a pipeline answers piece by piece."""
-    return callable(getattr(implementation, "stream", None))
-
-
 def _add_methods(cls: Any) -> None:
     """Gives a subclass its methods for the engine, with the settings of its own configuration."""
-    if streams(cls.inference_implementation):
+    if streams(cls):
         cls.process_request = modal.method()(_Streaming.process_request)
         cls.stream_request = modal.method(is_generator=True)(_Streaming.stream_request)
     else:

@@ -30,9 +30,7 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
     sys.setswitchinterval(_SWITCH_SECONDS)
     settings = app_cls.modal_utils.settings
     _telemetry.begin(settings, app_cls.modal_utils.app_name)
-    front = Front(
-        app_cls, input_model, output_model, settings, is_streaming=callable(getattr(app_cls.inference_implementation, "stream", None))
-    )
+    front = Front(app_cls, input_model, output_model, settings)
     schemas = Schemas()
     doorkeeper = guard.doorkeeper(settings, front.catalogue, app_cls.modal_utils.app_name)
     app = FastAPI(

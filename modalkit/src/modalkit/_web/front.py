@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from modalkit import _telemetry
-from modalkit._catalogue import Catalogue
+from modalkit._catalogue import Catalogue, streams
 from modalkit._courier import Courier
 from modalkit._metrics import Metrics
 from modalkit._parcels import Failure, Item, JobOrder, ModelStatus, Outcome, Output, Parcel
@@ -22,14 +22,14 @@ from modalkit.settings import Settings
 class Front:
     """One web app's view of its models."""
 
-    def __init__(self, app_cls: Any, input_model: Any, output_model: Any, settings: Settings, *, is_streaming: bool) -> None:
+    def __init__(self, app_cls: Any, input_model: Any, output_model: Any, settings: Settings) -> None:
         self.settings = settings
         self.web = settings.app_settings.web_config
         self.catalogue = Catalogue(app_cls, settings, may_use)
         self.service: Service = connect(app_cls)
         self.inputs: TypeAdapter[Any] = TypeAdapter(input_model)
         self.outputs: TypeAdapter[Any] = TypeAdapter(output_model)
-        self.is_streaming = is_streaming
+        self.is_streaming = streams(app_cls)
         self.body = BodyReader(self.web.max_body_bytes)
         self.metrics = Metrics()
         self.name = f"{app_cls.modal_utils.app_name}/{app_cls.user_class.__name__}"
