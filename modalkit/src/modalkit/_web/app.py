@@ -1,7 +1,6 @@
 """The FastAPI app of a model service, put together."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,17 +16,12 @@ from modalkit._web import guard, health, jobs, oip, predict, problems, tracing
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
-# Requests are answered on one thread, and the SDK carries calls on another. With Python's 5 ms each of a call's ten hand-overs waits that long
-# while requests are plenty: 30 ms a call.
-_SWITCH_SECONDS = 0.0005
-
 
 def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> FastAPI:
     """The app that serves a class: what `@modal.asgi_app()` returns.
 
     `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
     """
-    sys.setswitchinterval(_SWITCH_SECONDS)
     settings = app_cls.modal_utils.settings
     _telemetry.begin(settings, app_cls.modal_utils.app_name)
     front = Front(app_cls, input_model, output_model, settings)
