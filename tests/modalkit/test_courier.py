@@ -117,7 +117,7 @@ class TestParcels:
 
 
 class TestGathering:
-    """Where nobody further on gathers batches, they are gathered here."""
+    """Batches are gathered here, so that parcels of them alternate."""
 
     async def test_a_full_batch_does_not_wait(self):
         road = Road()
@@ -136,6 +136,33 @@ class TestGathering:
         async with asyncio.timeout(SECONDS):
             assert await courier.carry(_now("alone")) == Output("alone")
         assert road.sizes == [1]
+
+    async def test_quick_items_fill_a_parcel_past_the_batch(self):
+        """The container cuts it into batches; the hop is paid once."""
+        road = Road(cost=0.0001, is_open=False)
+        courier = a_courier(road, batch=4, wait=60.0)
+        courier._learn(Receipt("c", 0.0001, 1))
+        waiting = asyncio.get_running_loop().create_task(carry_now(courier, range(40)))
+        await settle()
+        assert sum(road.sizes) == 40
+        assert max(road.sizes) > 4
+        road.gate.set()
+        await waiting
+
+    async def test_items_that_take_long_do_not_wait_for_hands(self):
+        """There may be containers that have nothing to do."""
+        road = Road(is_open=False)
+        courier = a_courier(road, batch=4, wait=0.001)
+        courier._learn(Receipt("c", 0.5, 1))
+        count = 4 * OPEN_HANDS + 1
+        waiting = asyncio.get_running_loop().create_task(carry_now(courier, range(count)))
+        for _ in range(1000):
+            if sum(road.sizes) == count:
+                break
+            await asyncio.sleep(0.01)
+        road.gate.set()
+        await waiting
+        assert max(road.sizes) == 4
 
     async def test_those_that_came_meanwhile_go_with_the_first(self):
         road = Road()
@@ -189,7 +216,7 @@ class TestBound:
         async with asyncio.timeout(SECONDS):
             assert await later == Output("later")
         await asyncio.wait(tasks, timeout=SECONDS)
-        assert [item.input for parcel in road.parcels for item in parcel.items] == [0, 1, "later"]
+        assert [item.input for parcel in road.parcels for item in parcel.items] == [*range(OPEN_HANDS), "later"]
 
 
 class TestCancellation:

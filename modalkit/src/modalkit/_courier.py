@@ -1,8 +1,12 @@
 """Requests that wait together travel together.
 
+An item waits here until there is a batch, or its time is over: the engine could gather batches, too, but it would make one of all that
+comes, and then the model rests while the answers to all of them are written. So parcels alternate: one on its way, one at work, one on its
+way back.
+
 A hop to the model's container costs milliseconds, whatever it carries. Where the model's work on an item is short beside that, a parcel
-takes as many waiting items as make about `PARCEL_SECONDS` of work; where it is long, each item travels alone, so that the engine's own
-batching and scaling see every one of them. What an item costs is learnt from the replies.
+takes as many waiting items as make about `PARCEL_SECONDS` of work, also where a batch is smaller; where it is long, batches leave as they
+are, so that the engine's scaling sees every one of them. What an item costs is learnt from the replies.
 """
 
 import asyncio
@@ -16,7 +20,7 @@ from modalkit.errors import Problem
 
 PARCEL_SECONDS = 0.02  # of the model's work in one parcel: a few times what the hop costs
 MAX_PARCEL = 64  # items
-OPEN_HANDS = 2  # parcels under way before items wait for company
+OPEN_HANDS = 3  # parcels of quick items under way before others wait: one on its way, one at work, one on its way back
 
 Send = Callable[[Parcel], Awaitable[Reply]]
 
@@ -30,7 +34,7 @@ class _Waiting:
 class Courier:
     """Carries items of one model from one event loop.
 
-    `wait` is seconds that an item waits here for others, where nobody further on gathers batches; `batch` the size that ends the wait.
+    `wait` is the longest time in seconds that an item waits for others; `batch` the number of items that ends the wait.
     Not more than `max_waiting` items wait at a time: past it an item is refused with 503.
     """
 
@@ -57,8 +61,7 @@ class Courier:
         loop = asyncio.get_running_loop()
         waiting = _Waiting(item, loop.create_future())
         self._waiting.append(waiting)
-        count = len(self._waiting)
-        if count in (1, self.parcel_size):
+        if len(self._waiting) in (1, self._enough):
             # After the requests that the loop has in its hands already: they may travel together.
             loop.call_soon(self._leave)
         return await waiting.future
@@ -73,10 +76,17 @@ class Courier:
             await asyncio.wait(self._under_way)
 
     @property
+    def _enough(self) -> int:
+        """Items that need not wait for more."""
+        return self._batch if self._wait else self._worth_a_hop()
+
+    @property
     def parcel_size(self) -> int:
         """Items that travel together when that many wait."""
-        if self._wait:
-            return self._batch
+        return max(self._batch, self._worth_a_hop()) if self._wait else self._worth_a_hop()
+
+    def _worth_a_hop(self) -> int:
+        """Items that make as much work as a hop should carry."""
         if self._seconds_per_item is None:
             return 1
         return max(1, min(MAX_PARCEL, int(PARCEL_SECONDS / max(self._seconds_per_item, 1e-9))))
@@ -89,12 +99,11 @@ class Courier:
             self._start([self._waiting.popleft() for _ in range(min(size, len(self._waiting)))])
 
     def _may_go(self) -> bool:
-        size = self.parcel_size
-        if len(self._waiting) >= size:
+        if len(self._waiting) >= self._enough:
             return True
         if self._wait and not self._has_waited():
             return False
-        return len(self._under_way) < OPEN_HANDS
+        return len(self._under_way) < OPEN_HANDS or self._worth_a_hop() == 1
 
     def _has_waited(self) -> bool:
         """Whether the first item waited its time; if not, a timer asks again then."""

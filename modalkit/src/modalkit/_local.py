@@ -1,7 +1,6 @@
 """A model service in this process: what the engine does for it, done by one thread. For tests and for `modalkit dev`.
 
-Gathers batches by the rules of `@modal.batched` (at most `max_batch_size` parcels, none waiting longer than `wait_ms`, first come first
-served), and replaces a container whose device is faulty by a new one that runs the same parcels again.
+Gathers batches by the rules of `@modal.batched` (what has come goes together, at most `max_batch_size` parcels, first come first served), and replaces a container whose device is faulty by a new one that runs the same parcels again.
 """
 
 import asyncio
@@ -9,7 +8,6 @@ import contextlib
 import logging
 import queue
 import threading
-import time
 import uuid
 from asyncio import wrap_future
 from collections.abc import AsyncIterator
@@ -118,7 +116,6 @@ class _Container:
         batch = settings.app_settings.batch_config
         is_batched = not hasattr(user_class, "stream_request")
         self._max_parcels = batch.max_batch_size if is_batched else 1
-        self._wait = batch.wait_ms / 1000
         self._retries = settings.app_settings.deployment_config.retries
         self._queue: queue.Queue[_Sent | None] = queue.Queue()
         self.instance = self._start()
@@ -157,10 +154,10 @@ class _Container:
         first = self._queue.get()
         if first is None:
             return None
-        batch, until = [first], time.monotonic() + self._wait
+        batch = [first]
         while len(batch) < self._max_parcels:
             try:
-                more = self._queue.get(timeout=max(0.0, until - time.monotonic()))
+                more = self._queue.get_nowait()
             except queue.Empty:
                 break
             if more is None:

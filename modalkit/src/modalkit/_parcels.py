@@ -1,10 +1,12 @@
 """What travels between a caller and the model's container.
 
-Callers send parcels; the engine gathers parcels into a batch (`@modal.batched`); the container answers each parcel with a reply that has
+Callers send parcels; the engine gives a container those that have come (`@modal.batched`); the container answers each parcel with a reply that has
 one outcome an item, in order. A parcel holds one item, or several that waited in one web container: see `_courier`.
 """
 
+import pickle
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +41,9 @@ class Parcel:
     model: str
     items: tuple[Item, ...] = ()
     asks_status: bool = False
+
+    def __reduce__(self) -> "_Reduced":
+        return _reduced(Parcel, (self.model, self.items, self.asks_status))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +103,26 @@ class Reply:
     outcomes: tuple[Outcome, ...] = ()
     receipt: Receipt = Receipt()
     status: ModelStatus | None = None
+
+    def __reduce__(self) -> "_Reduced":
+        return _reduced(Reply, (self.outcomes, self.receipt, self.status))
+
+
+_Reduced = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+def _reduced(made: Callable[..., Any], fields: tuple[Any, ...]) -> _Reduced:
+    """How something that travels is pickled: its inside by the plain pickler, as one piece.
+
+    The SDK's pickler asks a function of its own about every object, which costs more than all else of a parcel of many items. What needs that
+    pickler (classes of a script or of a function's inside, objects of the SDK) still gets it.
+    """
+    try:
+        inside = pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001  # whatever it is, the SDK's pickler takes it or says what is wrong
+        return made, fields
+    return (made, fields) if b"__main__" in inside else (_made, (made, inside))
+
+
+def _made(made: Callable[..., Any], inside: bytes) -> Any:
+    return made(*pickle.loads(inside))  # noqa: S301  # of the same origin as what holds it

@@ -116,9 +116,8 @@ class ModalConfig:
         return {"requires_proxy_auth": True} if self._is_proxied else {}
 
     def get_batched_method_settings(self) -> dict[str, int]:
-        """Keywords of `@modal.batched`."""
-        config = self.settings.app_settings.batch_config
-        return {"max_batch_size": config.max_batch_size, "wait_ms": config.wait_ms}
+        """Keywords of `@modal.batched`: what has come goes together. Waiting for company is the web containers' part."""
+        return {"max_batch_size": self.settings.app_settings.batch_config.max_batch_size, "wait_ms": 0}
 
     @property
     def volumes(self) -> dict[str, modal.Volume]:

@@ -7,7 +7,7 @@
         modal_utils: ModalConfig = modal_config
 
 The engine calls one method of it: `process_request`, batched as this app's own `batch_config` says. A pipeline that streams has a second
-one, `stream_request`; the SDK allows no other method beside a batched one, so its batches are gathered by the web containers instead.
+one, `stream_request`, and no method is batched then: the SDK allows no other beside a batched one.
 """
 
 import inspect
@@ -163,7 +163,7 @@ def _add_methods(cls: Any) -> None:
 
 
 class _Batched:
-    """The method of a class whose batches the engine gathers."""
+    """The method of a class that does not stream."""
 
     def process_request(self, parcels: list[Parcel]) -> list[Reply]:
         return self._handle(parcels)  # type: ignore[attr-defined,no-any-return]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import socket
@@ -176,6 +177,8 @@ async def _serve(link: Link, functions: Mapping[str, _Web | None]) -> bool:
     except Exception as error:  # noqa: BLE001 — whatever it is: the stock way does not need it
         await _explain(link, str(error) if isinstance(error, _CannotServe) else f"its server does not start: {error!r}")
         return False
+    # A full collection over all that was imported takes a tenth of a second, in which nobody is answered.
+    gc.freeze()
     try:
         return await _until_told_to_leave(link, address, server)
     except BaseException:

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import modalkit
 from modalkit import _telemetry
 from modalkit._metrics import Metrics
-from modalkit._web import guard, health, jobs, oip, predict, problems, tracing
+from modalkit._web import direct, guard, health, jobs, oip, predict, problems, tracing
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
 
@@ -31,7 +31,9 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> F
         title=app_cls.modal_utils.app_name, version=modalkit.__version__, lifespan=_lifespan(front, doorkeeper), **tracing.options()
     )
     app.state.models = (input_model, output_model)  # for `modalkit check`
-    app.include_router(predict.routes(front, schemas, input_model, output_model))
+    predictions = predict.routes(front, schemas, input_model, output_model)
+    app.include_router(predictions)
+    direct.install(app, predictions)
     app.include_router(jobs.routes(front, schemas, input_model, output_model))
     app.include_router(health.routes(front))
     app.include_router(oip.routes(front, schemas, input_model, output_model))

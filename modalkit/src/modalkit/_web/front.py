@@ -111,15 +111,13 @@ class Front:
 
     def _new_courier(self, model: str) -> Courier:
         batch = self.settings.app_settings.batch_config
-        # The engine gathers the batches of a class that does not stream; of one that does, this web container does.
-        gathers = self.is_streaming and batch.max_batch_size > 1
         return Courier(
             model,
             self.service.run,
             max_waiting=self.web.max_waiting,
             on_receipt=self.metrics.note,
             batch=batch.max_batch_size,
-            wait=batch.wait_ms / 1000 if gathers else 0.0,
+            wait=batch.wait_ms / 1000 if batch.max_batch_size > 1 else 0.0,
         )
 
 
