@@ -6,7 +6,7 @@ UNITS := tests/unit tests/contracts tests/modalkit
 CODE := freehold/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check fix test long unit contracts conformance faults bench bench-peers bench-flat simulate docs lock clean
+.PHONY: help setup demo claims check fix test long unit contracts conformance faults bench bench-peers bench-flat simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ setup: ## Install system packages, uv and the locked dependencies (quick when th
 
 demo: setup ## From nothing to an answer: engine up, train iris, deploy, predict, engine down
 	@$(BIN)/python scripts/demo.py
+
+claims: setup ## What the iris endpoint costs here, the traditional way and ours: lines, deploys, cold starts, idling
+	@$(BIN)/python scripts/claims.py
 
 check: setup ## Format, lint, types, import contracts, generated docs
 	$(BIN)/ruff format --check --quiet $(wildcard $(CODE))

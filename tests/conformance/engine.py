@@ -195,9 +195,9 @@ class Engine:
         """The real CLI, to its end. `env` replaces what it would otherwise run with."""
         return _finish([BIN / "modal", *args], env=self.client_environment if env is None else env, within=within)
 
-    def start_modal(self, *args: str | Path, cwd: Path = APPS) -> Running:
-        """The real CLI, with its output read while it runs."""
-        return Running(_start([BIN / "modal", *args], env=self.client_environment, cwd=cwd))
+    def start_modal(self, *args: str | Path, cwd: Path = APPS, env: Mapping[str, str] | None = None) -> Running:
+        """The real CLI, with its output read while it runs. `env` replaces what it would otherwise run with."""
+        return Running(_start([BIN / "modal", *args], env=self.client_environment if env is None else env, cwd=cwd))
 
     def start_python(self, script: Path, *args: str) -> Running:
         """A user's script, with its output read while it runs."""

@@ -26,6 +26,7 @@ from freehold.domain.ids import (
     new_proxy_token_id,
     new_secret_id,
     new_task_id,
+    new_token_id,
     new_volume_id,
 )
 from freehold.domain.images import Image, ImageConfig, ImageState
@@ -34,6 +35,7 @@ from freehold.domain.proxy_tokens import ProxyToken, allow
 from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
+from freehold.domain.tokens import Token
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store.memory import MemoryStore
@@ -106,6 +108,10 @@ def a_volume(**changes):
 
 def a_proxy_token(**changes):
     return replace(ProxyToken(id=new_proxy_token_id(), secret_hash="hash", created_at=NOW), **changes)
+
+
+def a_token(**changes):
+    return replace(Token(id=new_token_id(), secret_hash="hash", created_at=NOW), **changes)
 
 
 def an_image(**changes):
@@ -692,6 +698,25 @@ class TestProxyTokens:
             assert await tx.proxy_tokens.list() == []
 
 
+class TestTokens:
+    async def test_a_token_comes_back_as_it_was_put_last(self, store):
+        token = a_token(name="ci", expires_at=NOW + MINUTE)
+        used = replace(token, last_used_at=NOW, is_disabled=True)
+        async with store.transaction() as tx:
+            await tx.tokens.put(token)
+            await tx.tokens.put(used)
+        async with store.transaction() as tx:
+            assert await tx.tokens.get(token.id) == used
+
+    async def test_tokens_are_listed_newest_first_and_a_deleted_one_is_gone(self, store):
+        old, new, gone = a_token(), a_token(created_at=NOW + MINUTE), a_token()
+        async with store.transaction() as tx:
+            for token in (new, old, gone):
+                await tx.tokens.put(token)
+            await tx.tokens.delete(gone.id)
+            assert await tx.tokens.list() == [new, old]
+
+
 class TestSchedules:
     @pytest.mark.parametrize(
         "rule",
@@ -846,6 +871,7 @@ class TestEvents:
         ("secrets", "get", "st-x"),
         ("volumes", "get", "vo-x"),
         ("proxy_tokens", "get", "wk-x"),
+        ("tokens", "get", "ak-x"),
         ("tasks", "get", "ta-x"),
     ],
 )

@@ -46,7 +46,7 @@ from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.servers import ServerRpcs
-from freehold.control.rpc.tokens import TokenRpcs
+from freehold.control.rpc.tokens import TokenOperations, TokenRpcs
 from freehold.control.rpc.volumes import VolumeRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
 from freehold.control.services.apps import Apps
@@ -77,6 +77,8 @@ from freehold.control.services.secrets import Secrets
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.token_flows import TokenFlows
+from freehold.control.services.tokens import Tokens
 from freehold.control.services.volume_files import VolumeFiles
 from freehold.control.services.volumes import Volumes
 from freehold.control.services.web_calls import WebCalls
@@ -90,6 +92,7 @@ from freehold.gateway.ask import AskRoutes
 from freehold.gateway.call_api import CallRoutes
 from freehold.gateway.certificates import Certificates
 from freehold.gateway.server import Gateway
+from freehold.gateway.tokens import TokenRoutes
 from freehold.gateway.volumes import VolumeRoutes
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
@@ -185,7 +188,9 @@ class Engine:
             keyring=self.keyring,
             settings=settings,
         )
-        self.workspaces = Workspaces(settings=settings, keyring=self.keyring)
+        self.workspaces = Workspaces(settings=settings)
+        self.tokens = Tokens(store=self.store, keyring=self.keyring, clock=self.clock)
+        self.token_flows = TokenFlows(tokens=self.tokens, clock=self.clock)
         self.proxy_tokens = ProxyTokens(store=self.store, environments=self.environments, clock=self.clock)
         self.routes = WebRoutes(workspace=settings.workspace, domain=settings.domain, origin=settings.web_origin)
         self.functions = Functions(
@@ -393,6 +398,7 @@ class Engine:
             Controller("liveness", liveness.step, changed=self.tasks_changed, every=1.0),
             # How long a machine may have slept, or a clock been set ahead, before that is noticed.
             Controller("schedules", clockwork.step, changed=self.schedules_changed, every=30.0),
+            Controller("tokens", self.tokens.step, changed=Wakeup(), every=60.0),
             Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
         ]
 
@@ -419,15 +425,16 @@ class Engine:
             ProxyTokenRpcs(tokens=self.proxy_tokens, workspaces=self.workspaces),
             SecretRpcs(self.secrets),
             ServerRpcs(functions=self.functions, lanes=self.lanes),
-            TokenRpcs(self.workspaces),
+            TokenRpcs(tokens=self.tokens, flows=self.token_flows, workspaces=self.workspaces, pages_url=self.settings.pages_url),
             VolumeRpcs(volumes=self.volumes, files=self.volume_files),
             WorkspaceRpcs(self.workspaces),
         ]
 
     def pages(self) -> list[BaseRoute]:
         """What the gateway's bare host serves besides its own pages."""
-        calls = CallRoutes(self.json_calls, self.workspaces, patience=self.settings.http_request_timeout)
-        return [*calls.routes, *AskRoutes(self.routes).routes, *VolumeRoutes(self.volume_files).routes]
+        calls = CallRoutes(self.json_calls, self.tokens, patience=self.settings.http_request_timeout)
+        tokens = TokenRoutes(self.token_flows)
+        return [*calls.routes, *AskRoutes(self.routes).routes, *VolumeRoutes(self.volume_files).routes, *tokens.routes]
 
     def _tls(self) -> ssl.SSLContext | None:
         """For HTTPS with the home's own authority, if that is wanted."""
@@ -440,7 +447,12 @@ class Engine:
 
     def operations(self) -> dict[str, server.Operation]:
         """Everything that the `freehold` command asks a running engine."""
-        return {"Why": self.explanations.why, "ColdStart": self.cold_starts.show, **ScheduleOperations(self.schedules).table()}
+        return {
+            "Why": self.explanations.why,
+            "ColdStart": self.cold_starts.show,
+            **ScheduleOperations(self.schedules).table(),
+            **TokenOperations(tokens=self.tokens, flows=self.token_flows).table(),
+        }
 
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""
@@ -473,11 +485,12 @@ class Engine:
             stack.push_async_callback(self._close_store)
             await self.restart.restore()
             await self.proxy_tokens.restore()
+            await self.tokens.restore()
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),
                     operations=self.operations(),
-                    authenticator=Authenticator(credentials=self.keyring, tasks=self.tasks),
+                    authenticator=Authenticator(credentials=self.tokens, tasks=self.tasks),
                     address=f"{self.settings.host}:{self.settings.control_port}",
                     socket_path=self.settings.root / _CONTROL_SOCKET,
                     before_bind=self._supervision.free_port,
@@ -510,6 +523,7 @@ class Engine:
 
     async def _close_store(self) -> None:
         await self.journal.flush()
+        await self.tokens.step()
         await self.blobs.flush()
         self.log_store.close()
         await self.store.close()

@@ -21,6 +21,7 @@ from freehold.domain.web import Origin
 
 _PREFIX = "FREEHOLD_"
 _MIB = 1024 * 1024
+_ALL_ADDRESSES = frozenset({"0.0.0.0", "::"})  # noqa: S104 — recognized, not bound
 
 
 def _seconds(value: Any) -> Any:
@@ -184,6 +185,14 @@ class Settings(BaseSettings):
         if self.https_port:
             return Origin(self.https_port, is_secure=True)
         return Origin(self.gateway_port, is_secure=self.tls)
+
+    @property
+    def pages_url(self) -> str:
+        """Where people's browsers find the engine's own pages."""
+        if self.https_port or self.domain != "localhost":
+            return self.web_origin.url(self.domain)
+        host = "127.0.0.1" if self.host in _ALL_ADDRESSES else self.host
+        return self.web_origin.url(f"[{host}]" if ":" in host else host)
 
     @property
     def gateway_url(self) -> str:

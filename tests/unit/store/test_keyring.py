@@ -90,3 +90,11 @@ def test_fingerprints_are_equal_for_equal_data_and_different_for_other_keys(tmp_
     assert keyring.fingerprint(b"a") == keyring.fingerprint(b"a")
     assert keyring.fingerprint(b"a") != keyring.fingerprint(b"b")
     assert keyring.fingerprint(b"a") != elsewhere.fingerprint(b"a")
+
+
+def test_a_renewed_secret_is_what_the_home_has_and_the_old_one_is_worth_nothing(tmp_path, keyring):
+    old = keyring.token_secret
+    keyring.renew_token_secret()
+    assert keyring.accepts(keyring.token_id, Keyring.open(tmp_path).token_secret)
+    assert not keyring.accepts(keyring.token_id, old)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "keys").iterdir()} == {0o600}

@@ -10,9 +10,11 @@ from freehold.cli.config import config
 from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
+from freehold.cli.logs import logs
 from freehold.cli.modal import COMMANDS, modal
 from freehold.cli.schedules import schedules
 from freehold.cli.status import status
+from freehold.cli.tokens import tokens
 from freehold.cli.trust import trust
 from freehold.cli.up import up
 from freehold.cli.version import version
@@ -29,13 +31,14 @@ app = typer.Typer(
 for own in (up, down, status, doctor, why, coldstart, login, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
+app.add_typer(tokens, name="tokens")
 for name, line in COMMANDS.items():
     app.command(
         name,
         short_help=line,
         add_help_option=False,  # `freehold deploy --help` is modal's
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": False},
-    )(modal)
+    )(logs if name == "logs" else modal)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,11 @@
 """The modal package's own commands, sent to this engine: `freehold deploy app.py` is `modal deploy app.py` with the profile chosen."""
 
+import difflib
+import itertools
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +20,7 @@ COMMANDS = {
     "deploy": "Deploy an app.",
     "serve": "Run an app's web endpoints, with reload on change.",
     "shell": "Open a shell in a container.",
+    "logs": "Follow what an app prints; with --since, --until or --tail, show what it printed.",
     "app": "List, follow, stop and roll back apps.",
     "container": "List, follow and stop containers.",
     "function": "Look into functions.",
@@ -26,18 +31,82 @@ COMMANDS = {
     "queue": "Read and change queues.",
     "environment": "Create and list environments.",
 }
+_TAKE_A_VALUE = {"--name", "--env", "-e", "--tag", "--strategy", "--write-result", "-w", "--timestamp"}
+_MOST_NAMES = 8  # of other files, where one is not found
 _STARTS_THE_ENGINE = {"run", "deploy", "serve"}
 
 
 def modal(context: typer.Context) -> None:
-    """Replaces this process, so that signals, terminal and exit status are modal's own."""
+    """Replaces this process by modal's."""
+    become_modal(context, [str(context.info_name), *context.args])
+
+
+def become_modal(context: typer.Context, arguments: list[str]) -> NoReturn:
+    """Replace this process, so that signals, terminal and exit status are modal's own."""
     from freehold.config import Settings
 
-    command = str(context.info_name)
     settings = Settings.load()
     if not {"--help", "-h"}.intersection(context.args):
-        _require_engine(settings, command)
-    _become_modal(settings, [command, *context.args])
+        _check_script(arguments)
+        _require_engine(settings, arguments[0])
+    _replace_process(settings, arguments)
+
+
+def _check_script(arguments: list[str]) -> None:
+    """A name that was mistyped is told before an engine is started for it."""
+    from freehold.domain.errors import InvalidRequest, NotFound
+
+    command, *rest = arguments
+    script = script_in(rest) if command in _STARTS_THE_ENGINE else None
+    if script is None:
+        return
+    if not script.is_file():
+        raise NotFound(_no_file(script))
+    if text := _wrong_syntax(script):
+        raise InvalidRequest(text)
+
+
+def script_in(arguments: Sequence[str]) -> Path | None:
+    """The first argument that names a Python file; None where a module is named, or nothing."""
+    before = ""
+    for argument in itertools.takewhile(lambda word: word != "--", arguments):
+        path = Path(argument.partition("::")[0])
+        if path.suffix == ".py" and not argument.startswith("-") and before not in _TAKE_A_VALUE:
+            return path
+        before = argument
+    return None
+
+
+def _wrong_syntax(script: Path) -> str:
+    try:
+        warnings.simplefilter("ignore")  # modal shows those of the app itself
+        compile(script.read_bytes(), script, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        shown = f"\n    {error.text.strip()}" if isinstance(error, SyntaxError) and error.text else ""
+        where = f"{script}, line {line}" if line else script
+        return f"{where} is not Python: {getattr(error, 'msg', error)}.{shown}\nMend that line, then try again; nothing was started or changed."
+    return ""
+
+
+def _no_file(path: Path) -> str:
+    folder = path.parent
+    if path.is_dir():
+        return f"{path} is a folder. Name the file in it that holds the app."
+    if not folder.is_dir():
+        return f"There is no file {path}: no folder {folder} is here, in {Path.cwd()}."
+    others = sorted(other.name for other in folder.glob("*.py"))
+    near = difflib.get_close_matches(path.name, others, n=1)
+    if near:
+        return f"There is no file {path}. Did you mean {folder / near[0]}?"
+    return f"There is no file {path}. In {folder.absolute()} there {_said(others)}."
+
+
+def _said(names: list[str]) -> str:
+    if not names:
+        return "is no Python file at all: change to the folder of your app"
+    shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    return f"{'is' if len(names) == 1 else 'are'} {shown}"
 
 
 def _require_engine(settings: "Settings", command: str) -> None:
@@ -54,7 +123,7 @@ def _require_engine(settings: "Settings", command: str) -> None:
     typer.echo("The engine was not running, so it was started; `freehold down` ends it.", err=True)
 
 
-def _become_modal(settings: "Settings", arguments: list[str]) -> NoReturn:
+def _replace_process(settings: "Settings", arguments: list[str]) -> NoReturn:
     from freehold.cli.access import access
 
     environment = os.environ | {"MODAL_" + name.upper(): value for name, value in access(settings).items()}

@@ -10,6 +10,7 @@ class Caller:
     """`task_id` is set for containers. `client_version` is the version of its modal package, as it says itself."""
 
     task_id: TaskId | None = None
+    token_id: str = ""  # by which a client is known; empty for containers, and for clients that ask for their first
     client_version: str = ""
     is_restricted: bool = False  # a task of a function with `restrict_modal_access=True`
     idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none

@@ -22,6 +22,8 @@ InputId = NewType("InputId", str)
 TaskId = NewType("TaskId", str)
 LayerId = NewType("LayerId", str)
 ProxyTokenId = NewType("ProxyTokenId", str)
+TokenId = NewType("TokenId", str)
+TokenFlowId = NewType("TokenFlowId", str)
 VolumeId = NewType("VolumeId", str)
 
 _ALPHABET = string.ascii_letters + string.digits
@@ -109,6 +111,18 @@ def new_proxy_token_id() -> ProxyTokenId:
 
 def new_proxy_token_secret() -> str:
     return _fresh("ws")
+
+
+def new_token_id() -> TokenId:
+    return TokenId(_fresh("ak"))
+
+
+def new_token_secret() -> str:
+    return _fresh("as")
+
+
+def new_token_flow_id() -> TokenFlowId:
+    return TokenFlowId(_fresh("tf"))
 
 
 def is_id(text: str, prefix: str) -> bool:

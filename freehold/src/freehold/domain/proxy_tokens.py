@@ -34,9 +34,14 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+def is_secret(secret: str, secret_hash: str | None) -> bool:
+    """Whether it has this hash; None is that of an unknown id. Takes the same time for any wrong answer."""
+    return hmac.compare_digest(hash_of(secret), secret_hash or _NOBODYS_HASH)
+
+
 def accepts(token: ProxyToken | None, secret: str, environment_id: EnvironmentId | None) -> bool:
     """Takes the same time for any wrong answer. None for the environment: any will do."""
-    is_right = hmac.compare_digest(hash_of(secret), token.secret_hash if token else _NOBODYS_HASH)
+    is_right = is_secret(secret, token.secret_hash if token else None)
     return token is not None and is_right and (environment_id is None or token.opens(environment_id))
 
 

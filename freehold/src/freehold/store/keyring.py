@@ -15,17 +15,19 @@ from cryptography.fernet import Fernet, InvalidToken
 from freehold.domain.errors import Conflict, PermissionDenied, Unauthenticated
 
 _ALGORITHM = "HS256"
+_SECRET_FILE = "token-secret"  # noqa: S105 — its name
 
 
 class Keyring:
     """Seals secrets, signs short-lived claims, knows the credentials of clients."""
 
-    def __init__(self, *, master_key: bytes, signing_key: bytes, token_id: str, token_secret: str) -> None:
+    def __init__(self, *, master_key: bytes, signing_key: bytes, token_id: str, token_secret: str, secret_file: Path) -> None:
         self._fernet = Fernet(master_key)
         self._fingerprint_key = hmac.digest(master_key, b"fingerprint", "sha256")
         self._signing_key = signing_key
         self.token_id = token_id
         self.token_secret = token_secret
+        self._secret_file = secret_file
 
     def __repr__(self) -> str:
         return "Keyring(…)"
@@ -38,7 +40,8 @@ class Keyring:
             master_key=key(folder / "master", Fernet.generate_key),
             signing_key=key(folder / "signing", lambda: _random("", 32)),
             token_id=key(folder / "token-id", lambda: _random("ak-", 11)).decode(),
-            token_secret=key(folder / "token-secret", lambda: _random("as-", 32)).decode(),
+            token_secret=key(folder / _SECRET_FILE, _new_token_secret).decode(),
+            secret_file=folder / _SECRET_FILE,
         )
 
     def seal(self, data: bytes) -> bytes:
@@ -73,6 +76,16 @@ class Keyring:
         same_secret = hmac.compare_digest(token_secret.encode(), self.token_secret.encode())
         return same_id and same_secret
 
+    @property
+    def token_made_at(self) -> datetime:
+        return datetime.fromtimestamp(self._secret_file.stat().st_mtime, UTC)
+
+    def renew_token_secret(self) -> None:
+        """Who knows only the old one is refused from now on. Programs of this home read the new one from its file."""
+        secret = _new_token_secret()
+        _replace(self._secret_file, secret)
+        self.token_secret = secret.decode()
+
 
 def folder_in(home: Path) -> Path:
     """Where a home keeps its keys; made if it is not there."""
@@ -87,6 +100,10 @@ def _random(prefix: str, length: int) -> bytes:
     return (prefix + secrets.token_hex(length)).encode()
 
 
+def _new_token_secret() -> bytes:
+    return _random("as-", 32)
+
+
 def key(path: Path, make: Callable[[], bytes]) -> bytes:
     """What is in this file, made if there is none."""
     if not path.exists():
@@ -97,18 +114,28 @@ def key(path: Path, make: Callable[[], bytes]) -> bytes:
 
 def create(path: Path, content: bytes) -> None:
     """Whole or not at all; of two engines that start together, one wins and both use its key."""
-    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = _draft(path, content)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
         os.link(draft, path)
     except FileExistsError:
         pass
     finally:
         draft.unlink()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    _draft(path, content).replace(path)
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    """The content on disk, beside the file that it is to become."""
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return draft
 
 
 def _check_private(path: Path, wanted: int) -> None:

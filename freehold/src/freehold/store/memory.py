@@ -29,6 +29,7 @@ from freehold.domain.ids import (
     ProxyTokenId,
     SecretId,
     TaskId,
+    TokenId,
     VolumeId,
 )
 from freehold.domain.images import Image
@@ -37,6 +38,7 @@ from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
+from freehold.domain.tokens import Token
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store import missing, ports
@@ -390,6 +392,23 @@ class _ProxyTokens:
         self._rows.drop(token_id)
 
 
+class _Tokens:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[str, Token] = _Rows(undo)
+
+    async def put(self, token: Token) -> None:
+        self._rows.put(token.id, token)
+
+    async def get(self, token_id: TokenId) -> Token:
+        return _required(self._rows.get(token_id), missing.token(token_id))
+
+    async def list(self) -> Sequence[Token]:
+        return sorted(self._rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+    async def delete(self, token_id: TokenId) -> None:
+        self._rows.drop(token_id)
+
+
 class _Schedules:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Schedule] = _Rows(undo)
@@ -519,6 +538,7 @@ class MemoryTransaction:
         self.secrets: ports.Secrets = _Secrets(undo)
         self.volumes: ports.Volumes = _Volumes(undo)
         self.proxy_tokens: ports.ProxyTokens = _ProxyTokens(undo)
+        self.tokens: ports.Tokens = _Tokens(undo)
         self.schedules: ports.Schedules = _Schedules(undo)
         self.tasks: ports.Tasks = _Tasks(undo)
         self.blobs: ports.Blobs = _Blobs(undo)

@@ -33,6 +33,7 @@ from freehold.domain.ids import (
     ProxyTokenId,
     SecretId,
     TaskId,
+    TokenId,
     VolumeId,
 )
 from freehold.domain.images import Image
@@ -41,6 +42,7 @@ from freehold.domain.proxy_tokens import ProxyToken
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
+from freehold.domain.tokens import Token
 from freehold.domain.volumes import Entry, FoundFile, NewFile, Parts, Volume
 from freehold.observability.events import Event
 
@@ -214,6 +216,18 @@ class Volumes(Protocol):
         ...
 
     async def delete(self, volume_id: VolumeId) -> None: ...
+
+
+class Tokens(Protocol):
+    """Those of clients, without the home's own."""
+
+    async def put(self, token: Token) -> None: ...
+    async def get(self, token_id: TokenId) -> Token: ...
+    async def list(self) -> Sequence[Token]:
+        """Newest first."""
+        ...
+
+    async def delete(self, token_id: TokenId) -> None: ...
 
 
 class ProxyTokens(Protocol):
@@ -396,6 +410,7 @@ class Transaction(Protocol):
     secrets: Secrets
     volumes: Volumes
     proxy_tokens: ProxyTokens
+    tokens: Tokens
     schedules: Schedules
     tasks: Tasks
     blobs: Blobs

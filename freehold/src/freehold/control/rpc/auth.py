@@ -14,6 +14,8 @@ _OWN_WORK = frozenset({
     "FunctionCallGetDataIn", "FunctionCallPutDataOut", "FunctionGetDynamicConcurrency", "FunctionGetInputs", "FunctionPutOutputs",
     "TaskResult", "VolumeCommit", "VolumeReload",
 })  # fmt: skip
+# How clients without a token ask for one.
+_FOR_ANYBODY = frozenset({"TokenFlowCreate", "TokenFlowWait"})
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+!-]{0,63}")  # goes into names of packages and folders
 
 
@@ -37,11 +39,12 @@ class Authenticator:
         task_id = metadata.get("x-task")
         if task_id is not None:
             self._check_task(rpc, TaskId(task_id), metadata.get("x-task-token", ""))
-        else:
+        elif rpc not in _FOR_ANYBODY:
             self._check_client(metadata)
         version = metadata.get("x-modal-client-version", "")
         return Caller(
             task_id=TaskId(task_id) if task_id else None,
+            token_id="" if task_id or rpc in _FOR_ANYBODY else metadata.get("x-modal-token-id", ""),
             is_restricted=task_id is not None and self._tasks.is_restricted(TaskId(task_id)),
             client_version=version if _VERSION.fullmatch(version) else "",
             idempotency_key=metadata.get("x-idempotency-key", ""),
@@ -59,5 +62,5 @@ class Authenticator:
     def _check_client(self, metadata: Mapping[str, str]) -> None:
         token_id, secret = metadata.get("x-modal-token-id", ""), metadata.get("x-modal-token-secret", "")
         if not self._credentials.accepts(token_id, secret):
-            msg = "This engine does not know the token. Run `freehold login` on the machine of the engine and try again."
+            msg = "This engine does not know the token. Run `freehold login` on the machine of the engine, or `modal token new` elsewhere, and try again."
             raise Unauthenticated(msg)

@@ -25,7 +25,7 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, where clients refuse longer ones with worse words
 
 # These wait, change nothing while they do, and must end with their caller.
-_LONG_POLLS = frozenset({"ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs"})
+_LONG_POLLS = frozenset({"ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs", "TokenFlowWait"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from freehold.store.sql.proxy_tokens import SqlProxyTokens
 from freehold.store.sql.schedules import SqlSchedules
 from freehold.store.sql.secrets import SqlSecrets
 from freehold.store.sql.tasks import SqlTasks
+from freehold.store.sql.tokens import SqlTokens
 from freehold.store.sql.volumes import SqlVolumes
 
 _LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one inside another would wait for ever
@@ -43,6 +44,7 @@ class SqlTransaction:
         self.mounts: ports.Mounts = SqlMounts(connection)
         self.secrets: ports.Secrets = SqlSecrets(connection)
         self.volumes: ports.Volumes = SqlVolumes(connection)
+        self.tokens: ports.Tokens = SqlTokens(connection)
         self.proxy_tokens: ports.ProxyTokens = SqlProxyTokens(connection)
         self.schedules: ports.Schedules = SqlSchedules(connection)
         self.tasks: ports.Tasks = SqlTasks(connection)

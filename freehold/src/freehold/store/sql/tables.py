@@ -238,6 +238,18 @@ proxy_tokens = Table(
     Column("environment_ids", JSON, nullable=False),
 )
 
+tokens = Table(
+    "tokens",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("secret_hash", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("name", String, nullable=False),
+    Column("last_used_at", Moment),
+    Column("expires_at", Moment),
+    Column("is_disabled", Boolean, nullable=False),
+)
+
 secrets = Table(
     "secrets",
     metadata,
