@@ -334,6 +334,25 @@ class TestLimits:
         assert "can't fork" in text
 
 
+class TestUsage:
+    async def test_what_it_has_used_is_known_after_its_end_too(self, runc, spec):
+        busy = "x=1; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
+        container = await runc.start(sh(spec, f"{busy}; {FOREVER}"))
+        with anyio.fail_after(DEADLINE):
+            while container.usage().cpu_us < 10_000:  # noqa: ASYNC110 — the kernel tells nobody about this
+                await anyio.sleep(0.01)
+        running = container.usage()
+        await container.signal(signal.SIGKILL)
+        await container.wait()
+        ended = container.usage()
+        await container.destroy()
+
+        assert running.memory_bytes > 0
+        assert ended.cpu_us >= running.cpu_us
+        assert ended.most_memory_bytes >= running.memory_bytes
+        assert container.usage().cpu_us == 0
+
+
 class TestJoining:
     @pytest.fixture
     def first(self):

@@ -36,6 +36,7 @@ from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.domain.tokens import Token
+from freehold.domain.usage import FunctionUsage, Total, Usage
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store.memory import MemoryStore
@@ -857,6 +858,47 @@ class TestEvents:
         async with store.transaction() as tx:
             assert [await tx.events.delete_before(NOW + 4 * MINUTE, 3) for _ in range(3)] == [3, 1, 0]
             assert await tx.events.of("ta-1") == told[4:]
+
+
+class TestUsages:
+    HOUR = timedelta(hours=1)
+
+    def row(self, hours=0, function="fu-1", app="ap-1", **usage):
+        begins_at = NOW.replace(hour=0, minute=0, second=0, microsecond=0) + hours * self.HOUR
+        return FunctionUsage(begins_at=begins_at, app_id=app, function_id=function, usage=Usage(**usage))
+
+    async def test_what_is_added_comes_on_top(self, store):
+        first = self.row(1, cpu_core_seconds=1.5, inputs=1, gpu_seconds={"T4": 2.0})
+        for _ in range(2):
+            async with store.transaction() as tx:
+                await tx.usages.add([first, self.row(2, memory_gib_seconds=1.0)], {"ta-1": Usage(cpu_core_seconds=0.25)}, NOW)
+        async with store.transaction() as tx:
+            found = await tx.usages.sums(NOW - 24 * self.HOUR, NOW + 24 * self.HOUR, step=self.HOUR)
+            assert found == [self.row(1, cpu_core_seconds=3.0, inputs=2, gpu_seconds={"T4": 4.0}), self.row(2, memory_gib_seconds=2.0)]
+            assert await tx.usages.totals(["ta-1", "ta-2"]) == {"ta-1": Total(usage=Usage(cpu_core_seconds=0.5), at=NOW)}
+
+    async def test_sums_are_by_steps_of_an_interval_and_by_app_or_function(self, store):
+        rows = [self.row(hour, f"fu-{number}", f"ap-{number % 2}", inputs=1) for hour in (0, 23, 24, 49) for number in (1, 2, 3)]
+        day, begin = 24 * self.HOUR, rows[0].begins_at
+        async with store.transaction() as tx:
+            await tx.usages.add(rows, {}, NOW)
+
+            async def inputs(until=begin + 3 * day, **which):
+                return [(row.begins_at - begin, row.usage.inputs) for row in await tx.usages.sums(begin, until, **which)]
+
+            assert await inputs(step=day, function_ids=["fu-2"]) == [(0 * day, 2), (day, 1), (2 * day, 1)]
+            assert await inputs(app_id="ap-1") == [(0 * day, 4), (0 * day, 4)]
+            assert await inputs(begin + day, app_id="ap-0") == [(0 * day, 2)]
+            assert await inputs(function_ids=[]) == []
+
+    async def test_what_is_old_is_deleted(self, store):
+        async with store.transaction() as tx:
+            await tx.usages.add([self.row(1, inputs=1), self.row(2, inputs=1)], {"ta-1": Usage(inputs=1)}, NOW)
+            await tx.usages.add([], {"ta-2": Usage(inputs=1)}, NOW + MINUTE)
+        async with store.transaction() as tx:
+            await tx.usages.delete_before(hours=self.row(2).begins_at, totals=NOW + MINUTE)
+            assert len(await tx.usages.sums(NOW - 24 * self.HOUR, NOW + 24 * self.HOUR)) == 1
+            assert list(await tx.usages.totals(["ta-1", "ta-2"])) == ["ta-2"]
 
 
 @pytest.mark.parametrize(

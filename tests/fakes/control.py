@@ -22,6 +22,7 @@ from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.coldstarts import ColdStarts
+from freehold.control.services.cost import Costs
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -40,6 +41,8 @@ from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.traces import Traces
+from freehold.control.services.usage import UsageBook
 from freehold.control.services.volumes import Volumes, WantedVolume
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
@@ -58,6 +61,7 @@ from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
 from freehold.store.memory import MemoryStore
+from freehold.store.prices import PriceFile
 from freehold.store.volumes.folders import VolumeFolders
 from freehold.wire.worker import BuiltImage
 
@@ -95,7 +99,9 @@ class ListeningWorker:
 class ControlPlane:
     """Everything between RPCs and the worker. The tests play the clients and the tasks."""
 
-    def __init__(self, home, *, store=None, clock=None, max_tasks=64, gpus=(), gpu_fallback=GpuFallback.REFUSE):
+    def __init__(  # noqa: PLR0915 — a parts list, as the engine's
+        self, home, *, store=None, clock=None, max_tasks=64, gpus=(), gpu_fallback=GpuFallback.REFUSE
+    ):
         self.settings = settings = Settings(home=home)
         self.clock = clock = clock or FakeClock()
         self.store = store = store or MemoryStore()
@@ -113,6 +119,9 @@ class ControlPlane:
             largest_booking=replace(total, milli_cpu=2000),
             gpu_fallback=gpu_fallback,
         )
+        self.usage = UsageBook(store=store, tasks=self.tasks, clock=clock, gpus=gpus)
+        self.prices = PriceFile(home)
+        self.costs = Costs(usage=self.usage, prices=self.prices, store=store, clock=clock)
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=store, clock=clock, journal=self.journal),
@@ -199,6 +208,7 @@ class ControlPlane:
             explanations=self.explanations,
             imports=self.import_lists,
         )
+        self.traces = Traces(store=store, records=self.records, cold_starts=self.cold_starts, clock=clock)
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=store,
@@ -228,7 +238,9 @@ class ControlPlane:
         self.build_functions = BuildFunctions(
             images=self.images, apps=self.apps, functions=self.functions, calls=self.calls, tasks=self.tasks, launches=self.launches
         )
-        self.reports = LocalReports(tasks=self.tasks, logs=self.logs, images=self.images, build_functions=self.build_functions)
+        self.reports = LocalReports(
+            tasks=self.tasks, usage=self.usage, logs=self.logs, images=self.images, build_functions=self.build_functions
+        )
         self.autoscaler = Autoscaler(
             functions=self.functions,
             calls=self.calls,

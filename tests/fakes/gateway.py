@@ -70,6 +70,20 @@ class FakeBlobs:
             raise Unauthenticated(msg)
 
 
+class FakeTraces:
+    """Tells containers what callers say, or what `told` is; keeps what it is told."""
+
+    def __init__(self, told: bytes = b"") -> None:
+        self.told = told
+        self.noted: dict[str, Any] = {}
+
+    def context(self, call_id: str, input_id: str, traceparent: bytes) -> bytes:
+        return self.told or traceparent
+
+    def note(self, call_id: str, seen: Any) -> None:
+        self.noted[call_id] = seen
+
+
 class FakeStories:
     """Knows one id, whose story holds what a page must escape."""
 
@@ -103,6 +117,7 @@ async def a_gateway(
     *,
     blobs: FakeBlobs | None = None,
     lanes: Any = None,
+    traces: Any = None,
     routes: Sequence[BaseRoute] = (),
     ssl_context: ssl.SSLContext | None = None,
     **settings: Any,
@@ -118,6 +133,7 @@ async def a_gateway(
             blobs=blobs or FakeBlobs(),
             status=lambda: STATUS,
             stories=FakeStories(),
+            traces=traces or FakeTraces(),
             routes=routes,
             ssl_context=ssl_context,
         ),

@@ -15,9 +15,9 @@ import anyio
 from freehold.domain.errors import Unavailable
 from freehold.domain.ids import LayerId
 from freehold.domain.images import ImageConfig
-from freehold.wire.worker import BuiltImage, ClientRuntime, TaskSpec
+from freehold.wire.worker import BuiltImage, ClientRuntime, TaskSample, TaskSpec
 from freehold.worker.gpus import PretendedGpus
-from freehold.worker.ports import ContainerExit, ContainerSpec
+from freehold.worker.ports import ContainerExit, ContainerSpec, Counters
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.worker import Worker
 
@@ -31,6 +31,7 @@ class FakeContainer:
         self.pid = os.getpid()
         self.signals: list[int] = []
         self.outputs = (os.dup(spec.stdout), os.dup(spec.stderr))
+        self.counters = Counters()
         self._runtime = runtime
         self._exit: ContainerExit | None = None
         self._ended = anyio.Event()
@@ -49,6 +50,9 @@ class FakeContainer:
         await self._ended.wait()
         assert self._exit is not None
         return self._exit
+
+    def usage(self) -> Counters:
+        return self.counters
 
     async def signal(self, number: int) -> None:
         self.signals.append(number)
@@ -235,6 +239,7 @@ class RecordedReports:
     def __init__(self) -> None:
         self.logs: dict[str, list] = defaultdict(list)
         self.facts: list[tuple[str, str]] = []
+        self.samples: list[TaskSample] = []
         self._answers: dict[tuple[str, str], object] = {}
         self._changed = anyio.Event()
 
@@ -243,6 +248,9 @@ class RecordedReports:
 
     async def task_exited(self, task_id, exit):  # noqa: A002 — as in the port
         self._record("exited", task_id, exit)
+
+    def tasks_sampled(self, samples):
+        self.samples += samples
 
     def task_logged(self, task_id, entries):
         self.logs[task_id] += entries

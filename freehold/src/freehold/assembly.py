@@ -37,6 +37,7 @@ from freehold.control.rpc.blobs import BlobRpcs
 from freehold.control.rpc.call_records import CallRecordRpcs
 from freehold.control.rpc.calls import CallRpcs
 from freehold.control.rpc.containers import ContainerRpcs
+from freehold.control.rpc.cost import CostRpcs
 from freehold.control.rpc.environments import EnvironmentRpcs
 from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
@@ -56,6 +57,7 @@ from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.coldstarts import ColdStarts
+from freehold.control.services.cost import Costs
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -79,6 +81,9 @@ from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.token_flows import TokenFlows
 from freehold.control.services.tokens import Tokens
+from freehold.control.services.trace_exports import TraceExports
+from freehold.control.services.traces import Traces
+from freehold.control.services.usage import UsageBook
 from freehold.control.services.volume_files import VolumeFiles
 from freehold.control.services.volumes import Volumes
 from freehold.control.services.web_calls import WebCalls
@@ -94,6 +99,7 @@ from freehold.gateway.certificates import Certificates
 from freehold.gateway.server import Gateway
 from freehold.gateway.tokens import TokenRoutes
 from freehold.gateway.volumes import VolumeRoutes
+from freehold.observability.otlp import find_sender
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
 from freehold.stopping import Stopping
@@ -102,6 +108,7 @@ from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
+from freehold.store.prices import PriceFile
 from freehold.store.sql.store import SqlStore
 from freehold.store.volumes.folders import VolumeFolders
 from freehold.supervision import Supervision
@@ -118,6 +125,7 @@ from freehold.worker.worker import Worker
 log = structlog.get_logger()
 
 _FORESIGHT_REST = 0.5  # seconds: what was deployed just now may be called just now, which comes first
+_USAGE_REST = 1.0  # seconds: containers that end together are written together
 _AUTOSCALER_REST = 0.02  # seconds; under load every call is a hint, and a look costs as much as a call
 _CONTROL_SOCKET = "run/control/control.sock"
 _INPUTS_SOCKET = "run/control/inputs.sock"
@@ -133,6 +141,7 @@ class Engine:
         self._keep(settings)
         self._serve_calls(settings)
         self._serve_apps(settings)
+        self._send_traces(settings)
         self._run_tasks(settings)
         self._control()
 
@@ -146,6 +155,7 @@ class Engine:
         self.volume_folders = VolumeFolders(home / VOLUMES_FOLDER, self.content)
         self.log_store = LogStore(home / "logs" / "apps", bytes_per_log=settings.log_bytes_per_app)
         self.import_lists = ImportLists(home / "imports")
+        self.prices = PriceFile(home)
         self.journal = Journal(store=self.store, clock=self.clock)
 
     def _serve_calls(self, settings: Settings) -> None:
@@ -161,6 +171,8 @@ class Engine:
             largest_booking=capacity(settings),
             gpu_fallback=settings.gpu_fallback,
         )
+        self.usage = UsageBook(store=self.store, tasks=self.tasks, clock=self.clock, gpus=self.gpus.all)
+        self.costs = Costs(usage=self.usage, prices=self.prices, store=self.store, clock=self.clock)
         self.decisions = Decisions(journal=self.journal)
         self.calls = Calls(
             durable=DurableCalls(store=self.store, clock=self.clock, journal=self.journal),
@@ -259,6 +271,7 @@ class Engine:
             explanations=self.explanations,
             imports=self.import_lists,
         )
+        self.traces = Traces(store=self.store, records=self.records, cold_starts=self.cold_starts, clock=self.clock)
         self.stories = Stories(
             store=self.store, apps=self.apps, functions=self.functions, explanations=self.explanations, journal=self.journal
         )
@@ -305,13 +318,21 @@ class Engine:
             launches=self.launches,
         )
 
+    def _send_traces(self, settings: Settings) -> None:
+        """To the receiver that is named, if one is; otherwise nothing of it is there."""
+        sender = find_sender(settings.otlp_endpoint, {"freehold.workspace": settings.workspace})
+        self.trace_exports = TraceExports(traces=self.traces, sender=sender) if sender else None
+        if self.trace_exports:
+            self.traces.report_requests_to(self.trace_exports.request_ended)
+            self.calls.report_ends_to(self.trace_exports.call_ended)
+
     def _run_tasks(self, settings: Settings) -> None:
         """The machine's own worker and what it works with."""
         home = settings.root
         runtime, snapshots, networks = RuncRuntime(home=home), OverlaySnapshots(home=home), VethNetworks(home=home)
         trees = Trees(home, self.content)
         bundles = Bundles(home=home, snapshots=snapshots, runtime=runtime, networks=networks, clock=self.clock)
-        reports = LocalReports(tasks=self.tasks, logs=self.logs, images=self.images, build_functions=self.build_functions)
+        reports = LocalReports(tasks=self.tasks, usage=self.usage, logs=self.logs, images=self.images, build_functions=self.build_functions)
         self.worker = Worker(
             home=home,
             runtime=runtime,
@@ -399,6 +420,7 @@ class Engine:
             # How long a machine may have slept, or a clock been set ahead, before that is noticed.
             Controller("schedules", clockwork.step, changed=self.schedules_changed, every=30.0),
             Controller("tokens", self.tokens.step, changed=Wakeup(), every=60.0),
+            Controller("usage", self.usage.flush, changed=self.usage.changed, every=60.0, rest=_USAGE_REST),
             Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
         ]
 
@@ -417,6 +439,7 @@ class Engine:
             CallRecordRpcs(records=self.records, functions=self.functions),
             CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
             ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=self.history),
+            CostRpcs(costs=self.costs, environments=self.environments),
             EnvironmentRpcs(self.environments),
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
             ImageRpcs(images=self.images, logs=self.logs),
@@ -450,6 +473,8 @@ class Engine:
         return {
             "Why": self.explanations.why,
             "ColdStart": self.cold_starts.show,
+            "Cost": self.costs.table,
+            "Trace": self.traces.show,
             **ScheduleOperations(self.schedules).table(),
             **TokenOperations(tokens=self.tokens, flows=self.token_flows).table(),
         }
@@ -470,6 +495,7 @@ class Engine:
             "tasks_with_web_fallback": sum(bool(live.web_fallback) for live in tasks),
             "gpus": self.machines.gpus_in_words(),
             "zygotes": self.worker.zygotes.summary(),
+            "traces": self.trace_exports.summary() if self.trace_exports else "not sent",
             "apps": len({live.task.app_id for live in tasks}),
             "control_url": self.settings.control_url,
             "gateway_url": self.settings.gateway_url,
@@ -482,8 +508,10 @@ class Engine:
             await self.content.open()
             await self.volume_folders.open()
             await self.store.open()
+            self.prices.open()
             stack.push_async_callback(self._close_store)
             await self.restart.restore()
+            await self.usage.restore()
             await self.proxy_tokens.restore()
             await self.tokens.restore()
             await stack.enter_async_context(
@@ -508,6 +536,7 @@ class Engine:
                     blobs=self.blobs,
                     status=self.status,
                     stories=self.stories,
+                    traces=self.traces,
                     routes=self.pages(),
                     listener=self._supervision.gateway,
                     ssl_context=self._tls(),
@@ -517,6 +546,8 @@ class Engine:
             stack.push_async_callback(self.farewell.say)
             group = await stack.enter_async_context(_background())
             group.start_soon(self.journal.run)
+            if self.trace_exports:
+                group.start_soon(self.trace_exports.run)
             for controller in self.controllers:
                 group.start_soon(loop.run, controller)
             yield
@@ -524,6 +555,7 @@ class Engine:
     async def _close_store(self) -> None:
         await self.journal.flush()
         await self.tokens.step()
+        await self.usage.flush()
         await self.blobs.flush()
         self.log_store.close()
         await self.store.close()

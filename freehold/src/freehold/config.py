@@ -83,6 +83,9 @@ class Settings(BaseSettings):
         description="How late a schedule may still run when the engine was down at its time.",
     )
     history_ttl: timedelta = Field(default=timedelta(days=7), description="How long ended containers and events are remembered.")
+    usage_ttl: timedelta = Field(
+        default=timedelta(days=400), description="How long is remembered what each function used by the hour; what it cost goes by that."
+    )
     blob_cache_bytes: int = Field(default=20 * 1024 * _MIB, ge=_MIB, description="Size of the blob folder above which unused blobs go.")
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")
@@ -129,6 +132,10 @@ class Settings(BaseSettings):
     )
     log_format: str = Field(default="auto", pattern="^(auto|json|console)$", description="json, console, or auto: console in a terminal.")
     log_level: str = Field(default="info", pattern="^(debug|info|warning|error)$", description="Least severe level that is printed.")
+    otlp_endpoint: str = Field(
+        default="",
+        description="Where traces are sent (OTLP over HTTP), as http://127.0.0.1:4318; empty: to what OTEL_EXPORTER_OTLP_ENDPOINT names, or nowhere.",
+    )
     image_builder_version: str = Field(
         default="2025.06", description="Builder version told to clients that know it; older ones get 2024.10."
     )

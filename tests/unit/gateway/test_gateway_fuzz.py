@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 import httptools
+from fakes.gateway import FakeTraces
 from fakes.lanes import FakeLanes, FakeProxyTokens
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -117,6 +118,7 @@ class Reader(Ingress):
         super().__init__(
             lanes=lanes,
             proxy_tokens=FakeProxyTokens(),
+            traces=FakeTraces(),
             addresses=Addresses(lanes, "localhost"),
             limits=LIMITS,
             own_pages=cast(Any, None),

@@ -8,7 +8,7 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
-from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, a_gateway, free_port
+from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, FakeTraces, a_gateway, free_port
 from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
 
@@ -31,6 +31,7 @@ def a_gateway_of(calls: FakeWebCalls, port: int) -> Gateway:
         blobs=FakeBlobs(),
         status=lambda: STATUS,
         stories=FakeStories(),
+        traces=FakeTraces(),
     )
 
 

@@ -61,3 +61,32 @@ def test_a_group_is_removed_with_its_children(v2):
 
     assert not (v2.v2 / "freehold-0").exists()
     assert Path(v2.v2).exists()
+
+
+def test_what_a_group_has_used_is_read_on_v2(v2):
+    group = v2.v2 / "freehold-0/ta-1"
+    (group / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n")
+    (group / "memory.current").write_text("3000\n")
+    (group / "memory.stat").write_text("anon 1500\ninactive_file 1000\nactive_file 500\n")
+    (group / "memory.peak").write_text("4000\n")
+
+    assert (v2.cpu_us("/freehold-0/ta-1"), v2.memory_bytes("/freehold-0/ta-1")) == (1_500_000, 2000)
+    assert v2.most_memory_bytes("/freehold-0/ta-1") == 4000
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_a_group_has_used_is_read_on_v1_also_with_a_v2_beside_it(tmp_path, beside):
+    group = tmp_path / "ta-1"
+    group.mkdir()
+    (group / "cpuacct.usage").write_text("1500000999\n")  # nanoseconds
+    (group / "memory.usage_in_bytes").write_text("3000\n")
+    (group / "memory.stat").write_text("cache 1000\ninactive_file 1\ntotal_inactive_file 1000\n")
+    (group / "memory.max_usage_in_bytes").write_text("4000\n")
+    cgroups = Cgroups(v1={"cpuacct": tmp_path, "memory": tmp_path}, v2=tmp_path / "unified" if beside else None)
+
+    assert (cgroups.cpu_us("/ta-1"), cgroups.memory_bytes("/ta-1"), cgroups.most_memory_bytes("/ta-1")) == (1_500_000, 2000, 4000)
+
+
+@pytest.mark.parametrize("cgroups", [Cgroups(v1={}), Cgroups(v1={"memory": Path("/nowhere")}), Cgroups(v1={}, v2=Path("/nowhere"))])
+def test_where_nobody_counts_it_is_nothing(cgroups):
+    assert (cgroups.cpu_us("/ta-1"), cgroups.memory_bytes("/ta-1"), cgroups.most_memory_bytes("/ta-1")) == (0, 0, 0)

@@ -26,7 +26,7 @@ from freehold.domain.seams import Seam, Zygotes
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.wire.worker import BuildSpec, BuiltImage, Limits
 from freehold.worker.gpus import PretendedGpus
-from freehold.worker.ports import ContainerExit
+from freehold.worker.ports import ContainerExit, Counters
 
 
 @pytest.fixture
@@ -79,6 +79,34 @@ class TestGpus:
             assert await reports.of("started", "ta-1") == "plain: It has a GPU, which a fork could not open."
 
         assert [container.spec.id for container in runtime.started] == ["ta-1"], "no zygote, no spare"
+
+
+class TestSamples:
+    async def test_what_a_container_used_is_reported_once_more_before_its_end_is(self, a_running_worker, runtime, reports):
+        async with a_running_worker() as worker:
+            container = await started(worker, runtime, a_task())
+            await reports.of("started", "ta-1")
+            container.counters = Counters(cpu_us=1500, memory_bytes=0, most_memory_bytes=4096)
+            container.end(0)
+            await reports.of("exited", "ta-1")
+
+            [last] = reports.samples
+
+        assert (last.task_id, last.reading.cpu_us, last.reading.memory_bytes) == ("ta-1", 1500, 4096)
+
+    async def test_containers_are_read_while_they_run(self, a_running_worker, runtime, reports, monkeypatch):
+        monkeypatch.setattr("freehold.worker.worker._SAMPLES_EVERY", 0.01)
+        async with a_running_worker() as worker:
+            container = await started(worker, runtime, a_task())
+            container.counters = Counters(cpu_us=7, memory_bytes=2048, most_memory_bytes=4096)
+            with anyio.fail_after(DEADLINE):
+                while not any(sample.reading.cpu_us == 7 for sample in reports.samples):  # noqa: ASYNC110 — that it goes on is the point
+                    await anyio.sleep(0.01)
+            container.counters = Counters(cpu_us=9, most_memory_bytes=4096)
+            container.end(0)
+            await reports.of("exited", "ta-1")
+
+        assert (reports.samples[-1].reading.cpu_us, reports.samples[-1].reading.memory_bytes) in ((9, 2048), (9, 4096))
 
 
 class TestStart:

@@ -7,6 +7,7 @@ import typer
 
 from freehold.cli.coldstart import coldstart
 from freehold.cli.config import config
+from freehold.cli.cost import cost
 from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
@@ -15,6 +16,7 @@ from freehold.cli.modal import COMMANDS, modal
 from freehold.cli.schedules import schedules
 from freehold.cli.status import status
 from freehold.cli.tokens import tokens
+from freehold.cli.trace import trace
 from freehold.cli.trust import trust
 from freehold.cli.up import up
 from freehold.cli.version import version
@@ -28,7 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, doctor, why, coldstart, login, trust, config, version):
+for own in (up, down, status, doctor, why, coldstart, trace, cost, login, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 app.add_typer(tokens, name="tokens")

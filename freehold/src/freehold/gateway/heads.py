@@ -33,7 +33,7 @@ _TAKEN = frozenset(
     {b"connection", b"keep-alive", b"proxy-authorization", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
     | {b"content-length", b"expect", b"host", b"http2-settings", b"modal-key", b"modal-secret"}
     | {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-prefix", b"x-forwarded-proto"}
-    | {b"x-request-id"}
+    | {b"traceparent", b"x-request-id"}
 )
 _SEEN = frozenset({b"modal-session-id"})  # read here, and passed on
 _ONCE = frozenset({b"content-length", b"expect", b"host", b"modal-key", b"modal-secret", b"transfer-encoding", b"upgrade"})

@@ -19,7 +19,7 @@ from freehold.gateway.heads import Head
 from freehold.gateway.late import Late, call_id_in
 from freehold.gateway.limits import KEEP_ALIVE_SECONDS, LINGER_SECONDS, SWEEP_SECONDS, Deadlines, Limits, Visitors
 from freehold.gateway.metrics import Metrics
-from freehold.gateway.ports import Lanes, ProxyTokens
+from freehold.gateway.ports import Lanes, ProxyTokens, Traces
 from freehold.gateway.proxy_auth import credentials
 from freehold.gateway.relay import Relay
 from freehold.gateway.routing import Addresses
@@ -32,10 +32,19 @@ class Ingress:
     """`now` is the loop's time at the last sweep: nothing here needs it more exactly."""
 
     def __init__(
-        self, *, lanes: Lanes[Any], proxy_tokens: ProxyTokens, addresses: Addresses, limits: Limits, own_pages: ASGIApp, functions: ASGIApp
+        self,
+        *,
+        lanes: Lanes[Any],
+        proxy_tokens: ProxyTokens,
+        traces: Traces,
+        addresses: Addresses,
+        limits: Limits,
+        own_pages: ASGIApp,
+        functions: ASGIApp,
     ) -> None:
         """`functions` is the application that carries requests to containers as messages."""
         self.lanes = lanes
+        self.traces = traces
         self.limits = limits
         self.metrics = Metrics()
         self.late = Late(limits.redirect_after)

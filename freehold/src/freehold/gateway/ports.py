@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from freehold.domain.functions import WebRoute, WebTarget
-from freehold.domain.ids import CallId, EnvironmentId, TaskId
+from freehold.domain.ids import CallId, EnvironmentId, FunctionId, InputId, TaskId
 from freehold.observability.events import Story
 
 AsgiMessage = Mapping[str, Any]
@@ -95,4 +95,18 @@ class ProxyTokens(Protocol):
 class Stories(Protocol):
     async def of(self, subject: str) -> Story:
         """What is known of one id. Raises NotFound."""
+        ...
+
+
+class Traces(Protocol):
+    """What is remembered of web requests that go to their containers as they come."""
+
+    def context(self, call_id: CallId, input_id: InputId, traceparent: bytes) -> bytes:
+        """The field `traceparent` for the container of a request that has begun, by what its caller has sent; empty for none."""
+        ...
+
+    def note(self, call_id: CallId, seen: tuple[FunctionId, str, int, float, float, float, float, str, bytes]) -> None:
+        """A request has ended: its function, method and status; when it began, was given a container, had its first byte of a response, and
+        ended (seconds since 1970, 0 for never); its task, and its caller's `traceparent`.
+        """
         ...

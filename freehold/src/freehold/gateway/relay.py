@@ -1,13 +1,14 @@
 """The fast path: one request to a container that serves HTTP itself, and the response back, without being taken apart."""
 
 import errno
+import time
 from typing import TYPE_CHECKING, Any
 
 import anyio
 
 from freehold.domain.errors import DeadlineExceeded, Unavailable
 from freehold.domain.functions import WebKind, WebRoute, WebTarget
-from freehold.domain.ids import new_request_ids
+from freehold.domain.ids import CallId, new_request_ids
 from freehold.gateway.asgi import scope_of
 from freehold.gateway.errors import NoRoomInTime
 from freehold.gateway.exchanges import Exchange
@@ -32,6 +33,9 @@ class Relay(Exchange):
 
     __slots__ = (
         "_address",
+        "_answered_at",
+        "_began_at",
+        "_booked_at",
         "_deadline",
         "_held",
         "_held_size",
@@ -42,6 +46,8 @@ class Relay(Exchange):
         "_peer",
         "_repeatable",
         "_route",
+        "_status",
+        "_task_id",
         "_tries",
         "_upstream",
         "_waiting",
@@ -65,6 +71,10 @@ class Relay(Exchange):
         self._repeatable: bytes | None = None  # the whole request, while it can be sent again
         self._is_over = self._is_raw = False
         self._tries = 0
+        self._began_at = time.time()
+        self._booked_at = self._answered_at = 0.0
+        self._status = 0
+        self._task_id = ""
 
     # The caller's side.
 
@@ -118,6 +128,7 @@ class Relay(Exchange):
         status = response.status
         if status >= _OK:
             self._repeatable = None
+            self._status, self._answered_at = status, time.time()
             self.caller.begin(status, response.joined() + self._response_lines(response), response.length)
         elif status == _SWITCHING_PROTOCOLS:
             self._switch(response)
@@ -201,7 +212,7 @@ class Relay(Exchange):
             self.ingress.begin_stock(self, b"".join(self._held))
 
     def _book(self, lane: Any) -> None:
-        self._lane = lane
+        self._lane, self._task_id, self._booked_at = lane, lane.id, time.time()
         self._deadline = self.ingress.now + self._route.timeout
         upstream = self.ingress.upstreams.find(lane)
         if upstream is None:
@@ -253,6 +264,8 @@ class Relay(Exchange):
         if head.relayed is None or head.relayed[0] is not target:
             head.relayed = (target, self._lines_for(target))
         ids = b"" if target.kind is WebKind.SERVER else b"\r\nx-freehold-ids: %s,%s" % (self._input_id.encode(), self.call_id.encode())
+        if context := self.ingress.traces.context(CallId(self.call_id), self._input_id, self._traceparent):
+            ids += b"\r\ntraceparent: " + context
         return b"%s%s\r\nx-request-id: %s\r\n\r\n" % (head.relayed[1], ids, self.request_id)
 
     def _lines_for(self, target: WebTarget) -> bytes:
@@ -285,6 +298,10 @@ class Relay(Exchange):
         return self.head.told.get(b"modal-session-id", b"").decode("latin-1") if self._route.has_sessions else ""
 
     @property
+    def _traceparent(self) -> bytes:
+        return self.head.told.get(b"traceparent", b"")
+
+    @property
     def request_id(self) -> bytes:
         return self.head.told.get(b"x-request-id") or self._input_id.encode()
 
@@ -310,6 +327,8 @@ class Relay(Exchange):
 
     def _leave(self) -> None:
         """Nothing of it goes on."""
+        if not self._is_over:
+            self._note()
         self._is_over = True
         self._deadline = 0.0
         if self._waiting:
@@ -318,6 +337,20 @@ class Relay(Exchange):
         if upstream:
             upstream.abort()
         self._release()
+
+    def _note(self) -> None:
+        seen = (
+            self._route.target.function_id,
+            self.head.method.decode("ascii"),
+            self._status,
+            self._began_at,
+            self._booked_at,
+            self._answered_at,
+            time.time(),
+            self._task_id,
+            self._traceparent,
+        )
+        self.ingress.traces.note(CallId(self.call_id), seen)
 
     def _release(self) -> None:
         lane, self._lane = self._lane, None

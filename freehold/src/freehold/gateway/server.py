@@ -23,7 +23,7 @@ from freehold.gateway.connections import Connection
 from freehold.gateway.ingress import Ingress
 from freehold.gateway.limits import Limits, allow_descriptors
 from freehold.gateway.own_hosts import OwnHosts
-from freehold.gateway.ports import Lanes, ProxyTokens, Stories, WebCalls
+from freehold.gateway.ports import Lanes, ProxyTokens, Stories, Traces, WebCalls
 from freehold.gateway.routing import Addresses
 
 _BACKLOG = 2048
@@ -46,6 +46,7 @@ class Gateway:
         blobs: Blobs,
         status: Status,
         stories: Stories,
+        traces: Traces,
         routes: Sequence[BaseRoute] = (),
         listener: socket.socket | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -58,6 +59,7 @@ class Gateway:
         self._ingress = Ingress(
             lanes=lanes,
             proxy_tokens=proxy_tokens,
+            traces=traces,
             addresses=addresses,
             limits=Limits.of(settings),
             own_pages=OwnHosts(

@@ -1,20 +1,24 @@
 """The machine itself as the only place: what the controllers want goes to its worker by a call, what happens comes back by another."""
 
+from collections.abc import Sequence
+
 from freehold.control.services.build_functions import BuildFunctions
 from freehold.control.services.images import Images
 from freehold.control.services.logs import Logs
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.usage import UsageBook
 from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.logs import LogEntry
 from freehold.domain.tasks import TaskExit
-from freehold.wire.worker import BuiltImage
+from freehold.wire.worker import BuiltImage, TaskSample
 
 
 class LocalReports:
     """See `wire.worker.WorkerReports`: facts of the worker, handed to the services that record them."""
 
-    def __init__(self, *, tasks: Tasks, logs: Logs, images: Images, build_functions: BuildFunctions) -> None:
+    def __init__(self, *, tasks: Tasks, usage: UsageBook, logs: Logs, images: Images, build_functions: BuildFunctions) -> None:
         self._tasks = tasks
+        self._usage = usage
         self._logs = logs
         self._images = images
         self._build_functions = build_functions
@@ -30,6 +34,9 @@ class LocalReports:
         await self._tasks.record_exit(task_id, end)
         if live is not None:
             self._logs.nudge(live.task.app_id)
+
+    def tasks_sampled(self, samples: Sequence[TaskSample]) -> None:
+        self._usage.record(samples)
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None:
         self._logs.task_logged(task_id, entries)

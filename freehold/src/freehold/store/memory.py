@@ -1,11 +1,12 @@
 """The store in memory: real behaviour without a disk, for tests and for trying things. Nothing survives the process."""
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -39,6 +40,7 @@ from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.domain.tokens import Token
+from freehold.domain.usage import NOTHING, FunctionUsage, Total, Usage
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store import missing, ports
@@ -46,6 +48,7 @@ from freehold.store import missing, ports
 K = TypeVar("K")
 V = TypeVar("V")
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one inside another would wait for ever
 
 _Undo = list[Callable[[], object]]
@@ -524,6 +527,48 @@ class _Events:
         return len(old)
 
 
+class _Usages:
+    def __init__(self, undo: _Undo) -> None:
+        self._hours: _Rows[tuple[datetime, FunctionId], FunctionUsage] = _Rows(undo)
+        self._totals: _Rows[str, Total] = _Rows(undo)
+
+    async def add(self, hourly: Sequence[FunctionUsage], totals: Mapping[str, Usage], at: datetime) -> None:
+        for row in hourly:
+            found = self._hours.get((row.begins_at, row.function_id))
+            self._hours.put((row.begins_at, row.function_id), replace(row, usage=found.usage + row.usage) if found else row)
+        for subject, usage in totals.items():
+            known = self._totals.get(subject)
+            self._totals.put(subject, Total(usage=(known.usage if known else NOTHING) + usage, at=at))
+
+    async def sums(
+        self,
+        since: datetime,
+        until: datetime,
+        *,
+        step: timedelta | None = None,
+        app_id: str = "",
+        function_ids: Sequence[FunctionId] | None = None,
+    ) -> Sequence[FunctionUsage]:
+        found: dict[tuple[datetime, AppId, FunctionId], Usage] = defaultdict(lambda: NOTHING)
+        for row in self._hours:
+            is_meant = app_id in ("", row.app_id) and (function_ids is None or row.function_id in function_ids)
+            if is_meant and since <= row.begins_at < until:
+                begins_at = row.begins_at - (row.begins_at - _EPOCH) % step if step else since
+                found[begins_at, row.app_id, row.function_id] += row.usage
+        return [FunctionUsage(begins_at=at, app_id=app, function_id=id_, usage=usage) for (at, app, id_), usage in sorted(found.items())]
+
+    async def totals(self, subjects: Sequence[str]) -> Mapping[str, Total]:
+        return {subject: found for subject in subjects if (found := self._totals.get(subject)) is not None}
+
+    async def delete_before(self, *, hours: datetime, totals: datetime) -> None:
+        for row in list(self._hours):
+            if row.begins_at < hours:
+                self._hours.drop((row.begins_at, row.function_id))
+        for subject, total in self._totals.items():
+            if total.at < totals:
+                self._totals.drop(subject)
+
+
 class MemoryTransaction:
     """All aggregates over one list of what to take back if the block fails."""
 
@@ -543,6 +588,7 @@ class MemoryTransaction:
         self.tasks: ports.Tasks = _Tasks(undo)
         self.blobs: ports.Blobs = _Blobs(undo)
         self.events: ports.Events = _Events(undo)
+        self.usages: ports.Usages = _Usages(undo)
 
 
 class MemoryStore:

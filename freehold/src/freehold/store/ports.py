@@ -8,10 +8,10 @@ A transaction commits once, at the end of its block; an exception rolls everythi
 raises NotFound with a sentence for the person; `find` answers None. Nothing here waits for network or containers.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -43,6 +43,7 @@ from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
 from freehold.domain.tokens import Token
+from freehold.domain.usage import FunctionUsage, Total, Usage
 from freehold.domain.volumes import Entry, FoundFile, NewFile, Parts, Volume
 from freehold.observability.events import Event
 
@@ -309,6 +310,36 @@ class Events(Protocol):
         ...
 
 
+class Usages(Protocol):
+    """What was used: by function and hour, and the totals of calls and tasks, by id."""
+
+    async def add(self, hourly: Sequence[FunctionUsage], totals: Mapping[str, Usage], at: datetime) -> None:
+        """To what is there. `hourly` begin with their hours."""
+        ...
+
+    async def sums(
+        self,
+        since: datetime,
+        until: datetime,
+        *,
+        step: timedelta | None = None,
+        app_id: str = "",
+        function_ids: Sequence[FunctionId] | None = None,
+    ) -> Sequence[FunctionUsage]:
+        """By function and step (whole hours, counted from 1970), of the hours that begin in [since, until), oldest first; without a step
+        in one. Of all apps and functions, or of these.
+        """
+        ...
+
+    async def totals(self, subjects: Sequence[str]) -> Mapping[str, Total]:
+        """Of those that there are."""
+        ...
+
+    async def delete_before(self, *, hours: datetime, totals: datetime) -> None:
+        """Hours that began before this, and totals that nothing was added to since then."""
+        ...
+
+
 class Content(Protocol):
     """Bytes by digest (SHA-256, hex), outside transactions: content that is there is whole, and never changes."""
 
@@ -415,6 +446,7 @@ class Transaction(Protocol):
     tasks: Tasks
     blobs: Blobs
     events: Events
+    usages: Usages
 
 
 class Store(Protocol):

@@ -1,6 +1,6 @@
 """What control plane and worker say to each other: wishes (specs) go down, facts (reports) come up. Ours, not Modal's."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -11,6 +11,7 @@ from freehold.domain.images import ImageConfig
 from freehold.domain.logs import LogEntry
 from freehold.domain.seams import Seam
 from freehold.domain.tasks import TaskExit
+from freehold.domain.usage import Reading
 from freehold.domain.volumes import VolumeMount
 
 
@@ -102,6 +103,14 @@ class BuiltImage:
     config: ImageConfig
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSample:
+    """What the container of a task has used by now, all its processes together; see `domain.usage`."""
+
+    task_id: TaskId
+    reading: Reading
+
+
 class WorkerReports(Protocol):
     """Facts that a worker reports, each once, in the order in which they happened for one id. Calls must return quickly."""
 
@@ -112,6 +121,10 @@ class WorkerReports(Protocol):
         ...
 
     async def task_exited(self, task_id: TaskId, end: TaskExit) -> None: ...
+
+    def tasks_sampled(self, samples: Sequence[TaskSample]) -> None:
+        """Of all that run, every few seconds; of one once more when it has ended, before that is reported."""
+        ...
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None: ...
 

@@ -61,6 +61,23 @@ class Cgroups:
         counts = dict(line.split() for line in counter.read_text().splitlines())
         return int(counts.get("oom_kill", 0))
 
+    def cpu_us(self, group: str) -> int:
+        """CPU time of all that ever ran in the group, in microseconds; 0 where nobody counts."""
+        if "cpuacct" in self.v1:
+            return _number(self.v1["cpuacct"] / group.lstrip("/") / "cpuacct.usage") // 1000
+        return _fields(self.v2 / group.lstrip("/") / "cpu.stat").get("usage_usec", 0) if self.v2 else 0
+
+    def memory_bytes(self, group: str) -> int:
+        """What the group holds now, without the parts of files that the kernel would drop first; 0 where nobody counts."""
+        held, idle = ("memory.usage_in_bytes", "total_inactive_file") if "memory" in self.v1 else ("memory.current", "inactive_file")
+        folder = self._memory_folder(group)
+        return max(_number(folder / held) - _fields(folder / "memory.stat").get(idle, 0), 0) if folder else 0
+
+    def most_memory_bytes(self, group: str) -> int:
+        """The most that it ever held, with files; 0 where nobody counts."""
+        folder = self._memory_folder(group)
+        return _number(folder / ("memory.max_usage_in_bytes" if "memory" in self.v1 else "memory.peak")) if folder else 0
+
     def enroll(self, group: str, pid: int) -> None:
         """Move a process into a group, in every hierarchy that has it."""
         for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:
@@ -72,6 +89,10 @@ class Cgroups:
         """Remove an empty group, and its empty children, from every hierarchy."""
         for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:
             _remove_tree(root / group.lstrip("/"))
+
+    def _memory_folder(self, group: str) -> Path | None:
+        root = self.v1.get("memory", self.v2)
+        return root / group.lstrip("/") if root else None
 
     def _oom_counter(self, group: str) -> Path | None:
         if "memory" in self.v1:
@@ -91,6 +112,22 @@ def read_cgroups(mounts: str | None = None) -> Cgroups:
         elif kind == "cgroup":
             v1 |= {name: where for name in options.split(",") if name not in _NOT_CONTROLLERS}
     return Cgroups(v1=v1, v2=v2)
+
+
+def _number(file: Path) -> int:
+    """0 where there is no such counter, or its group has gone."""
+    try:
+        return int(file.read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _fields(file: Path) -> dict[str, int]:
+    try:
+        pairs = (line.split() for line in file.read_text().splitlines())
+        return {name: int(value) for name, value in pairs}
+    except (OSError, ValueError):
+        return {}
 
 
 def _remove_tree(group: Path) -> None:

@@ -97,6 +97,15 @@ class ContainerExit:
     out_of_memory: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """Of a container: CPU time since it was made, in microseconds; memory now, and the most there was. 0 is nothing, or nobody knows."""
+
+    cpu_us: int = 0
+    memory_bytes: int = 0
+    most_memory_bytes: int = 0
+
+
 class Container(Protocol):
     """A running container. `wait` may be called by several; all get the same answer, also after the end."""
 
@@ -107,6 +116,10 @@ class Container(Protocol):
 
     async def signal(self, number: int) -> None:
         """Send a signal to the first process; nothing happens if it has ended."""
+        ...
+
+    def usage(self) -> Counters:
+        """What its processes have used by now, also after the end; zeros after `destroy`. It reads some small files: from a thread."""
         ...
 
     async def destroy(self) -> None:

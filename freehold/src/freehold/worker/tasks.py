@@ -5,12 +5,15 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import anyio
+import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import TaskId
 from freehold.domain.tasks import ExitKind, TaskExit
+from freehold.domain.usage import Reading
+from freehold.wire.worker import TaskSample
 from freehold.worker.logs import ContainerLog, OutputPipes
 from freehold.worker.ports import Container, ContainerExit
 from freehold.worker.reconcile import Phase
@@ -36,6 +39,8 @@ class TaskLife:
         self._kill = anyio.Event()
         self._has_ended = False
         self._gone = anyio.Event()
+        self._container: Container | None = None  # while it is there to be read
+        self._memory_bytes = 0  # when it was read last
 
     @property
     def phase(self) -> Phase:
@@ -51,6 +56,15 @@ class TaskLife:
     def kill(self) -> None:
         self._kill.set()
         self.stop()
+
+    def sample(self) -> TaskSample | None:
+        """What it has used by now; None while it has no container. From a thread."""
+        container = self._container
+        if container is None:
+            return None
+        at, used = self._shop.clock.now(), container.usage()
+        self._memory_bytes = used.memory_bytes
+        return TaskSample(task_id=self._task_id, reading=Reading(at=at, cpu_us=used.cpu_us, memory_bytes=used.memory_bytes))
 
     async def wait_gone(self) -> None:
         """Returns when nothing of the task is left on the machine."""
@@ -95,9 +109,18 @@ class TaskLife:
         container, pipes = begun
         begin = self._begin
         await self._shop.reports.task_started(self._task_id, begin.address, begin.start, begin.no_snapshot)
+        self._container = container
         ended = await self._watch(container)
+        self._container = None
+        self._shop.reports.tasks_sampled([await anyio.to_thread.run_sync(self._last_sample, container)])
         await pipes.drain()
         return explain(ended, asked=self._stop.is_set(), tail=self._log.tail.text())
+
+    def _last_sample(self, container: Container) -> TaskSample:
+        """Its memory has gone with its processes: it counts as what it had before, or, if nobody looked, as the most that it ever had."""
+        at, used = self._shop.clock.now(), container.usage()
+        memory = self._memory_bytes or used.most_memory_bytes
+        return TaskSample(task_id=self._task_id, reading=Reading(at=at, cpu_us=used.cpu_us, memory_bytes=memory))
 
     async def _watch(self, container: Container) -> ContainerExit:
         async with anyio.create_task_group() as group:

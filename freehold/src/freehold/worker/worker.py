@@ -1,6 +1,6 @@
 """What runs on each machine: makes the desired tasks the actual ones, builds images, reports facts. Knows no control plane."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -18,7 +18,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.seams import Zygotes
-from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSpec, WorkerReports
+from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSample, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
 from freehold.worker.gpus import Gpus
 from freehold.worker.network.relay import serve_gateway_door
@@ -35,6 +35,7 @@ log = structlog.get_logger(__name__)
 
 _STARTS_AT_ONCE = 8
 _BUILDS_AT_ONCE = 2
+_SAMPLES_EVERY = 5.0  # seconds
 _TIDYING = 10.0  # seconds that the last clean-ups may take after the grace period
 
 
@@ -115,6 +116,7 @@ class Worker:
         self._spares.open(self._group)
         for task_id, adopted in self._adopted.items():
             self._begin(task_id, adopted)
+        self._group.start_soon(self._sample)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -154,6 +156,13 @@ class Worker:
         if spec.image_id not in self._building:
             self._building.add(spec.image_id)
             self._group.start_soon(self._build, spec)
+
+    async def _sample(self) -> None:
+        """What all containers use, every few seconds."""
+        while True:
+            await anyio.sleep(_SAMPLES_EVERY)
+            if self._lives:
+                self._shop.reports.tasks_sampled(await anyio.to_thread.run_sync(_samples, list(self._lives.values())))
 
     def _begin(self, task_id: TaskId, beginning: Beginning) -> None:
         life = TaskLife(task_id, beginning, self._shop)
@@ -211,3 +220,7 @@ class Worker:
         await anyio.to_thread.run_sync(launch.sweep_files, self._shop.home, keep)
         if containers or roots:
             log.info("machine_swept", containers=len(containers), roots=len(roots))
+
+
+def _samples(lives: Iterable[TaskLife]) -> list[TaskSample]:
+    return [sample for life in lives if (sample := life.sample())]

@@ -26,6 +26,7 @@ class Retention:
         self._volumes = volumes
         self._result_ttl = settings.result_ttl
         self._history_ttl = settings.history_ttl
+        self._usage_ttl = settings.usage_ttl
         self._log_ttl = settings.log_ttl
         self._log_total_bytes = settings.log_total_bytes
         self._blob_cache_bytes = settings.blob_cache_bytes
@@ -35,6 +36,7 @@ class Retention:
         async with self._store.transaction() as tx:
             await tx.calls.delete_finished_before(now - self._result_ttl)
             await tx.tasks.delete_ended_before(now - self._history_ttl)
+            await tx.usages.delete_before(hours=now - self._usage_ttl, totals=now - self._history_ttl)
         await self._forget_events(now - self._history_ttl)
         await self._logs.prune(now, ttl=self._log_ttl, total_bytes=self._log_total_bytes)
         await self._volumes.expire()

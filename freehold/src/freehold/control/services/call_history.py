@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from modal_proto import api_pb2
+
 from freehold.control.services.live import LiveCall, LiveInput
 from freehold.domain.calls import Attempt, FunctionCall
 from freehold.domain.ids import CallId, InputId
@@ -15,7 +17,9 @@ _INPUTS = 10_000  # of all of them together; each takes some 2 KB
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastInput:
-    """`status` is a `GenericStatus`; 0 while there is no result. `tries` are oldest first, as far as they are known."""
+    """`status` is a `GenericStatus`; 0 while there is no result. `tries` are oldest first, as far as they are known. `ran` is from when to
+    when its code ran, in seconds since 1970 by the clock of its container; of asynchronous ones, the result on disk has that.
+    """
 
     id: InputId
     idx: int
@@ -23,6 +27,7 @@ class PastInput:
     method_name: str
     tries: tuple[Attempt, ...]
     finished_at: datetime | None = None
+    ran: tuple[float, float] | None = None
 
     @property
     def is_running(self) -> bool:
@@ -77,4 +82,9 @@ def _past_input(call: LiveCall, live: LiveInput) -> PastInput:
         method_name=live.payload.method_name,
         tries=live.tries,
         finished_at=live.tries[-1].ended_at if item and live.tries else None,
+        ran=ran_in(item) if item else None,
     )
+
+
+def ran_in(item: api_pb2.FunctionGetOutputsItem) -> tuple[float, float] | None:
+    return (item.input_started_at, item.output_created_at) if item.input_started_at and item.output_created_at else None

@@ -47,8 +47,15 @@ class CallRecords:
 
     async def graph(self, call_id: CallId, limit: int) -> list[PastCall]:
         """The call, what it was called by up to the first, and all that these called; whole calls, up to so many inputs."""
-        root = await self._root(await self.get(call_id))
-        found, level, room = {root.record.id: root}, [root], limit - len(root.inputs)
+        root = await self.root(await self.get(call_id))
+        return await self._with_children([root], limit - len(root.inputs))
+
+    async def called_by(self, input_id: InputId, limit: int) -> list[PastCall]:
+        """What was called while this input ran, or this web request, and all that those called; whole calls, up to so many inputs."""
+        return await self._with_children(await self._children([input_id]), limit)
+
+    async def _with_children(self, level: Sequence[PastCall], room: int) -> list[PastCall]:
+        found = {call.record.id: call for call in level}
         while level and room > 0:
             children = await self._children([item.id for call in level for item in call.inputs])
             level = [call for call in children if call.record.id not in found]
@@ -56,7 +63,8 @@ class CallRecords:
             room -= sum(len(call.inputs) for call in level)
         return list(found.values())
 
-    async def _root(self, call: PastCall) -> PastCall:
+    async def root(self, call: PastCall) -> PastCall:
+        """What it was called by, and so on, up to the first."""
         seen = {call.record.id}  # what clients send as a parent may be anything, a circle too
         while call.record.parent_input_id:
             parent = await self.call_of(InputId(call.record.parent_input_id))

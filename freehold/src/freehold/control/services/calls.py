@@ -1,7 +1,7 @@
 """Function calls: what clients put in and get out. Synchronous calls live in memory; asynchronous ones are on disk before we say so."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -47,7 +47,12 @@ class Calls:
         self._pools = Pools()
         self._resumed = Wakeup()
         self.inputs = Inputs(durable=durable, pools=self._pools, tasks=tasks, clock=clock, demand=demand, done=self._call_done)
+        self._ended: Callable[[LiveCall], None] | None = None
         self._book = CallBook(clock=clock, forgotten=self.inputs.forget)
+
+    def report_ends_to(self, ended: Callable[[LiveCall], None]) -> None:
+        """Calls whose last open input has got its result; perhaps again, when more inputs come."""
+        self._ended = ended
 
     # What clients ask for.
 
@@ -327,6 +332,8 @@ class Calls:
                 self._pools.drop(pool.function_id)
 
     def _call_done(self, call: LiveCall) -> None:
+        if self._ended is not None:
+            self._ended(call)
         self._book.note_done(call)
 
     def _new(

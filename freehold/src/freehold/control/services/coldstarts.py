@@ -103,6 +103,10 @@ class ColdStarts:
             "imports": [_import_row(item) for item in slowest_imports(known)],
         }
 
+    async def of_task(self, task_id: TaskId) -> ColdStart:
+        """Raises NotFound."""
+        return await self._start_of(await self._history.get(task_id))
+
     async def _tasks_of(self, subject: str, environment: str) -> Sequence[Task]:
         """The last ones that became ready, newest first."""
         if is_id(subject, "ta"):

@@ -109,6 +109,7 @@ class Inputs:
     def _hold(self, task: LiveTask, pool: Pool, live: LiveInput) -> None:
         live.state = InputState.RUNNING
         live.task_id = task.id
+        live.metered_since = task.meter.begin(live.claimed_at)
         task.running[live.id] = live
         pool.running += 1
 
@@ -334,8 +335,10 @@ class Inputs:
             pool.running -= 1
         if live.task_id and (task := self._tasks.find(live.task_id)):
             task.running.pop(live.id, None)
+            now = self._clock.monotonic()
+            task.meter.end(now, live.metered_since, live.call.id, is_kept=live.call.is_durable)
             if not task.load:
-                task.idle_since = self._clock.monotonic()
+                task.idle_since = now
         live.task_id = None
 
     def _end_try(self, live: LiveInput, outcome: str, *, noted: bool = True) -> None:

@@ -112,11 +112,13 @@ class Lanes:
 
     def release(self, lane: Lane) -> None:
         pool = self._calls.pool(lane.task.task.function_id, lane.task.task.app_id)
+        now = self._clock.monotonic()
         lane.task.requests -= 1
+        lane.task.meter.end(now, 0.0)
         pool.running -= 1
         self._tasks.note_output(lane.task)
         if not lane.task.load:
-            lane.task.idle_since = self._clock.monotonic()
+            lane.task.idle_since = now
             if lane.task.state is TaskState.DRAINING:
                 lane.task.leaving.notify()
         if pool.web.waiting:
@@ -225,6 +227,7 @@ class Lanes:
 
     def _book(self, pool: Pool, lane: Lane) -> None:
         lane.task.requests += 1
+        lane.task.meter.begin(self._clock.monotonic())
         pool.running += 1
         self._tasks.note_input(lane.task)
         if lane.task.is_single_use:

@@ -38,6 +38,7 @@ class LiveInput:
     losses: int = 0  # tries that ended with their container, not by the function's doing
     task_id: TaskId | None = None
     claimed_at: float = 0.0
+    metered_since: float = 0.0  # by the meter of its task
     tries: tuple[Attempt, ...] = ()  # oldest first, as far as memory has them; the last one is the current
     is_cancelled: bool = False
     cancelled_at: float = 0.0

@@ -21,6 +21,7 @@ from freehold.domain.ids import DefinitionId, FunctionId, InputId, TaskId, new_t
 from freehold.domain.placement import Amounts
 from freehold.domain.seams import Transport
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
+from freehold.domain.usage import Meter
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class LiveTask:
     last_delivery: dict[InputId, int] = field(default_factory=dict)  # and the attempts that this was answered with
     authors: dict[InputId, Author] = field(default_factory=dict)  # of the inputs that it was given lately
     is_shared: bool = False  # what it was given last runs beside others
+    meter: Meter = field(default_factory=Meter)  # who has which part of its time
     cancellations: Wakeup = field(default_factory=Wakeup)
     wanted_at: float = 0.0
     since: float = 0.0  # it is in its present state

@@ -26,6 +26,7 @@ from freehold.store.sql.schedules import SqlSchedules
 from freehold.store.sql.secrets import SqlSecrets
 from freehold.store.sql.tasks import SqlTasks
 from freehold.store.sql.tokens import SqlTokens
+from freehold.store.sql.usage import SqlUsages
 from freehold.store.sql.volumes import SqlVolumes
 
 _LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one inside another would wait for ever
@@ -50,6 +51,7 @@ class SqlTransaction:
         self.tasks: ports.Tasks = SqlTasks(connection)
         self.blobs: ports.Blobs = SqlBlobs(connection)
         self.events: ports.Events = SqlEvents(connection)
+        self.usages: ports.Usages = SqlUsages(connection)
 
 
 class SqlStore:

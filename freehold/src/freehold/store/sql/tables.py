@@ -8,6 +8,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -336,4 +337,23 @@ events = Table(
     Column("cause", String, nullable=False),
     Column("fields", JSON, nullable=False),
     Index(None, "subject", "number"),
+)
+
+usage_hours = Table(
+    "usage_hours",
+    metadata,
+    Column("hour", Moment, primary_key=True),
+    Column("function_id", String, primary_key=True),
+    Column("resource", String, primary_key=True),
+    Column("app_id", String, nullable=False),
+    Column("amount", Float, nullable=False),
+)
+
+usage_totals = Table(
+    "usage_totals",
+    metadata,
+    Column("subject", String, primary_key=True),
+    Column("resource", String, primary_key=True),
+    Column("amount", Float, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
 )

@@ -18,7 +18,7 @@ from freehold.domain.errors import Unavailable
 from freehold.worker import syscalls
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
-from freehold.worker.ports import ContainerExit, ContainerSpec
+from freehold.worker.ports import ContainerExit, ContainerSpec, Counters
 from freehold.worker.processes import Process, ProcessMark, spawn
 from freehold.worker.runtimes.pinning import pinned, remove_places
 from freehold.worker.runtimes.programs import find_init, find_runtime
@@ -86,6 +86,14 @@ class RuncRuntime:
 
     def oom_kills(self, container_id: str) -> int:
         return self._cgroups.oom_kills(self._group_of(container_id))
+
+    def usage(self, container_id: str) -> Counters:
+        group = self._group_of(container_id)
+        return Counters(
+            cpu_us=self._cgroups.cpu_us(group),
+            memory_bytes=self._cgroups.memory_bytes(group),
+            most_memory_bytes=self._cgroups.most_memory_bytes(group),
+        )
 
     def _remove_folders(self) -> None:
         self._cgroups.remove(self._cgroup)
@@ -178,6 +186,9 @@ class RuncContainer:
         if self._exit is None:  # the counter goes with the cgroup, so it is read once, before anyone can destroy
             self._exit = ContainerExit(code=code, out_of_memory=code != 0 and self._runtime.oom_kills(self._id) > 0)
         return self._exit
+
+    def usage(self) -> Counters:
+        return self._runtime.usage(self._id)
 
     async def signal(self, number: int) -> None:
         if number != signal.SIGKILL:

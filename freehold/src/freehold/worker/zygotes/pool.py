@@ -17,7 +17,7 @@ from freehold.domain.ids import ImageId
 from freehold.domain.seams import Zygotes as Mode
 from freehold.wire.worker import TaskSpec
 from freehold.worker.ground import Ground, tidy
-from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, ModuleLists, Runtime, Snapshotter
+from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, Counters, ModuleLists, Runtime, Snapshotter
 from freehold.worker.zygotes.sources import Embryo, Remains, Source, ZygoteMark, has_shell
 from freehold.worker.zygotes.templates import Template, key_of
 from freehold.worker.zygotes.zygote import Stock, Zygote
@@ -91,6 +91,9 @@ class Fork:
         if isinstance(self._holder, Template) and ended.code in _BROKEN and self._pool.now() - self.forked_at < _SOON:
             await self._pool.distrust(self._holder, ended.code or 0)
         return ended
+
+    def usage(self) -> Counters:
+        return self._container.usage()
 
     async def signal(self, number: int) -> None:
         await self._container.signal(number)

@@ -1,0 +1,39 @@
+"""The prices of this engine's home, as its owner has written them: `<home>/prices.toml`."""
+
+from pathlib import Path
+
+import anyio.to_thread
+
+from freehold.domain.cost import DEFAULT, FILE, Prices, parse
+from freehold.domain.errors import InvalidRequest
+
+
+class PriceFile:
+    """Read again whenever it has changed."""
+
+    def __init__(self, home: Path) -> None:
+        self._file = home / FILE
+        self._seen: tuple[int, int] | None = None
+        self._prices = Prices()
+
+    def open(self) -> None:
+        """Write one with all prices 0 and what they mean, where there is none."""
+        if not self._file.exists():
+            self._file.write_text(DEFAULT)
+
+    async def prices(self) -> Prices:
+        """Raises InvalidRequest, with file and line, when they cannot be understood."""
+        return await anyio.to_thread.run_sync(self._read)
+
+    def _read(self) -> Prices:
+        try:
+            found = self._file.stat()
+            if (found.st_mtime_ns, found.st_size) != self._seen:
+                self._prices = parse(self._file.read_text(), str(self._file))
+                self._seen = (found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            self._prices, self._seen = Prices(), None
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"{self._file} cannot be read: {error}"
+            raise InvalidRequest(msg) from error
+        return self._prices
