@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import modal
 import pytest
 from expectations import otlp
 from expectations.embeddings import APP, WEATHER, EmbeddingsExpectations, arrived, configured
@@ -22,6 +24,7 @@ from expectations.receiver import SECRET, Receiver
 from conformance.deployment import Deployment, deployed
 from conformance.engine import APPS, Engine
 from conformance.neighbours import Listen, neighbour
+from conformance.waiting import eventually
 from modalkit.auth import new_key
 
 GUIDE = Path(__file__).parents[2] / "examples" / "deployment_guide"
@@ -145,6 +148,20 @@ class TestTextEmbeddings(EmbeddingsExpectations):
         assert len(set(parts)) == 2
         assert all(each.startswith("ta-") for each in parts)
 
+    def test_traces_survive_the_end_of_their_containers(self, app: Deployment, listen: Listen, tmp_path: Path) -> None:
+        """The SDK is told to keep what it has for an hour: it is sent when the containers end, for want of work."""
+        keeps = {"app_name": "ending", "build_config": {"env": {"OTEL_BSP_SCHEDULE_DELAY": "3600000"}}}
+        trace = uuid.uuid4().hex
+        with otlp.serving(listen()) as traces, pytest.MonkeyPatch.context() as patch:
+            configuration = configured(tmp_path, traces, deployment_config={"container_idle_timeout": 2}, **keeps)
+            patch.setenv("MODALKIT_CONFIG", configuration)
+            with deployed(app.engine, APP, name="ending") as ending, site(ending, "texts", {"x-api-key": KEY.key}) as client:
+                answer = client.post("/predict_sync", json={"text": WEATHER}, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+                assert answer.status_code == 200, answer.text
+
+                assert arrived(traces, trace, "POST /predict_sync", within=90).parent
+                assert arrived(traces, trace, "predict", within=90).parent
+
     def test_the_first_chunks_are_there_before_the_last_are_made(self, documents: httpx2.Client) -> None:
         """A document of ten minutes' reading, by lines: what comes first does not wait for the rest."""
         document = {"text": WEATHER * 2000, "words": 100}
@@ -187,6 +204,23 @@ def test_a_broken_device_loses_no_request(probe: Deployment) -> None:
     assert Counter(status for status, _, _ in answers) == {200: 150}
     assert [number for _, number, _ in answers] == list(range(150))
     assert len({container for _, _, container in answers}) >= 4, "containers whose device broke took no more requests"
+
+
+def test_newer_files_of_a_volume_are_served_without_a_failed_request(probe: Deployment) -> None:
+    def put(factor: int) -> None:
+        with modal.Volume.from_name("kit-probe-models").batch_upload(force=True) as batch:
+            batch.put_file(BytesIO(str(factor).encode()), "/factor.txt")
+
+    def ask() -> int:
+        answer = client.post("/predict_sync", params={"model_name": "weights"}, json={"number": 3})
+        assert answer.status_code == 200, answer.text
+        return int(answer.json()["number"])
+
+    put(2)
+    with site(probe, "web") as client:
+        assert ask() == 6
+        put(5)
+        eventually(lambda: ask() == 15, within=60, what="the newer factor")
 
 
 def test_a_model_that_cannot_be_loaded_is_not_ready_and_says_why(probe: Deployment) -> None:

@@ -185,9 +185,12 @@ def arrived(traces: otlp.Receiver, trace: str, name: str, within: float = 60) ->
     return span
 
 
-def configured(folder: Path, traces: otlp.Receiver) -> str:
+def configured(folder: Path, traces: otlp.Receiver, **more: Any) -> str:
     """The example's own YAML with what is of this test alone, as `MODALKIT_CONFIG` takes it."""
     here = folder / "here.yaml"
-    said = {"jobs_config": {"webhook_allow_private": True}, "observability_config": {"endpoint": traces.endpoint}}
+    said = {
+        "jobs_config": {"webhook_allow_private": True, "delivery_hold_seconds": 60},
+        "observability_config": {"endpoint": traces.endpoint},
+    } | more
     here.write_text(json.dumps({"app_settings": said}))
     return f"{APP.with_name('modalkit.yaml')},{here}"

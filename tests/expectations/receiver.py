@@ -55,6 +55,7 @@ class Receiver:
                 self._answer(receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0])
 
             def _answer(self, answer):
+                receiver._wait(answer)
                 if isinstance(answer, float):
                     time.sleep(answer)
                     answer = 204
@@ -69,6 +70,9 @@ class Receiver:
                 pass
 
         return Handler
+
+    def _wait(self, answer):
+        """Before it answers; for tests that say when."""
 
     def __enter__(self):
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

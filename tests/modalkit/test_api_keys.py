@@ -173,6 +173,15 @@ class TestRequests:
             "/nowhere": 401,
         }
 
+    def test_the_health_of_a_named_model_needs_a_key(self):
+        """To ask for it loads the model: strangers could have all models of a container come and go."""
+        paths = [f"/health/ready?{query}" for query in ("model_name=default", "x=1&model%5Fname=default", "x=1")]
+        with with_keys() as client:
+            without = [client.get(path).status_code for path in paths]
+            shown = client.get(paths[0], headers={"x-api-key": ALICE.key}).status_code
+
+        assert (without, shown) == ([401, 401, 200], 200)
+
     def test_paths_are_opened_by_setting(self):
         with with_keys(open_paths=["/metrics", "/models"]) as client:
             statuses = [client.get(path).status_code for path in ("/metrics", "/models", "/docs")]

@@ -164,7 +164,7 @@ class TestCheck:
         assert outcome.stdout.splitlines() == [
             "Service of 'shop' runs Line: 1 model (line), batches of 16 (an item waits at most 5 ms)",
             "containers: at most 5, 180 s idle",
-            "web: Input → Output; /predict_sync, /predict_batch",
+            "web: Input → Output; /predict_sync, /predict_batch, /predict_async, /v2/models/{model_name}/infer",
             "functions: predict",
             "No faults.",
         ]
@@ -306,6 +306,17 @@ class TestCheck:
         assert settings_schema()["additionalProperties"] is section["additionalProperties"] is False
 
 
+SECOND = """\
+@app.function(**modal_config.get_handler_settings())
+@modal.asgi_app()
+def second():
+    return create_web_endpoints(app_cls=Service, input_model=Input, output_model=Output)
+
+
+@app.function(**modal_config.get_handler_settings())
+def predict"""
+
+
 class Dev:
     """`modalkit dev` in a process of its own; a context manager, so that a failed test leaves none."""
 
@@ -384,6 +395,16 @@ class TestDev:
             outcome = modalkit("invoke", dev.url(), '{"x": 2}', cwd=shop)
         assert outcome.returncode == 5
         assert outcome.stderr.startswith("503 Service Unavailable: Model 'line' is not ready")
+
+    def test_of_several_web_functions_the_first_is_served_and_the_others_are_named(self, modalkit, shop):
+        change(shop / "app.py", "@app.function(**modal_config.get_handler_settings())\ndef predict", SECOND)
+        with Dev(shop, "--no-reload") as dev:
+            assert dev.line("Serving") == "Serving web, the first web function; for another: --function second\n"
+            assert json.loads(modalkit("invoke", dev.url(), '{"x": 2}', cwd=shop).stdout) == {"y": 5.0}
+
+        assert modalkit("invoke", "app.py", "{}", "--function", "third", cwd=shop).stderr == (
+            "Error: app has no web function 'third' (web, second)\n"
+        )
 
     def test_a_port_that_is_taken_is_said_to_be(self, modalkit, scaffold):
         with socket.create_server(("127.0.0.1", 0)) as taken:

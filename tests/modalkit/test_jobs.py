@@ -133,9 +133,15 @@ class TestTaking:
     @pytest.mark.parametrize(
         ("queues", "secret", "queue", "webhook"),
         [
-            ({}, "", {"maxLength": 0}, {"maxLength": 0}),
-            ({"backend": "memory"}, "x" * 24, {"maxLength": 512}, {"pattern": "^(https?://[^\\s@]+)?$"}),
-            ({"backend": "memory", "allowed_queues": ["mine"]}, "", {"enum": ["", "mine"]}, {"maxLength": 0}),
+            ({}, "", {"enum": [""]}, {"maxLength": 0}),
+            ({"backend": "memory"}, "", {"enum": [""]}, {"maxLength": 0}),
+            ({"backend": "memory", "allowed_queues": ["*"]}, "x" * 24, {"maxLength": 512}, {"pattern": "^(https?://[^\\s@]+)?$"}),
+            (
+                {"backend": "memory", "success_queue": "usual", "allowed_queues": ["mine"]},
+                "",
+                {"enum": ["", "usual", "mine"]},
+                {"maxLength": 0},
+            ),
         ],
     )
     def test_openapi_offers_what_this_app_can_do(self, monkeypatch, queues, secret, queue, webhook):

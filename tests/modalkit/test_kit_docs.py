@@ -1,6 +1,7 @@
 """What ModalKit's pages promise, held against the code: settings, commands, and the code that they show."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -97,6 +98,18 @@ def test_every_public_module_is_documented():
     page = (DOCS / "reference" / "modalkit-api.md").read_text()
     modules = {file.stem for file in Path(modalkit.__file__).parent.glob("*.py") if not file.stem.startswith("_")} - {"cli"}
     assert {each for each in modules if f"## modalkit.{each}\n" in page} == modules
+
+
+def test_what_users_import_is_in_the_names_that_its_module_says():
+    sources = [*PAGES, *(ROOT / "examples").glob("*/*.py"), *(Path(modalkit.__file__).parent / "_cli").glob("new.py")]
+    text = "\n".join(source.read_text() for source in sources)
+    imported = {
+        (module, name.strip())
+        for module, names in re.findall(r"from (modalkit\.[a-z]\w*) import ([\w, ]+)", text)
+        for name in names.split(",")
+    }
+    assert len(imported) > 10
+    assert [(module, name) for module, name in imported if name not in importlib.import_module(module).__all__] == []
 
 
 def test_commands_that_are_shown_have_the_options_they_are_shown_with():

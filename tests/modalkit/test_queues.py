@@ -20,6 +20,7 @@ from modalkit.settings import QueueConfig, Settings
 from modalkit.task_queue import MemoryQueue, backend_names, create_queue, register_backend
 
 SEVEN = {"value": 3.5}
+NONE_OF_THESE = "'mine' is none of the queues that this app allows (queue_config.allowed_queues)"
 
 
 class Failing:
@@ -43,7 +44,7 @@ def sqs():
             for name, value in keys.items():
                 patch.setenv(name, value)
             client = boto3.client("sqs", region_name="us-west-2", endpoint_url=url)
-            yield client, {"backend": "sqs", "region": "us-west-2", "endpoint_url": url}
+            yield client, {"allowed_queues": ["*"], "backend": "sqs", "region": "us-west-2", "endpoint_url": url}
             client.close()
 
 
@@ -60,7 +61,7 @@ def told(job):
 
 class TestMemory:
     def test_a_job_s_end_arrives_with_its_attributes(self):
-        with a_client(queue_config={"backend": "memory"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "memory"}) as client:
             job = job_with(client, success_queue="done", failure_queue="failed", meta={"mine": 1})
 
         (message,) = MemoryQueue.take("done")
@@ -75,21 +76,21 @@ class TestMemory:
         assert job["deliveries"] == [{"target": "queue:done", "is_delivered": True, "attempts": 1, "detail": ""}]
 
     def test_a_failure_goes_to_its_own_queue(self):
-        with a_client(Failing, queue_config={"backend": "memory"}) as client:
+        with a_client(Failing, queue_config={"allowed_queues": ["*"], "backend": "memory"}) as client:
             job = job_with(client, success_queue="done", failure_queue="failed")
 
         assert MemoryQueue.take("done") == []
         assert json.loads(MemoryQueue.take("failed")[0].body)["error"] == job["error"]
 
     def test_jobs_that_name_no_queue_go_to_the_configured_ones(self):
-        with a_client(queue_config={"backend": "memory", "success_queue": "usual"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "memory", "success_queue": "usual"}) as client:
             client.get(f"/jobs/{client.post('/predict_async', json=SEVEN).json()['job_id']}", params={"wait": 30})
             job_with(client, success_queue="special")
 
         assert [len(MemoryQueue.take(each)) for each in ("usual", "special")] == [1, 1]
 
     def test_inputs_that_are_no_jobs_go_nowhere(self):
-        with a_client(queue_config={"backend": "memory", "success_queue": "usual"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "memory", "success_queue": "usual"}) as client:
             client.post("/predict_sync", json=SEVEN)
 
         assert MemoryQueue.take("usual") == []
@@ -98,8 +99,9 @@ class TestMemory:
         ("queue", "config", "why"),
         [
             ("mine", {}, "this app has no queues"),
-            ("mine", {"backend": "memory", "allowed_queues": ["yours"]}, "'mine' is none of the queues that this app allows"),
-            ("a\nb", {"backend": "memory"}, "a queue's name is printable text"),
+            ("mine", {"backend": "memory", "allowed_queues": ["yours"]}, NONE_OF_THESE),
+            ("mine", {"backend": "memory", "success_queue": "yours"}, NONE_OF_THESE),
+            ("a\nb", {"backend": "memory", "allowed_queues": ["*"]}, "a queue's name is printable text"),
         ],
     )
     def test_a_queue_that_cannot_be_is_refused_before_the_job_begins(self, queue, config, why):
@@ -107,6 +109,13 @@ class TestMemory:
             answer = client.post("/predict_async", json={"message": SEVEN, "success_queue": queue})
 
         assert (answer.status_code, answer.json()["detail"]) == (422, f"success_queue: {why}.")
+
+    def test_a_job_may_name_the_configured_queues(self):
+        """And no others, unless they are allowed: a queue's name may be that of any task, stream or queue that the app's credentials reach."""
+        with a_client(queue_config={"backend": "memory", "success_queue": "usual", "failure_queue": "trouble"}) as client:
+            job_with(client, success_queue="trouble")
+
+        assert len(MemoryQueue.take("trouble")) == 1
 
 
 class TestSqs:
@@ -147,7 +156,7 @@ class TestSqs:
 
     def test_a_server_that_is_away_is_told_on_the_job(self, sqs):
         config = sqs[1] | {"endpoint_url": f"http://127.0.0.1:{servers.free_port()}"}
-        with a_client(queue_config=config, jobs_config={"delivery_attempts": 2}) as client:
+        with a_client(queue_config=config, jobs_config={"delivery_attempts": 2, "delivery_hold_seconds": 30}) as client:
             delivery = job_with(client, success_queue="done")["deliveries"][0]
 
         assert (delivery["is_delivered"], delivery["attempts"]) == (False, 2)
@@ -156,7 +165,7 @@ class TestSqs:
 
 class TestRedis:
     def test_a_job_s_end_arrives_with_its_attributes(self, redis_url):
-        with a_client(queue_config={"backend": "redis", "url": redis_url}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "redis", "url": redis_url}) as client:
             job = job_with(client, success_queue="done")
         with Redis.from_url(redis_url, decode_responses=True) as redis:
             ((_, fields),) = redis.xrange("done")
@@ -167,16 +176,16 @@ class TestRedis:
     def test_a_key_of_another_kind_is_told_on_the_job(self, redis_url):
         with Redis.from_url(redis_url) as redis:
             redis.set("text", "1")
-        with a_client(queue_config={"backend": "redis", "url": redis_url}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "redis", "url": redis_url}) as client:
             delivery = job_with(client, success_queue="text")["deliveries"][0]
 
         assert (delivery["is_delivered"], delivery["attempts"]) == (False, 1)
 
     def test_a_server_that_comes_back_gets_what_was_to_be_sent(self):
         port = servers.free_port()
-        config = {"backend": "redis", "url": f"redis://127.0.0.1:{port}/0"}
+        config = {"allowed_queues": ["*"], "backend": "redis", "url": f"redis://127.0.0.1:{port}/0"}
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
-        with a_client(queue_config=config, jobs_config={"delivery_deadline_seconds": 30, "delivery_attempts": 20}) as client:
+        with a_client(queue_config=config, jobs_config={"delivery_hold_seconds": 30, "delivery_attempts": 20}) as client:
             job_id = client.post("/predict_async", json={"message": SEVEN, "success_queue": "done"}).json()["job_id"]
             time.sleep(0.5)
             with servers.running(command, port):
@@ -221,7 +230,7 @@ class TestTaskiq:
     def test_a_real_worker_runs_the_task_of_the_queue_s_name(self, redis_url, tmp_path):
         url, got = redis_url.replace("/0", "/3"), tmp_path / "got.json"
         (tmp_path / "kit_worker.py").write_text(WORKER.format(url=url, path=got))
-        with a_client(queue_config={"backend": "taskiq", "url": url}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "taskiq", "url": url}) as client:
             job = job_with(client, success_queue="done")
         assert job["deliveries"] == [{"target": "queue:done", "is_delivered": True, "attempts": 1, "detail": ""}]
 
@@ -239,7 +248,7 @@ class TestTaskiq:
         text = "from taskiq import InMemoryBroker\nbroker, got = InMemoryBroker(), []\n@broker.task(task_name='done')\nasync def done(job):\n    got.append(job)\n"
         (tmp_path / "kit_own_broker.py").write_text(text)
         monkeypatch.syspath_prepend(str(tmp_path))
-        with a_client(queue_config={"backend": "taskiq", "taskiq_broker": "kit_own_broker:broker"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "taskiq", "taskiq_broker": "kit_own_broker:broker"}) as client:
             job = job_with(client, success_queue="done")
 
         assert job["deliveries"][0]["is_delivered"]
@@ -292,6 +301,8 @@ class TestBackends:
             ({"backend": "rabbit"}, "there are memory, redis, sqs, taskiq, and package.module:factory"),
             ({"backend": "redis"}, "url is missing"),
             ({"backend": "redis", "url": "http://localhost"}, "redis cannot be made: ValueError"),
+            ({"backend": "redis", "url": "redis://:a/secret@localhost:6379"}, "url is no address of a Redis"),
+            ({"backend": "taskiq", "url": "redis://:a/secret@localhost:6379"}, "url is no address of a Redis"),
             ({"backend": "taskiq"}, "url is missing"),
             ({"backend": "taskiq", "taskiq_broker": "nothing:here"}, "queue_config.taskiq_broker: 'nothing:here' cannot be imported"),
             ({"backend": "no.such:Queue"}, "queue_config.backend: 'no.such:Queue' cannot be imported"),
@@ -299,8 +310,9 @@ class TestBackends:
         ],
     )
     def test_one_that_cannot_be_made_is_told_when_the_app_is_loaded(self, config, words):
-        with pytest.raises(ConfigError, match=words.replace("?", r"\?")):
+        with pytest.raises(ConfigError, match=words.replace("?", r"\?")) as raised:
             task_queue.check(QueueConfig(**config))
+        assert "secret" not in str(raised.value)
         with pytest.raises(ConfigError):
             an_app(queue_config=config).Service.user_class().load_artefacts()
         with pytest.raises(ConfigError):
@@ -326,20 +338,20 @@ class TestBackends:
 
     def test_one_of_your_own_is_registered_by_its_name(self):
         register_backend("counting", Counting, extra="mine")
-        with a_client(queue_config={"backend": "counting"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": "counting"}) as client:
             job = job_with(client, success_queue="any")
 
         assert job["deliveries"][0]["is_delivered"]
         assert Counting.closed > 0
-        assert "mine" in used_extras(a_config(queue_config={"backend": "counting"}).settings)
+        assert "mine" in used_extras(a_config(queue_config={"allowed_queues": ["*"], "backend": "counting"}).settings)
 
     def test_one_of_your_own_is_found_by_its_place(self):
-        with a_client(queue_config={"backend": f"{__name__}:Counting"}) as client:
+        with a_client(queue_config={"allowed_queues": ["*"], "backend": f"{__name__}:Counting"}) as client:
             assert job_with(client, success_queue="any")["deliveries"][0]["is_delivered"]
 
     def test_a_queue_that_never_answers_takes_its_time_and_no_more(self):
-        config = {"backend": f"{__name__}:Counting", "timeout_seconds": 0.1}
-        with a_client(queue_config=config, jobs_config={"delivery_attempts": 2}) as client:
+        config = {"allowed_queues": ["*"], "backend": f"{__name__}:Counting", "timeout_seconds": 0.1}
+        with a_client(queue_config=config, jobs_config={"delivery_attempts": 2, "delivery_hold_seconds": 30}) as client:
             began = time.monotonic()
             delivery = job_with(client, success_queue="never")["deliveries"][0]
 

@@ -196,6 +196,11 @@ class TestFaults:
         monkeypatch.setenv(CONTAINERS, "many")
         assert fault().startswith(f"environment: {CONTAINERS}: app_settings.deployment_config.max_containers: ")
 
+    def test_a_wrong_value_that_may_be_secret_is_not_repeated(self, monkeypatch):
+        monkeypatch.setenv("MODALKIT_APP_SETTINGS__OBSERVABILITY_CONFIG", '{"headers": "authorization=hunter2"}')
+        with pytest.raises(ConfigError, match=r"OBSERVABILITY_CONFIG.*: Input should be a valid dictionary$"):
+            Settings()
+
     def test_a_wrong_value_of_dotenv_names_the_variable(self, elsewhere):
         (elsewhere / ".env").write_text(f"{CONTAINERS}=many\n")
         assert fault().startswith(f".env: {CONTAINERS}: ")

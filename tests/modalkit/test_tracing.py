@@ -195,6 +195,44 @@ class TestOneRequest:
         call = receiver.one("modalkit.call")
         assert [span.name for span in receiver.children(call)] == ["modalkit.batch"]
 
+    def test_a_delivery_is_in_the_trace_of_who_began_the_job(self, receiver):
+        config = {"jobs_config": {"delivery_hold_seconds": 30}, "queue_config": {"backend": "memory", "success_queue": "done"}}
+        with a_client(observability_config={"endpoint": receiver.endpoint}, **config) as client:
+            job_id = client.post("/predict_async", json={"value": 2}).json()["job_id"]
+            client.get(f"/jobs/{job_id}?wait=30")
+
+        request, delivery, batch = (receiver.one(name) for name in ("POST /predict_async", "modalkit.delivery", "modalkit.batch"))
+        assert (delivery.trace, delivery.parent, batch.parent) == (request.trace, request.id, request.id)
+        assert delivery.attributes == {
+            "modalkit.delivery.to": "queue",
+            "messaging.destination.name": "done",
+            "modalkit.delivery.attempts": 1,
+        }
+        assert [(_key(attributes), value["count"]) for attributes, value in receiver.metrics["modalkit.delivery.duration"]] == [
+            (("queue", "delivered"), 1)
+        ]
+
+    def test_a_delivery_that_failed_is_an_error(self, receiver, monkeypatch):
+        monkeypatch.setenv("MODALKIT_WEBHOOK_SECRET", "x" * 24)
+        config = {"jobs_config": {"delivery_hold_seconds": 30, "delivery_attempts": 2, "webhook_allow_private": True}}
+        with a_client(observability_config={"endpoint": receiver.endpoint}, **config) as client:
+            order = {"message": {"value": 2}, "webhook_url": "http://127.0.0.1:9/hooks/secret"}
+            client.get(f"/jobs/{client.post('/predict_async', json=order).json()['job_id']}?wait=30")
+
+        delivery = receiver.one("modalkit.delivery")
+        assert (delivery.is_error, delivery.attributes["modalkit.delivery.attempts"]) == (True, 2)
+        assert delivery.attributes["server.address"] == "127.0.0.1:9"
+        assert "secret" not in str(receiver.spans)
+
+    def test_the_id_of_a_job_is_not_shown_whole(self, receiver):
+        """Who has it may see and cancel the job."""
+        with TestClient(watched(receiver)) as client:
+            job_id = client.post("/predict_async", json={"value": 2}).json()["job_id"]
+            client.get(f"/jobs/{job_id}?wait=30")
+
+        assert receiver.one("GET /jobs/{job_id}").attributes["url.path"] == f"/jobs/{job_id.partition('.')[0]}"
+        assert job_id.partition(".")[2] not in str(receiver.spans)
+
     def test_the_key_is_named_and_never_shown(self, receiver, monkeypatch):
         alice = new_key("alice")
         monkeypatch.setenv("MODALKIT_API_KEYS", alice.line)

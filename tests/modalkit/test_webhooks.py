@@ -8,19 +8,19 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from builders import a_client, an_app
+from builders import Double, a_client, an_app
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from expectations.receiver import SECRET, Receiver
 
-from modalkit import _webhooks
+from modalkit import _deliveries, _webhooks
 from modalkit.errors import InferenceError
 from modalkit.testing import TestClient
 
 SEVEN = {"value": 3.5}
-PRIVATE = {"webhook_allow_private": True}
+PRIVATE = {"webhook_allow_private": True, "delivery_hold_seconds": 30}
 
 
 @pytest.fixture(autouse=True)
@@ -153,6 +153,106 @@ class TestDelivery:
             assert len(receiver.received) == 1
 
 
+class TestBesideTheBatch:
+    """What a batch does not wait for."""
+
+    def test_a_receiver_that_does_not_answer_holds_up_no_batch(self):
+        """The next request is answered while the receiver is silent: it speaks only after that."""
+        may_answer = threading.Event()
+
+        class Silent(Receiver):
+            def _wait(self, answer):
+                assert may_answer.wait(30)
+
+        with Silent() as receiver, a_client(jobs_config=PRIVATE | {"delivery_hold_seconds": 0, "webhook_timeout_seconds": 30}) as client:
+            job = job_with(client, receiver.url)
+            assert client.post("/predict_sync", json=SEVEN).json() == {"doubled": 7.0}
+            may_answer.set()
+
+        assert job["state"] == "succeeded"
+        assert job["deliveries"][0] | {"target": ""} == {"target": "", "is_delivered": None, "attempts": 0, "detail": "under way"}
+        assert receiver.received[0].job["job_id"] == job["job_id"]
+
+    def test_the_job_shows_why_its_first_try_failed(self):
+        config = PRIVATE | {"delivery_hold_seconds": 1}
+        with Receiver(500, (429, {"retry-after": "3"}), 204) as receiver, a_client(jobs_config=config) as client:
+            delivery = job_with(client, receiver.url)["deliveries"][0]
+
+        assert (delivery["is_delivered"], delivery["detail"]) == (None, f"answered {500 if delivery['attempts'] == 1 else 429}")
+        assert len(receiver.received) == 3, "it was tried again until the app ended"
+
+    def test_what_has_no_room_in_time_is_told_on_the_job(self, monkeypatch):
+        monkeypatch.setattr(_deliveries.Room, "take", lambda *_, **__: False)
+        with Receiver() as receiver, a_client(jobs_config=PRIVATE) as client:
+            job = job_with(client, receiver.url)
+
+        assert job["state"] == "succeeded"
+        assert (job["deliveries"][0]["is_delivered"], job["deliveries"][0]["detail"]) == (
+            False,
+            "too many deliveries wait in this container",
+        )
+
+    def test_the_end_waits_for_what_is_under_way_only_so_long(self, monkeypatch, caplog):
+        monkeypatch.setattr(_deliveries, "CLOSE_SECONDS", 0.2)
+        config = PRIVATE | {"delivery_hold_seconds": 0, "webhook_timeout_seconds": 60}
+        with Receiver(5.0) as receiver:
+            with a_client(jobs_config=config) as client:
+                job_with(client, receiver.url)
+                began = time.monotonic()
+
+            assert time.monotonic() - began < 4
+        assert "the container ended first" in caplog.text
+
+    def test_the_log_has_no_more_of_an_address_than_its_host(self, caplog):
+        with Receiver(410) as receiver, a_client(jobs_config=PRIVATE) as client:
+            job_with(client, receiver.url.replace("/hook", "/services/T0/B0/secret"))
+
+        assert "could not be delivered to 127.0.0.1" in caplog.text
+        assert "secret" not in caplog.text
+
+    def test_an_output_that_json_cannot_hold_fails_its_own_job_alone(self):
+        class Circular:
+            def predict(self, items):
+                endless = []
+                endless.append(endless)
+                return [endless if item.value < 0 else Double(doubled=1) for item in items]
+
+        config = {"batch_config": {"max_batch_size": 2, "wait_ms": 3000}, "jobs_config": PRIVATE}
+        with Receiver() as receiver, a_client(Circular, **config) as client:
+            orders = [{"message": {"value": value}, "webhook_url": receiver.url} for value in (-1, 1)]
+            ids = [client.post("/predict_async", json=order).json()["job_id"] for order in orders]
+            jobs = [client.get(f"/jobs/{each}", params={"wait": 30}).json() for each in ids]
+
+        assert [job["state"] for job in jobs] == ["failed", "succeeded"]
+        told = {each.job["job_id"]: each.job for each in receiver.received}
+        assert [told[job_id]["state"] for job_id in ids] == ["failed", "succeeded"]
+        assert told[ids[0]]["error"]["type"] == "urn:modalkit:wrong_output"
+
+
+class TestRoom:
+    def test_messages_and_their_bytes_are_bounded(self):
+        room = _deliveries.Room(2, 100)
+
+        assert [room.take(60, within=0), room.take(60, within=0), room.take(40, within=0), room.take(0, within=0)] == [
+            True,
+            False,
+            True,
+            False,
+        ]
+        room.leave(60)
+        assert room.take(60, within=0)
+
+    def test_one_message_has_room_whatever_its_size(self):
+        assert _deliveries.Room(2, 100).take(1000, within=0)
+
+    def test_who_waits_has_the_room_that_another_leaves(self):
+        room = _deliveries.Room(1, 100)
+        room.take(1, within=0)
+        threading.Timer(0.05, room.leave, (1,)).start()
+
+        assert room.take(1, within=20)
+
+
 class TestHttps:
     @pytest.fixture
     def secured(self, tmp_path):
@@ -249,6 +349,8 @@ class TestRefusals:
             "http://[::1]/",
             "http://[::ffff:127.0.0.1]/",
             "http://[64:ff9b::7f00:1]/",
+            "http://[64:ff9b:1::7f00:1]/",
+            "http://[::7f00:1]/",
             "http://[2002:7f00:1::]/",
             "http://[fd00::1]/",
             "http://[fe80::1]/",
@@ -270,7 +372,7 @@ class TestRefusals:
             assert client.post("/predict_async", json={"message": SEVEN, "webhook_url": url}).status_code == 422
 
     def test_a_name_that_means_a_private_address_is_refused_when_it_is_sent(self):
-        with Receiver() as receiver, a_client() as client:
+        with Receiver() as receiver, a_client(jobs_config={"delivery_hold_seconds": 30}) as client:
             job = job_with(client, receiver.url.replace("127.0.0.1", "localhost"))
 
         assert receiver.received == []

@@ -1,8 +1,9 @@
 """Takes the ends of jobs where their orders want them: to webhooks and queues.
 
-Everything of one batch is sent at the same time, before the batch is answered: so what could not be delivered is seen on the job, and
-nothing is lost when a container ends. Receivers may get the same message twice, for example when a container is lost between the delivery
-and its answer; `message_id` is the same then.
+Everything of one batch is begun at once. The batch waits for it only so long (`delivery_hold_seconds`), so that the job can show how it went;
+what takes longer goes on beside the next batches, within its deadline and within bounds on what waits here, and is waited for when the
+container ends. Receivers may get the same message twice, for example when a container is lost between the delivery and its answer;
+`message_id` is the same then.
 
 Sending is done by an event loop in a thread of its own, begun by the first delivery: the calling thread may have a loop or none.
 """
@@ -14,20 +15,23 @@ import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from modalkit import _jobs, _webhooks
+from modalkit import _jobs, _telemetry, _webhooks
 from modalkit._jobs import JobIds
-from modalkit._parcels import Item, JobNote, JobOrder, Outcome, Output
+from modalkit._parcels import Item, JobNote, JobOrder, Outcome
 from modalkit.errors import QueueRefusedError
 from modalkit.iomodel import Delivery, JobState
 from modalkit.settings import AppSettings
 from modalkit.task_queue import create_queue
 
-T = TypeVar("T")
-
 log = logging.getLogger("modalkit")
+
+CLOSE_SECONDS = 15.0  # that the end of a container waits for deliveries; the engine gives it about 30
+MOST_PENDING = 1000  # deliveries of one container, waiting or under way
+MOST_BYTES = 64 * 2**20  # of their messages
 
 _FIRST_PAUSE = 0.25  # seconds before the second try; doubles with each
 _AT_A_TIME = 64  # deliveries under way
@@ -42,11 +46,15 @@ class Ended:
     call_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Errand:
-    target: str
+    kind: str  # "webhook" or "queue"
+    place: str  # for logs and traces: no part of an address that may be secret
     send: Callable[[], Awaitable[None]]
     seconds: float  # that one try may take
+    size: int  # bytes of the message
+    trace: dict[str, str]
+    told: Delivery  # as it stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,40 +75,41 @@ class Deliverer:
         self._queues = settings.queue_config
         self._ids = ids
         self._queue = create_queue(settings.queue_config)
+        self._room = Room(MOST_PENDING, MOST_BYTES)
+        self._limit = asyncio.Semaphore(_AT_A_TIME)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __call__(self, ended: Sequence[Ended], model: str) -> list[Outcome]:
-        """The outcomes, those of jobs with a note of where they went. Takes `delivery_deadline_seconds` at most."""
+        """The outcomes, those of jobs with a note of where they go, as it stands after `delivery_hold_seconds` at most."""
         errands = [self._errands(each, each.item.order, model) if each.item.order else [] for each in ended]
-        told = self._run(self._deliver_all(errands)) if any(errands) else [[] for _ in errands]
-        return [_noted(each, deliveries) for each, deliveries in zip(ended, told, strict=True)]
+        wait([self._begin(errand) for mine in errands for errand in mine], self._jobs.delivery_hold_seconds)
+        return [_noted(each, [errand.told for errand in mine]) for each, mine in zip(ended, errands, strict=True)]
 
     def close(self) -> None:
-        """Ends connections and the thread."""
+        """Waits for what is under way, `CLOSE_SECONDS` at most; ends connections and the thread."""
         if self._loop is None:
             return
-        if self._queue is not None:
-            self._run(self._queue.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._loop = None
+        loop, self._loop = self._loop, None
+        try:
+            asyncio.run_coroutine_threadsafe(self._end(), loop).result(CLOSE_SECONDS + self._queues.timeout_seconds + 5)
+        except Exception:
+            log.exception("The end of deliveries failed")
+        loop.call_soon_threadsafe(loop.stop)
 
     def _errands(self, ended: Ended, order: JobOrder, model: str) -> list[_Errand]:
         job_id = self._ids.of(ended.call_id) if ended.call_id else ""
-        body = _jobs.message(job_id, order, ended.outcome)
-        is_success = isinstance(ended.outcome, Output)
+        state, body = _jobs.message(job_id, order, ended.outcome)
+        is_success = state is JobState.SUCCEEDED
         queue = (order.success_queue or self._queues.success_queue) if is_success else (order.failure_queue or self._queues.failure_queue)
         errands = []
         if order.webhook_url:
-            errands.append(self._webhook(order, body))
+            errands.append(self._webhook(order, body, ended.item.trace))
         if queue and self._queue is not None:
-            state = JobState.SUCCEEDED if is_success else JobState.FAILED
             attributes = {"job_id": job_id, "state": str(state), "model": model, "message_id": order.message_id}
-            errands.append(_Errand(f"queue:{queue}", lambda: self._send(queue, body, attributes), self._queues.timeout_seconds))
+            errands.append(self._to_queue(queue, body, attributes, ended.item.trace))
         return errands
 
-    def _webhook(self, order: JobOrder, body: bytes) -> _Errand:
-        target = _shown(order.webhook_url)
-
+    def _webhook(self, order: JobOrder, body: bytes, trace: dict[str, str]) -> _Errand:
         async def send() -> None:
             private = self._jobs.webhook_allow_private
             try:
@@ -110,52 +119,114 @@ class Deliverer:
                 raise _webhooks.RefusedError(str(error)) from error
             await _webhooks.post(parsed, body, message_id=order.message_id, keys=keys, allow_private=private)
 
-        return _Errand(target, send, self._jobs.webhook_timeout_seconds)
+        target, host = _shown(order.webhook_url)
+        return _Errand("webhook", host, send, self._jobs.webhook_timeout_seconds, len(body), trace, _under_way(target))
 
-    async def _send(self, queue: str, body: bytes, attributes: dict[str, str]) -> None:
-        assert self._queue is not None
-        await self._queue.send(queue, body, attributes)
+    def _to_queue(self, queue: str, body: bytes, attributes: dict[str, str], trace: dict[str, str]) -> _Errand:
+        async def send() -> None:
+            assert self._queue is not None
+            await self._queue.send(queue, body, attributes)
 
-    async def _deliver_all(self, errands: Sequence[Sequence[_Errand]]) -> list[list[Delivery]]:
-        until = asyncio.get_running_loop().time() + self._jobs.delivery_deadline_seconds
-        limit = asyncio.Semaphore(_AT_A_TIME)
-        async with asyncio.TaskGroup() as group:
-            tasks = [[group.create_task(self._deliver(each, until, limit)) for each in mine] for mine in errands]
-        return [[task.result() for task in mine] for mine in tasks]
+        return _Errand("queue", queue, send, self._queues.timeout_seconds, len(body), trace, _under_way(f"queue:{queue}"))
 
-    async def _deliver(self, errand: _Errand, until: float, limit: asyncio.Semaphore) -> Delivery:
+    def _begin(self, errand: _Errand) -> "Future[None]":
+        if not self._room.take(errand.size, within=self._jobs.delivery_deadline_seconds):
+            errand.told = _ended(errand.told, "too many deliveries wait in this container")
+            return _done()
+        return self._start(self._deliver(errand))
+
+    async def _deliver(self, errand: _Errand) -> None:
+        began = time.perf_counter()
+        try:
+            with _telemetry.delivery_span(errand.kind, errand.place, errand.trace) as span:
+                await self._try_until_over(errand)
+                told = errand.told
+                span.delivered(is_delivered=bool(told.is_delivered), attempts=told.attempts, detail=told.detail)
+        except asyncio.CancelledError:
+            errand.told = _ended(errand.told, f"the container ended first; {errand.told.detail}")
+            raise
+        finally:
+            self._room.leave(errand.size)
+            told = errand.told
+            _telemetry.delivery_done(errand.kind, is_delivered=bool(told.is_delivered), seconds=time.perf_counter() - began)
+            if not told.is_delivered:
+                log.warning("A job could not be delivered to %s: %s (%d tries)", errand.place, told.detail, told.attempts)
+
+    async def _try_until_over(self, errand: _Errand) -> None:
         """Tries until it is delivered, refused, or out of tries or time."""
-        loop, tries, tried = asyncio.get_running_loop(), 0, _Try()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._jobs.delivery_deadline_seconds
         for tries in range(1, self._jobs.delivery_attempts + 1):
-            tried = await _try(errand, until, limit)
+            tried = await self._try(errand, until)
             pause = max(tried.pause, random.uniform(0.5, 1) * _FIRST_PAUSE * 2 ** (tries - 1))  # noqa: S311  # no secret
-            if tried.is_last or loop.time() + pause >= until:
-                break
+            is_over = tried.is_last or tries == self._jobs.delivery_attempts or loop.time() + pause >= until
+            is_delivered = tried.is_delivered if is_over else None
+            errand.told = errand.told.model_copy(update={"is_delivered": is_delivered, "attempts": tries, "detail": tried.detail})
+            if is_over:
+                return
             await asyncio.sleep(pause)
-        if not tried.is_delivered:
-            log.warning("A job could not be delivered to %s: %s (%d tries)", errand.target, tried.detail, tries)
-        return Delivery(target=errand.target, is_delivered=tried.is_delivered, attempts=tries, detail=tried.detail)
 
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _try(self, errand: _Errand, until: float) -> _Try:
+        detail = "too many deliveries wait in this container"
+        try:
+            async with asyncio.timeout_at(until), self._limit:
+                detail = f"no answer within {errand.seconds:g} s"
+                async with asyncio.timeout(errand.seconds):
+                    await errand.send()
+        except (_webhooks.RefusedError, QueueRefusedError) as error:
+            return _Try(str(error), is_last=True)
+        except TimeoutError:
+            return _Try(detail)
+        except _webhooks.TryAgainError as error:
+            return _Try(str(error), error.pause)
+        except Exception as error:  # noqa: BLE001  # whatever a client raises: the next try may go through
+            return _Try(f"{type(error).__name__}: {error}")
+        return _Try(is_last=True, is_delivered=True)
+
+    async def _end(self) -> None:
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        if under_way:
+            _, late = await asyncio.wait(under_way, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1)
+        if self._queue is not None:
+            async with asyncio.timeout(self._queues.timeout_seconds):
+                await self._queue.close()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> "Future[None]":
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             threading.Thread(target=_serve, args=(self._loop,), name="modalkit-deliveries", daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
-async def _try(errand: _Errand, until: float, limit: asyncio.Semaphore) -> _Try:
-    try:
-        async with asyncio.timeout_at(until), limit, asyncio.timeout(errand.seconds):
-            await errand.send()
-    except (_webhooks.RefusedError, QueueRefusedError) as error:
-        return _Try(str(error), is_last=True)
-    except TimeoutError:
-        return _Try(f"no answer within {errand.seconds:g} s")
-    except _webhooks.TryAgainError as error:
-        return _Try(str(error), error.pause)
-    except Exception as error:  # noqa: BLE001  # whatever a client raises: the next try may go through
-        return _Try(f"{type(error).__name__}: {error}")
-    return _Try(is_last=True, is_delivered=True)
+class Room:
+    """A bound on what waits: so many messages, and so many bytes of them. One message has room whatever its size."""
+
+    def __init__(self, messages: int, size: int) -> None:
+        self._messages = messages
+        self._size = size
+        self._held: tuple[int, int] = (0, 0)
+        self._changed = threading.Condition()
+
+    def take(self, size: int, *, within: float) -> bool:
+        """Waits for room, and has it; False where there is none within these seconds."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._fits(size), within):
+                return False
+            self._held = (self._held[0] + 1, self._held[1] + size)
+            return True
+
+    def leave(self, size: int) -> None:
+        with self._changed:
+            self._held = (self._held[0] - 1, self._held[1] - size)
+            self._changed.notify_all()
+
+    def _fits(self, size: int) -> bool:
+        messages, held = self._held
+        return not messages or (messages < self._messages and held + size <= self._size)
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
@@ -170,8 +241,24 @@ def _noted(ended: Ended, deliveries: Sequence[Delivery]) -> Outcome:
     return replace(ended.outcome, job=note)
 
 
-def _shown(url: str) -> str:
+def _under_way(target: str) -> Delivery:
+    return Delivery(target=target, is_delivered=None, attempts=0, detail="under way")
+
+
+def _ended(told: Delivery, detail: str) -> Delivery:
+    return told.model_copy(update={"is_delivered": False, "detail": detail})
+
+
+def _done() -> "Future[None]":
+    future: Future[None] = Future()
+    future.set_result(None)
+    return future
+
+
+def _shown(url: str) -> tuple[str, str]:
+    """A webhook's address as its job shows it, and as logs may."""
     try:
-        return str(_webhooks.read_url(url, allow_private=True))
+        target = _webhooks.read_url(url, allow_private=True)
     except ValueError:
-        return "webhook"
+        return "webhook", "webhook"
+    return str(target), target.netloc

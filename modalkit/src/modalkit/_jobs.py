@@ -8,8 +8,8 @@ from typing import Any
 import pydantic_core
 
 from modalkit import _webhooks
-from modalkit._parcels import JobOrder, Outcome, Output
-from modalkit.errors import InferenceError
+from modalkit._parcels import Failure, JobOrder, Outcome, Output
+from modalkit.errors import InferenceError, Problem
 from modalkit.iomodel import JobState
 from modalkit.modal_config import ModalConfig
 from modalkit.settings import AppSettings, JobsConfig, QueueConfig
@@ -56,23 +56,29 @@ def check_order(order: JobOrder, settings: AppSettings) -> None:
 
 def order_schema(settings: AppSettings) -> dict[str, dict[str, Any]]:
     """What is more than the types of an order's fields say: what this app can do and allows."""
-    queues, allowed = settings.queue_config, settings.queue_config.allowed_queues
-    queue: dict[str, Any] = {} if queues.backend else {"maxLength": 0}
-    if queues.backend and allowed is not None:
-        queue = {"enum": ["", *allowed]}
+    allowed = settings.queue_config.nameable
+    queue: dict[str, Any] = {} if allowed is None else {"enum": ["", *allowed]}
     webhook: dict[str, Any] = {"pattern": "^(https?://[^\\s@]+)?$"} if _can_sign(settings.jobs_config) else {"maxLength": 0}
     return {_WEBHOOK: webhook, "success_queue": queue, "failure_queue": queue}
 
 
-def message(job_id: str, order: JobOrder, outcome: Outcome) -> bytes:
-    """An ended job as webhooks and queues are sent it."""
+def message(job_id: str, order: JobOrder, outcome: Outcome) -> tuple[JobState, bytes]:
+    """An ended job as webhooks and queues are sent it, with its state. An output that JSON cannot hold is a failure of its job alone."""
+    try:
+        return _message(job_id, order, outcome)
+    except (ValueError, TypeError, RecursionError) as error:
+        problem = Problem(500, f"The pipeline's output cannot be written as JSON: {error}", "wrong_output")
+        return _message(job_id, order, Failure(problem))
+
+
+def _message(job_id: str, order: JobOrder, outcome: Outcome) -> tuple[JobState, bytes]:
     state, output, error = JobState.FAILED, None, None
     if isinstance(outcome, Output):
         state, output = JobState.SUCCEEDED, outcome.value
     else:
         error = outcome.problem.as_json()
     said = {"job_id": job_id, "state": state, "output": output, "error": error, "meta": order.meta}
-    return pydantic_core.to_json(said, by_alias=True, inf_nan_mode="null", fallback=_plain)
+    return state, pydantic_core.to_json(said, by_alias=True, inf_nan_mode="null", fallback=_plain)
 
 
 def _plain(value: Any) -> Any:
@@ -105,8 +111,8 @@ def _check_queue(name: str, queue: str, config: QueueConfig) -> None:
         return
     if not config.backend:
         raise _refused(name, "this app has no queues")
-    if config.allowed_queues is not None and queue not in config.allowed_queues:
-        raise _refused(name, f"{queue!r} is none of the queues that this app allows")
+    if config.nameable is not None and queue not in config.nameable:
+        raise _refused(name, f"{queue!r} is none of the queues that this app allows (queue_config.allowed_queues)")
     if not queue.isprintable():
         raise _refused(name, "a queue's name is printable text")
 

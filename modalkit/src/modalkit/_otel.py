@@ -49,7 +49,7 @@ class Otel:
     def request_span(self, scope: Mapping[str, Any]) -> Iterator["_Request"]:
         parent = propagate.extract(_headers(scope), context=_NOTHING)
         method = known_method(scope["method"])
-        attributes = {"http.request.method": method, "url.path": scope["path"], "url.scheme": scope.get("scheme", "http")}
+        attributes = {"http.request.method": method, "url.path": _shown(scope["path"]), "url.scheme": scope.get("scheme", "http")}
         with self._tracer.start_as_current_span(method, parent, SpanKind.SERVER, attributes) as span:
             try:
                 yield _Request(span)
@@ -86,6 +86,13 @@ class Otel:
             raise
         finally:
             span.end()
+
+    @contextmanager
+    def delivery_span(self, kind: str, place: str, carrier: dict[str, str]) -> Iterator["_Delivery"]:
+        attributes = {"modalkit.delivery.to": kind, "server.address" if kind == "webhook" else "messaging.destination.name": place}
+        parent = propagate.extract(carrier, context=_NOTHING)
+        with self._tracer.start_as_current_span("modalkit.delivery", parent, SpanKind.PRODUCER, attributes) as span:
+            yield _Delivery(span)
 
     def annotate(self, name: str, value: str) -> None:
         trace.get_current_span().set_attribute(name, value)
@@ -142,6 +149,18 @@ class _Call(Span):
     def ended(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             _note(self._span, outcome)
+
+
+class _Delivery(Span):
+    """One end of a job on its way."""
+
+    def __init__(self, span: trace.Span) -> None:
+        self._span = span
+
+    def delivered(self, *, is_delivered: bool, attempts: int, detail: str) -> None:
+        self._span.set_attribute("modalkit.delivery.attempts", attempts)
+        if not is_delivered:
+            self._span.set_status(Status(StatusCode.ERROR, detail))
 
 
 class _Batch(Span):
@@ -249,6 +268,12 @@ def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
         name, text = key.decode("latin-1"), value.decode("latin-1")
         headers[name] = f"{headers[name]},{text}" if name in headers else text
     return headers
+
+
+def _shown(path: str) -> str:
+    """A path without the signature of a job's id, by which one may see and cancel the job."""
+    head, found, job_id = path.rpartition("/jobs/")
+    return f"{head}{found}{job_id.partition('.')[0]}" if found else path
 
 
 def _span_context(call: Context) -> SpanContext:

@@ -33,6 +33,7 @@ class Meters:
         self._waits = meter.create_histogram("modalkit.queue.wait", "s", "Time of an item before its batch began")
         self._batches = meter.create_histogram("modalkit.batch.items", "{item}", "Items given to the model at once")
         self._work = meter.create_histogram("modalkit.batch.duration", "s", "Time of the model's three steps on one engine batch")
+        self._deliveries = meter.create_histogram("modalkit.delivery.duration", "s", "Time to deliver a job's end, tries again included")
         self._loads = meter.create_histogram("modalkit.model.load.duration", "s", "Time to load a model")
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -60,6 +61,10 @@ class Meters:
             self._loads.record(seconds, {"modalkit.model": name})
         for kind, count in Counter(_kind(outcome) for outcome in outcomes).items():
             self._items.add(count, of_model | {"modalkit.outcome": kind})
+
+    def delivery_done(self, kind: str, *, is_delivered: bool, seconds: float) -> None:
+        outcome = "delivered" if is_delivered else "failed"
+        self._deliveries.record(seconds, {"modalkit.delivery.to": kind, "modalkit.outcome": outcome})
 
     def flush(self) -> None:
         self._provider.force_flush()

@@ -28,6 +28,11 @@ SYNONYMS = {
 }
 
 
+_MAY_BE_SECRET = frozenset(
+    {"headers", "env", "url", "idempotency_url", "options", "model_entries", "common"}
+)  # values that no message repeats
+
+
 class YamlSource(YamlConfigSettingsSource):
     """The files of `MODALKIT_CONFIG`, else `model_config["yaml_file"]`, merged: later wins, mappings are merged key by key.
 
@@ -132,7 +137,8 @@ def _explain_one(fault: Any, documents: Sequence[Document], settings_cls: type[B
     if kind == "extra_forbidden":
         return f"{where}: unknown key {key!r}", nearest(str(loc[-1]), _valid_keys(settings_cls, loc[:-1]))
     words = "a mapping belongs here" if kind == "model_type" else fault["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(fault["input"], dict) else f" (given: {fault['input']!r})"
+    is_shown = not isinstance(fault["input"], dict) and _MAY_BE_SECRET.isdisjoint(loc)
+    given = f" (given: {fault['input']!r})" if is_shown else ""
     return f"{where}: {key}: ", words + given
 
 

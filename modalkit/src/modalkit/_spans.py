@@ -14,3 +14,6 @@ class Span:
 
     def answered(self, start: MutableMapping[str, Any]) -> None:
         """The head of an HTTP answer, as ASGI's message, before it is sent."""
+
+    def delivered(self, *, is_delivered: bool, attempts: int, detail: str) -> None:
+        """How the delivery of a job's end went."""

@@ -101,6 +101,11 @@ def stream_span(model: str, carrier: dict[str, str]) -> AbstractContextManager[A
     return _no_span if _active is None else _active.stream_span(model, carrier)
 
 
+def delivery_span(kind: str, place: str, carrier: dict[str, str]) -> AbstractContextManager[Span]:
+    """One end of a job on its way to a webhook or a queue, tries again included; a part of the trace of who began the job."""
+    return _no_span if _active is None else _active.delivery_span(kind, place, carrier)
+
+
 def annotate(name: str, value: str) -> None:
     """Says something of the request that is being answered."""
     if _active is not None:
@@ -128,6 +133,12 @@ def batch_done(model: str, receipt: Receipt, waits: Sequence[float], outcomes: S
     """Measures one engine batch."""
     if _active is not None and _active.meters:
         _active.meters.batch_done(model, receipt, waits, outcomes)
+
+
+def delivery_done(kind: str, *, is_delivered: bool, seconds: float) -> None:
+    """Measures one delivery of a job's end, tries again included."""
+    if _active is not None and _active.meters:
+        _active.meters.delivery_done(kind, is_delivered=is_delivered, seconds=seconds)
 
 
 @contextlib.contextmanager

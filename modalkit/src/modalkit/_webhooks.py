@@ -25,7 +25,7 @@ from modalkit import __version__
 _PREFIX = "whsec_"
 _SHORTEST_KEY = 16  # bytes; the specification asks for 24 to 64, others issue fewer
 _MAX_HEADERS = 100
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")  # what IPv6 has given out; the rest carries IPv4 in some way, or nothing
 _TRY_AGAIN = {408, 409, 425, 429}
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -115,7 +115,7 @@ def _judge(status: int, retry_after: str) -> None:
         return
     if status in _TRY_AGAIN or status >= 500:  # noqa: PLR2004
         msg = f"answered {status}"
-        raise TryAgainError(msg, float(retry_after) if retry_after.isdigit() else 0.0)
+        raise TryAgainError(msg, float(retry_after) if retry_after.isdecimal() else 0.0)
     why = "; redirects are not followed" if 300 <= status < 400 else ""  # noqa: PLR2004
     msg = f"answered {status}{why}"
     raise RefusedError(msg)
@@ -217,9 +217,9 @@ def _check_public(address: _Address, *, allow_private: bool) -> None:
 def _is_public(address: _Address) -> bool:
     """Whether it is an address of the internet, also behind the forms in which IPv6 carries one of IPv4."""
     if isinstance(address, ipaddress.IPv6Address):
-        if address in _NAT64:
-            return False
         inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
         if inner is not None:
             return _is_public(inner)
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast

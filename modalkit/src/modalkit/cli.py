@@ -90,7 +90,7 @@ def check(target: str, *, schema: bool) -> None:
 @click.argument("app", metavar="APP.PY")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
-@click.option("--function", default="", help="The web function to serve, where the app has several.")
+@click.option("--function", default="", help="The web function to serve; the first one of the file without it.")
 @click.option(
     "--reload/--no-reload",
     default=True,
@@ -111,7 +111,7 @@ def dev(app: str, *, host: str, port: int, function: str, reload: bool) -> None:
 @click.option(
     "--header", "-H", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of the request, such as a key; may be repeated."
 )
-@click.option("--function", default="", help="The web function of APP.PY, where it has several.")
+@click.option("--function", default="", help="The web function of APP.PY; the first one of the file without it.")
 @click.option(
     "--timeout", default=300.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Seconds to wait for the answer."
 )

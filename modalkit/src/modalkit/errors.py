@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-__all__ = ["ConfigError", "DeviceFaultError", "InferenceError", "ModalKitError", "Problem"]
+__all__ = ["ConfigError", "DeviceFaultError", "InferenceError", "ModalKitError", "Problem", "QueueRefusedError"]
 
 
 @dataclass(frozen=True, slots=True)

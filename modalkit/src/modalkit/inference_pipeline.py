@@ -22,6 +22,8 @@ must not change what they are given. A plain class with `predict(items)`, which 
 from collections.abc import Iterable
 from typing import Any
 
+__all__ = ["InferencePipeline", "StreamingPipeline"]
+
 
 class InferencePipeline:
     """One loaded model.

@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic._internal._model_construction import ModelMetaclass
 
+__all__ = ["AsyncInputModel", "AsyncOutputModel", "Delivery", "InputModel", "JobModel", "JobState", "OutputModel"]
+
 T = TypeVar("T")
 
 
@@ -58,10 +60,10 @@ class JobState(StrEnum):
 
 
 class Delivery(OutputModel):
-    """How one result reached a webhook or a queue, or why it did not."""
+    """How one result reached a webhook or a queue, or why it did not. `is_delivered` is null where it was still tried when the job ended."""
 
     target: str
-    is_delivered: bool
+    is_delivered: bool | None
     attempts: int
     detail: str = ""
 

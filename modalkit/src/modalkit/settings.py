@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from modalkit._sources import SYNONYMS, InTodaysWords, YamlSource, explain, in_order, unknown_names
 from modalkit.errors import ConfigError
 
-__all__ = ["Settings"]
+__all__ = ["QueueConfig", "Settings"]
 
 
 class Section(BaseModel):
@@ -173,7 +173,8 @@ class AuthConfig(Section):
         default=None, description="For each API key, or each address where there are none; unset: no bound."
     )
     open_paths: list[str] = Field(
-        default_factory=list, description="Paths that need no API key, such as `/metrics` and `/models`. `/health…` never needs one."
+        default_factory=list,
+        description="Paths that need no API key, such as `/metrics` and `/models`. `/health…` needs one only where a model is named.",
     )
 
     @model_validator(mode="after")
@@ -237,13 +238,16 @@ class JobsConfig(Section):
         default=False, description="Whether webhooks may go to addresses that are not public, such as 10.0.0.1 or localhost."
     )
     webhook_timeout_seconds: float = Field(default=5, description="Seconds that one try of a webhook may take.", gt=0)
-    delivery_deadline_seconds: float = Field(
-        default=10,
-        description="Seconds that all deliveries of one batch may take, tries again included; its callers wait meanwhile.",
-        gt=0,
+    delivery_hold_seconds: float = Field(
+        default=1,
+        description="Longest that a batch waits for the deliveries of its jobs, in seconds; what takes longer goes on beside the next batches.",
+        ge=0,
         le=300,
     )
-    delivery_attempts: int = Field(default=5, description="Most tries of one delivery.", ge=1, le=20)
+    delivery_deadline_seconds: float = Field(
+        default=60, description="Seconds that one delivery may take, tries again and its wait for others included.", gt=0, le=300
+    )
+    delivery_attempts: int = Field(default=8, description="Most tries of one delivery.", ge=1, le=20)
 
 
 class QueueConfig(Section):
@@ -258,13 +262,24 @@ class QueueConfig(Section):
     endpoint_url: str = Field(default="", description="Another endpoint for `sqs`, such as a local one.")
     success_queue: str = Field(default="", description="Where results of jobs go that name no `success_queue`.")
     failure_queue: str = Field(default="", description="Where failures of jobs go that name no `failure_queue`.")
-    allowed_queues: list[str] | None = Field(default=None, description="Queues that jobs may name; unset: any.")
+    allowed_queues: list[str] = Field(
+        default_factory=list, description='Queues that jobs may name besides `success_queue` and `failure_queue`; `"*"` among them: any.'
+    )
     timeout_seconds: float = Field(default=5, description="Seconds that one try to send may take.", gt=0)
     max_length: int = Field(default=1_000_000, description="Messages that a Redis stream or a memory queue keeps; the oldest leave.", gt=0)
     taskiq_broker: str = Field(
         default="", description="Your own TaskIQ broker, as `package.module:broker`; unset: `taskiq_redis.RedisStreamBroker` at `url`."
     )
     options: dict[str, Any] = Field(default_factory=dict, description="For back-ends of your own.")
+
+    @property
+    def nameable(self) -> list[str] | None:
+        """The queues that a job may name; None: any. An app that takes any lets its callers write wherever its credentials may."""
+        if not self.backend:
+            return []
+        if "*" in self.allowed_queues:
+            return None
+        return list(dict.fromkeys(filter(None, (self.success_queue, self.failure_queue, *self.allowed_queues))))
 
 
 class AppSettings(Section):

@@ -110,8 +110,11 @@ def web_functions(module: ModuleType) -> dict[str, Any]:
 def web_app(module: ModuleType, function: str = "") -> Any:
     """The ASGI app of a module's web function. Raises ModalKitError where there is none, or several and none is named."""
     functions = web_functions(module)
+    if function and function not in functions:
+        msg = f"{module.__name__} has no web function {function!r}{_named(functions)}"
+        raise ModalKitError(msg)
     if function:
-        functions = {name: each for name, each in functions.items() if name == function}
+        functions = {function: functions[function]}
     if len(functions) != 1:
         msg = f"{module.__name__} has {len(functions)} web functions{_named(functions)}; name one of them as `function`"
         raise ModalKitError(msg)

@@ -122,6 +122,9 @@ class TestDescription:
     @pytest.mark.parametrize("name", ["nvidia.json", "nvidia.yaml"])
     def test_it_is_found_beside_others(self, tmp_path, name):
         (tmp_path / "a-broken.json").write_text("{")
+        (tmp_path / "a-bytes.yaml").write_bytes(b"\xff\xfe\x00")
+        (tmp_path / "a-folder.json").mkdir()
+        (tmp_path / "a-lists.yaml").write_text("kind: nvidia.com/gpu\ndevices: [{name: '0'}, text]")
         (tmp_path / "b-other.json").write_text(json.dumps({"kind": "vendor.com/net", "devices": [{"name": "0"}]}))
         (tmp_path / name).write_text(json.dumps(DESCRIPTION))
         assert find_edits([tmp_path / "none", tmp_path]).of([T4]).binds

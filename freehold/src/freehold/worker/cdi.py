@@ -54,14 +54,19 @@ def find_edits(folders: Sequence[Path] = FOLDERS) -> Edits | None:
             description = yaml.safe_load(text)  # of JSON too
             if description["kind"] == _KIND and description["devices"]:
                 return Edits(description)
-        except (yaml.YAMLError, TypeError, KeyError) as error:
+        except (yaml.YAMLError, TypeError, KeyError, AttributeError, RecursionError) as error:
             log.warning("cdi_not_understood", reason=str(error))
     return None
 
 
 def _read(file: Path) -> str:
-    with file.open() as opened:
-        return opened.read(_LARGEST)
+    """Empty where it cannot be read: a machine is of use without it."""
+    try:
+        with file.open(encoding="utf-8", errors="replace") as opened:
+            return opened.read(_LARGEST)
+    except OSError as error:
+        log.warning("cdi_not_read", path=str(file), reason=str(error))
+        return ""
 
 
 def _asked() -> Iterable[str]:

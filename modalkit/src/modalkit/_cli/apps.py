@@ -5,9 +5,11 @@ import traceback
 from pathlib import Path
 from types import ModuleType
 
+import click
+
 from modalkit._cli.files import AppError
 from modalkit.errors import ConfigError
-from modalkit.testing import load_module
+from modalkit.testing import load_module, web_functions
 
 
 def load_app(path: Path) -> ModuleType:
@@ -24,6 +26,17 @@ def load_app(path: Path) -> ModuleType:
         raise AppError(msg) from error
     except (Exception, SystemExit) as error:
         raise AppError(_told(error, path)) from error
+
+
+def web_function(module: ModuleType, given: str) -> str:
+    """The web function to serve: the one that is named, else the first of the file; which one of several is said on standard error."""
+    names = list(web_functions(module))
+    if given or len(names) < 2:  # noqa: PLR2004
+        return given
+    click.echo(
+        f"Serving {names[0]}, the first web function; for another: {', '.join(f'--function {name}' for name in names[1:])}", err=True
+    )
+    return names[0]
 
 
 def _told(error: BaseException, path: Path) -> str:

@@ -24,8 +24,8 @@ from modalkit.testing import in_this_process, service_classes, web_functions
 
 _SOME_ADDRESS = "redis://localhost"  # for an address that has a password, and so is said by a Secret
 YAML = (".yaml", ".yml")
-# Of all routes those that say what is asked of the model; what has no stream is worth knowing.
-PREDICTIONS = ("/predict_sync", "/predict_batch", "/predict_stream")
+# Of all routes those that ask something of the model; what has no stream is worth knowing.
+PREDICTIONS = ("/predict_sync", "/predict_batch", "/predict_async", "/predict_stream", "/v2/models/{model_name}/infer")
 
 
 @dataclass

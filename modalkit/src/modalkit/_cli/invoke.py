@@ -16,6 +16,7 @@ from modalkit._cli.files import app_file
 from modalkit.errors import ModalKitError
 
 ROUTE = "/predict_sync"
+ROUTES = (ROUTE, "/predict_batch", "/predict_async", "/predict_stream", "/infer")  # that an address may name itself
 REFUSED, FAILED = 4, 5  # exit status for 4xx and 5xx
 
 
@@ -40,7 +41,7 @@ class Question:
             msg = f"{base} is no address of a service: it begins with http:// or https://."
             raise ModalKitError(msg)
         path = parts.path.rstrip("/")
-        path = path if path.endswith(("/predict_sync", "/predict_batch", "/predict_async")) else path + ROUTE
+        path = path if path.endswith(ROUTES) else path + ROUTE
         return parts._replace(path=path, query=self.query or parts.query, fragment="").geturl()
 
     def request(self, base: str) -> tuple[str, dict[str, str]]:
@@ -112,10 +113,11 @@ def _of_app(target: str, question: Question, function: str) -> tuple[int, bytes]
         msg = f"{target} is neither a file nor an address, which begins with http:// or https://."
         raise ModalKitError(msg)
     path = app_file(target)
-    from modalkit._cli.apps import load_app  # noqa: PLC0415  # an address needs neither modal nor an app
+    from modalkit._cli.apps import load_app, web_function  # noqa: PLC0415  # an address needs neither modal nor an app
     from modalkit.testing import TestClient  # noqa: PLC0415
 
-    with TestClient(load_app(path), function=function) as client:
+    module = load_app(path)
+    with TestClient(module, function=web_function(module, function)) as client:
         url = f"{ROUTE}?{question.query}".rstrip("?")
         answer = client.post(url, content=question.body, headers=question.all_headers)
         return answer.status_code, answer.content

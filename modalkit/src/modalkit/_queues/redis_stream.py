@@ -34,4 +34,8 @@ def connect(url: str, timeout: float) -> "Redis":
     if not url:
         msg = "url is missing: write for example redis://localhost:6379/0"
         raise ValueError(msg)
-    return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    try:
+        return Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout)
+    except ValueError:  # it may say a part of the address, and so of its password
+        msg = "url is no address of a Redis: write redis://host:port/0 or rediss://…, with %XX for special characters of a password"
+        raise ValueError(msg) from None

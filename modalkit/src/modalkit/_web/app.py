@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,6 +15,8 @@ from modalkit._metrics import Metrics
 from modalkit._web import direct, guard, health, jobs, oip, predict, problems, tracing
 from modalkit._web.front import Front
 from modalkit._web.schema import Schemas
+
+CLOSE_SECONDS = 15.0  # that the end of a container waits for what is under way; the engine gives it about 30, and traces are sent after
 
 
 def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> FastAPI:
@@ -54,7 +56,9 @@ def _lifespan(front: Front, doorkeeper: guard.Doorkeeper | None) -> Any:
         yield
         if doorkeeper is not None:
             doorkeeper.stop()
-        await front.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await front.close()
         await asyncio.to_thread(_telemetry.flush)
 
     return lifespan

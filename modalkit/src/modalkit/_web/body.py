@@ -28,7 +28,7 @@ class BodyReader:
         """The body as it came. Raises InferenceError: 413, 415."""
         _check_kind(request)
         declared = request.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > self._limit:
+        if declared.isdecimal() and int(declared) > self._limit:
             raise self._too_big()
         chunks: list[bytes] = []
         size = 0

@@ -12,6 +12,7 @@ from typing import Any
 import modal
 from dotenv import dotenv_values
 from fastapi import FastAPI
+from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modalkit import _telemetry
@@ -98,7 +99,7 @@ class Guard:
         self._open_paths = open_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or path_of(scope) in self._open_paths:
+        if scope["type"] == "lifespan" or self._is_open(scope):
             await self._app(scope, receive, send)
             return
         try:
@@ -111,6 +112,11 @@ class Guard:
             await self._app(scope, receive, send)
         finally:
             CALLER.reset(token)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """To ask for the health of a named model is to load it, so that needs a key: strangers could have all models come and go."""
+        path = path_of(scope)
+        return path in self._open_paths and not (path in ALWAYS_OPEN and _names_a_model(scope))
 
 
 def doorkeeper(settings: Settings, catalogue: Catalogue, realm: str) -> Doorkeeper | None:
@@ -126,6 +132,10 @@ def install(app: FastAPI, keeper: Doorkeeper, config: AuthConfig) -> None:
     app.add_middleware(Guard, doorkeeper=keeper, open_paths=open_paths)
     if config.kind == "api_key":
         _describe(app, config.header, open_paths)
+
+
+def _names_a_model(scope: Scope) -> bool:
+    return "model_name" in QueryParams(scope.get("query_string", b""))
 
 
 async def _refuse(refused: Refused, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,7 +21,7 @@ _READY = {
         "200": {"content": {"application/json": {"schema": _STATUS}}},
         "503": {"description": "Not ready, and why", "content": {"application/json": {"schema": _STATUS}}},
     }
-    | refusals((404,)),
+    | refusals((401, 403, 404, 429)),  # all but 404 where a model is named
 }
 _MODEL = {
     "type": "object",

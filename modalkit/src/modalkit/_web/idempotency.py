@@ -7,6 +7,7 @@ Without `jobs_config.idempotency_url` each web container remembers its own keys,
 import asyncio
 import hashlib
 import json
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from typing import Any, Protocol
 
 from modalkit.errors import ConfigError, InferenceError, Problem
 from modalkit.settings import JobsConfig
+
+log = logging.getLogger("modalkit")
 
 Begin = Callable[[], Awaitable[str]]
 
@@ -105,7 +108,10 @@ class SharedMemory:
         except BaseException:
             await self._asked("delete", place)
             raise
-        await self._asked("set", place, _written(fingerprint, job_id), ex=self._ttl)
+        try:
+            await self._asked("set", place, _written(fingerprint, job_id), ex=self._ttl)
+        except InferenceError:  # the job is there: whoever is told otherwise begins a second one
+            log.warning("The memory of Idempotency-Key did not take job %s", job_id.partition(".")[0])
         return job_id
 
     async def _asked(self, command: str, *words: Any, **options: Any) -> Any:

@@ -1,8 +1,10 @@
 """`/predict_async` and `/jobs/{id}`."""
 
+import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pydantic_core
@@ -46,50 +48,56 @@ _KEY = {
 
 def routes(front: Front, schemas: Schemas, input_model: Any, output_model: Any) -> APIRouter:
     router = APIRouter(tags=["jobs"])
-    is_keyed = front.settings.app_settings.auth_config.kind == "api_key"
     intake = Intake(front, input_model, schemas.of(input_model, "validation"), schemas.named)
-    memory = idempotency.memory_of(front.settings.app_settings.jobs_config, front.name)
-    front.on_close(memory.close)
-    jobs = Jobs(front)
+    desk = Desk(front, intake, idempotency.memory_of(front.settings.app_settings.jobs_config, front.name))
+    said = _said(schemas, intake, output_model)
+    router.add_api_route("/predict_async", desk.predict_async, methods=["POST"], status_code=202, openapi_extra=said["order"])
+    router.add_api_route("/jobs/{job_id}", desk.job, methods=["GET"], openapi_extra=said["look"])
+    router.add_api_route("/jobs/{job_id}", desk.cancel, methods=["DELETE"], openapi_extra=said["cancel"])
+    return router
 
-    def own_key(key: str) -> str:
-        """Two callers who choose the same key mean two jobs."""
-        caller = current_caller() if is_keyed else None
-        return f"{caller.name}\n{key}" if key and caller else key
 
-    async def predict_async(request: Request) -> Response:
+class Desk:
+    """What the routes do: from requests to jobs, and back."""
+
+    def __init__(self, front: Front, intake: "Intake", memory: idempotency.Memory) -> None:
+        self._front = front
+        self._intake = intake
+        self._memory = memory
+        self._jobs = Jobs(front)
+        self._is_keyed = front.settings.app_settings.auth_config.kind == "api_key"
+        front.on_close(memory.close)
+
+    async def predict_async(self, request: Request) -> Response:
         """One input, or an order with the input as its `message`; the answer is a job."""
-        model = front.catalogue.choose(request.query_params.get("model_name"))
-        body = await front.body.bytes(request)
-        given, order = intake.read(body)
+        model = self._front.catalogue.choose(request.query_params.get("model_name"))
+        body = await self._front.body.bytes(request)
+        given, order = self._intake.read(body)
 
         async def begin() -> str:
-            return await front.service.spawn(Parcel(model, (front.item(given, order),)))
+            return await self._front.service.spawn(Parcel(model, (self._front.item(given, order),)))
 
-        key = own_key(_key_of(request))
-        job_id = await (memory.once(key, idempotency.fingerprint_of(model, body), begin) if key else begin())
+        key = self._own_key(_key_of(request))
+        async with _in_time(self._front.web.request_timeout):
+            job_id = await (self._memory.once(key, idempotency.fingerprint_of(model, body), begin) if key else begin())
         where = f"{request.scope.get('root_path', '')}/jobs/{job_id}"
         return Response(AsyncOutputModel(job_id=job_id).model_dump_json(), 202, {"Location": where}, media_type=JSON)
 
-    async def job(request: Request) -> Response:
+    async def job(self, request: Request) -> Response:
         """A job as it is; with `wait`, once it has ended or that time is over."""
-        return _shown(await jobs.look(request.path_params["job_id"], _wait_of(request)))
+        wait = min(_wait_of(request), self._front.settings.app_settings.jobs_config.max_wait_seconds)
+        async with _in_time(self._front.web.request_timeout + wait):
+            return _shown(await self._jobs.look(request.path_params["job_id"], wait))
 
-    async def cancel(request: Request) -> Response:
+    async def cancel(self, request: Request) -> Response:
         """Cancels a job; one that has ended stays as it is."""
-        return _shown(await jobs.cancel(request.path_params["job_id"]))
+        async with _in_time(self._front.web.request_timeout):
+            return _shown(await self._jobs.cancel(request.path_params["job_id"]))
 
-    taken = {JSON: {"schema": schemas.of(AsyncOutputModel, "serialization")}}
-    ordered = operation(intake.schema(schemas), taken, status=202, parameters=(MODEL_NAME, _KEY))
-    ordered["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}}
-    ordered["responses"]["409"] = refusal("This Idempotency-Key was used for another request, or the first one with it is still begun")
-    told = {JSON: {"schema": _schema_of_job(schemas, output_model)}}
-    cancelled = operation(None, told, parameters=(_JOB_ID,))
-    cancelled["responses"]["409"] = refusal("The job runs already, in a batch with others")
-    router.add_api_route("/predict_async", predict_async, methods=["POST"], status_code=202, openapi_extra=ordered)
-    router.add_api_route("/jobs/{job_id}", job, methods=["GET"], openapi_extra=operation(None, told, parameters=(_JOB_ID, _WAIT)))
-    router.add_api_route("/jobs/{job_id}", cancel, methods=["DELETE"], openapi_extra=cancelled)
-    return router
+    def _own_key(self, key: str) -> str:
+        """Two callers who choose the same key mean two jobs."""
+        caller = current_caller() if self._is_keyed else None
+        return f"{caller.name}\n{key}" if key and caller else key
 
 
 class Intake:
@@ -132,7 +140,7 @@ class Jobs:
     async def look(self, job_id: str, wait: float = 0.0) -> JobModel:
         """A job now, or after at most `wait` seconds. Raises InferenceError (404)."""
         try:
-            outcome = await self._front.service.poll(job_id, min(wait, self._config.max_wait_seconds))
+            outcome = await self._front.service.poll(job_id, wait)
         except KeyError:
             raise _unknown() from None
         except Expired:
@@ -166,6 +174,16 @@ class Jobs:
         except InferenceError as error:
             return JobModel(state=JobState.FAILED, error=error.problem.as_json(), **said)
         return JobModel(state=JobState.SUCCEEDED, output=output, **said)
+
+
+@asynccontextmanager
+async def _in_time(seconds: float) -> AsyncIterator[None]:
+    """Raises InferenceError (504): the engine did not answer within the block."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise refused(504, f"No answer within {seconds:g} s.", "timeout") from None
 
 
 def _shown(job: JobModel) -> Response:
@@ -218,6 +236,18 @@ def _may_have_message(schema: dict[str, Any], named: dict[str, Any]) -> bool:
         return False
     is_open = bool(schema.get("additionalProperties", False)) or "properties" not in schema
     return is_open or "message" in schema["properties"]
+
+
+def _said(schemas: Schemas, intake: Intake, output_model: Any) -> dict[str, dict[str, Any]]:
+    """What OpenAPI says of the routes."""
+    taken = {JSON: {"schema": schemas.of(AsyncOutputModel, "serialization")}}
+    order = operation(intake.schema(schemas), taken, status=202, parameters=(MODEL_NAME, _KEY))
+    order["responses"]["202"]["headers"] = {"Location": {"schema": {"type": "string"}, "description": "Where the job is."}}
+    order["responses"]["409"] = refusal("This Idempotency-Key was used for another request, or the first one with it is still begun")
+    told = {JSON: {"schema": _schema_of_job(schemas, output_model)}}
+    cancel = operation(None, told, parameters=(_JOB_ID,))
+    cancel["responses"]["409"] = refusal("The job runs already, in a batch with others")
+    return {"order": order, "look": operation(None, told, parameters=(_JOB_ID, _WAIT)), "cancel": cancel}
 
 
 def _schema_of_job(schemas: Schemas, output_model: Any) -> dict[str, Any]:

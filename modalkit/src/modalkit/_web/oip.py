@@ -109,64 +109,67 @@ class InferenceFault(BaseModel):
 
 def routes(front: Front, schemas: Schemas, input_model: Any, output_model: Any) -> APIRouter:
     router = APIRouter(tags=["open inference protocol"])
-    said = _Said(schemas)
-    inference = Inference(front, input_model, output_model)
+    protocol, said = Protocol(front, Inference(front, input_model, output_model)), _Said(schemas)
+    model, asked = "/v2/models/{model_name}", (401, 403, 404, 429)
+    infers = said.of(InferResponse, body=tensors.InferRequest, refusals=tuple(_REFUSALS), names_model=True)
+    indexes = said.of(list[IndexEntry], body=IndexRequest, needs_body=False, refusals=(400, 401, 413, 415, 429))
+    for path, method, answer, extra in (
+        ("/v2", "GET", protocol.server, said.of(ServerMetadata, refusals=(401, 429))),
+        ("/v2/health/live", "GET", protocol.live, said.of(ServerLive, refusals=())),
+        ("/v2/health/ready", "GET", protocol.ready, said.of(ServerReady, refusals=(404,), unready=True)),
+        (model, "GET", protocol.metadata, said.of(ModelMetadata, refusals=asked, names_model=True)),
+        (f"{model}/ready", "GET", protocol.model_ready, said.of(ModelReady, refusals=asked, names_model=True, unready=True)),
+        (f"{model}/infer", "POST", protocol.infer, infers),
+        ("/v2/repository/index", "POST", protocol.index, indexes),
+    ):
+        router.add_api_route(path, answer, methods=[method], openapi_extra=extra)
+    return router
 
-    async def server() -> Response:
+
+class Protocol:
+    """What the routes answer."""
+
+    def __init__(self, front: Front, inference: "Inference") -> None:
+        self._front = front
+        self._inference = inference
+
+    async def server(self) -> Response:
         """What serves here."""
         return _answer(ServerMetadata(name=_PLATFORM, version=modalkit.__version__, extensions=["model_repository"]))
 
-    async def live() -> Response:
+    async def live(self) -> Response:
         """Whether this web container answers."""
         return _answer(ServerLive(live=True))
 
-    async def ready() -> Response:
+    async def ready(self) -> Response:
         """Whether the default model can answer; wakes its container. The others are loaded when they are asked for."""
-        status = await front.status(front.catalogue.choose(None))
+        status = await self._front.status(self._front.catalogue.choose(None))
         return _answer(ServerReady(ready=status.is_ready, reason=status.reason or None), 200 if status.is_ready else 503)
 
-    async def model_ready(request: Request) -> Response:
+    async def model_ready(self, request: Request) -> Response:
         """Whether a model can answer; wakes its container."""
-        name = front.catalogue.choose(request.path_params["model_name"])
-        status = await front.status(name)
+        name = self._chosen(request)
+        status = await self._front.status(name)
         return _answer(ModelReady(name=name, ready=status.is_ready, reason=status.reason or None), 200 if status.is_ready else 503)
 
-    async def metadata(request: Request) -> Response:
+    async def metadata(self, request: Request) -> Response:
         """A model's tensors: one for each field of its input and of its output."""
-        return _answer(inference.metadata(front.catalogue.choose(request.path_params["model_name"])))
+        return _answer(self._inference.metadata(self._chosen(request)))
 
-    async def infer(request: Request) -> Response:
+    async def infer(self, request: Request) -> Response:
         """One answer to a batch: the first dimension of every tensor counts the items."""
-        return await inference.infer(front.catalogue.choose(request.path_params["model_name"]), request)
+        return await self._inference.infer(self._chosen(request), request)
 
-    async def index(request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """The models, and whether each was in memory when it was last asked."""
-        body = await front.body.bytes(request)
+        body = await self._front.body.bytes(request)
         wanted: IndexRequest = parse(body, _INDEX) if body.strip() else IndexRequest()
-        loaded = front.loaded()
-        entries = [
-            IndexEntry(
-                name=name,
-                state="READY" if name in loaded else "UNAVAILABLE",
-                reason="" if name in loaded else "loaded when it is asked for",
-            )
-            for name in front.catalogue.visible
-            if name in loaded or not wanted.ready
-        ]
-        return Response(pydantic_core.to_json(entries), media_type=JSON)
+        loaded = self._front.loaded()
+        names = [name for name in self._front.catalogue.visible if name in loaded or not wanted.ready]
+        return Response(pydantic_core.to_json([_entry(name, is_loaded=name in loaded) for name in names]), media_type=JSON)
 
-    model = "/v2/models/{model_name}"
-    router.add_api_route("/v2", server, openapi_extra=said.of(ServerMetadata, refusals=(401, 429)))
-    router.add_api_route("/v2/health/live", live, openapi_extra=said.of(ServerLive, refusals=()))
-    router.add_api_route("/v2/health/ready", ready, openapi_extra=said.of(ServerReady, refusals=(404,), unready=True))
-    asked = (401, 403, 404, 429)
-    router.add_api_route(model, metadata, openapi_extra=said.of(ModelMetadata, refusals=asked, names_model=True))
-    router.add_api_route(f"{model}/ready", model_ready, openapi_extra=said.of(ModelReady, refusals=asked, names_model=True, unready=True))
-    infers = said.of(InferResponse, body=tensors.InferRequest, refusals=tuple(_REFUSALS), names_model=True)
-    router.add_api_route(f"{model}/infer", infer, methods=["POST"], openapi_extra=infers)
-    indexes = said.of(list[IndexEntry], body=IndexRequest, needs_body=False, refusals=(400, 401, 413, 415, 429))
-    router.add_api_route("/v2/repository/index", index, methods=["POST"], openapi_extra=indexes)
-    return router
+    def _chosen(self, request: Request) -> str:
+        return self._front.catalogue.choose(request.path_params["model_name"])
 
 
 class Inference:
@@ -241,6 +244,12 @@ class _Said:
         if body is not None:
             said["requestBody"] = {"required": needs_body, "content": {JSON: {"schema": self._schemas.of(body, "validation")}}}
         return said
+
+
+def _entry(name: str, *, is_loaded: bool) -> IndexEntry:
+    if is_loaded:
+        return IndexEntry(name=name, state="READY")
+    return IndexEntry(name=name, state="UNAVAILABLE", reason="loaded when it is asked for")
 
 
 def _answer(model: BaseModel, status: int = 200) -> Response:

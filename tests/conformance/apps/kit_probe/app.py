@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import modal
 
@@ -27,12 +28,13 @@ class Told(OutputModel):
 
 
 class Probe(InferencePipeline):
-    def __init__(self, model_name, all_model_data_folder, common_settings, *, faulty_after=0, missing=""):
+    def __init__(self, model_name, all_model_data_folder, common_settings, *, faulty_after=0, missing="", factor=""):
         super().__init__(model_name, all_model_data_folder, common_settings)
         if missing:
             raise FileNotFoundError(missing)
         self.faulty_after = faulty_after
         self.answered = 0
+        self.factor = int((Path(all_model_data_folder) / factor).read_text()) if factor else 1
 
     def predict(self, asks: list[Ask]) -> list[Told]:
         time.sleep(0.02)
@@ -40,7 +42,7 @@ class Probe(InferencePipeline):
             msg = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
             raise RuntimeError(msg)
         self.answered += len(asks)
-        return [Told(number=ask.number, batch=len(asks), container=os.environ["MODAL_TASK_ID"]) for ask in asks]
+        return [Told(number=self.factor * ask.number, batch=len(asks), container=os.environ["MODAL_TASK_ID"]) for ask in asks]
 
 
 @app.cls(**modal_config.get_app_cls_settings())
