@@ -96,9 +96,10 @@ class TestCommandLine:
     def test_the_version_names_the_packages_that_matter(self, modalkit, tmp_path):
         assert re.fullmatch(r"modalkit \S+ \(modal \S+, Python 3\S+\)\n", modalkit("--version", cwd=tmp_path).stdout)
 
-    def test_an_unknown_command_is_a_sentence(self, modalkit, tmp_path):
-        outcome = modalkit("chekc", cwd=tmp_path)
-        assert (outcome.returncode, "No such command 'chekc'" in outcome.stderr) == (2, True)
+    @pytest.mark.parametrize(("typed", "meant"), [("chekc", "; did you mean 'check'?"), ("init", "; did you mean 'new'?"), ("xyz", ".")])
+    def test_an_unknown_command_is_a_sentence(self, modalkit, tmp_path, typed, meant):
+        outcome = modalkit(typed, cwd=tmp_path)
+        assert (outcome.returncode, f"No such command {typed!r}{meant}\n" in outcome.stderr) == (2, True)
 
     def test_a_shell_can_complete_commands(self, modalkit, tmp_path):
         assert "_MODALKIT_COMPLETE=zsh_complete" in modalkit("completion", "zsh", cwd=tmp_path).stdout
@@ -416,6 +417,12 @@ class TestDev:
     def test_an_app_that_is_not_there_is_said_to_be(self, modalkit, tmp_path):
         outcome = modalkit("dev", "none.py", cwd=tmp_path)
         assert (outcome.returncode, outcome.stderr.startswith("Error: There is no file none.py.")) == (1, True)
+
+    def test_a_web_function_that_cannot_make_its_app_is_a_sentence(self, modalkit, shop):
+        change(shop / "app.py", "input_model=Input", "input_model=Inpt")
+        for arguments in (("dev", "app.py", "--no-reload", "--port", "0"), ("invoke", "app.py", "{}")):
+            outcome = modalkit(*arguments, cwd=shop)
+            assert outcome.stderr == "Error: app.py:26: NameError: name 'Inpt' is not defined\n"
 
 
 class TestInvoke:

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 import modal
 import pytest
-from builders import Double, Doubler, Number, a_client, an_app
+from builders import Double, Doubler, Number, a_client, a_config, an_app
 
 from modalkit._calls import job_order
 from modalkit._services import RemoteService, connect
-from modalkit.errors import InferenceError, ModalKitError
+from modalkit.errors import ConfigError, InferenceError, ModalKitError
 from modalkit.iomodel import AsyncInputModel, InputModel
-from modalkit.modal_service import ModalService
+from modalkit.modal_service import ModalService, create_web_endpoints
 from modalkit.testing import TestClient
 
 APP = """
@@ -86,7 +86,7 @@ class TestApps:
     def test_a_module_without_a_web_function_says_so_and_leaves_nothing_behind(self):
         module = an_app()
         del module.web
-        with pytest.raises(ModalKitError, match="has 0 web functions"):
+        with pytest.raises(ModalKitError, match="an_app has no web function"):
             TestClient(module)
         assert isinstance(connect(module.Service), RemoteService)
 
@@ -248,6 +248,25 @@ class TestServiceClass:
             answer = client.get("/health/ready")
         assert answer.status_code == 503
         assert "sise" in answer.json()["reason"]
+
+    def test_a_class_that_is_no_service_is_named_when_the_web_app_is_made(self):
+        class Plain:
+            pass
+
+        class Bare(ModalService):
+            modal_utils = a_config()
+
+        for app_cls, words in ((Plain, r"write class Plain\(ModalService\)"), (Bare, "Bare has no inference_implementation")):
+            with pytest.raises(ConfigError, match=words):
+                create_web_endpoints(app_cls, Number, Double)
+
+    def test_where_no_default_is_a_model_must_be_named(self):
+        module = an_app(**ENTRIES)
+        module.Service.user_class.model_name = modal.parameter()
+        with TestClient(module) as client:
+            answer = client.post("/predict_sync", json={"value": 1})
+
+        assert (answer.status_code, answer.json()["detail"]) == (404, "Name a model by model_name; there are: default, other.")
 
 
 class TestModels:

@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 CONFIG = {
     "seed": 20250101,
     "continue-on-failure": True,
+    "request-timeout": 120,  # seconds; machines that run tests are busy
     "generation": {"max-examples": 15, "deterministic": True, "database": "none"},
 }
 # A tensor's data must fit its shape, and the tensors the model, which no JSON schema can say.

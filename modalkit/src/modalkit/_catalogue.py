@@ -11,9 +11,10 @@ from modalkit.settings import Settings
 
 
 def default_model(app_cls: Any) -> str:
-    """The default of `model_name`; empty for a class without that parameter."""
+    """The default of `model_name`; empty for a class without that parameter, or where that has none."""
     given = getattr(app_cls, "model_name", "")
-    return str(getattr(given, "default", given) or "")
+    default = getattr(given, "default", given)
+    return default if isinstance(default, str) else ""
 
 
 def has_model_parameter(app_cls: Any) -> bool:
@@ -61,7 +62,7 @@ class Catalogue:
             return chosen
         near = difflib.get_close_matches(chosen, self.names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(self.names)}."
-        msg = f"There is no model {chosen!r}; {hint}"
+        msg = f"There is no model {chosen!r}; {hint}" if chosen else f"Name a model by model_name; {hint}"
         raise InferenceError(msg, status=404, kind="unknown_model")
 
 

@@ -50,7 +50,10 @@ def parse(text: str, path: Path) -> Document:
         data = {} if root is None else yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        msg = f"{path}:{line}: {error.problem or 'is not YAML'}"
+        problem = error.problem or "is not YAML"
+        if problem.startswith("expected <block end>"):
+            problem = f"the indentation of this line fits none of those above ({problem})"
+        msg = f"{path}:{line}: {problem}"
         raise ConfigError(msg) from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that there is not
         msg = f"{path}: is not YAML: {error}"

@@ -10,6 +10,7 @@ import click
 
 from modalkit.errors import ConfigError, ModalKitError
 
+OTHER_WORDS = {"init": "new", "create": "new", "validate": "check", "serve": "dev", "run": "dev", "predict": "invoke", "call": "invoke"}
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -37,10 +38,19 @@ def _print_version(context: click.Context, _: click.Parameter, value: object) ->
 
 
 class _InOrder(click.Group):
-    """Lists its commands in the order of a service's life."""
+    """Lists its commands in the order of a service's life, and knows what others call them."""
 
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            from difflib import get_close_matches
+
+            near = OTHER_WORDS.get(name) or next(iter(get_close_matches(name, self.commands, n=1)), "")
+            context.fail(f"No such command {name!r}{f'; did you mean {near!r}?' if near else '.'}")
+        return super().resolve_command(context, args)
 
 
 @click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
@@ -87,7 +97,7 @@ def check(target: str, *, schema: bool) -> None:
 
 
 @cli.command(short_help="Serve an app in a process of this machine.")
-@click.argument("app", metavar="APP.PY")
+@click.argument("app", default="app.py", metavar="[APP.PY]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port to listen on; 0: any free one.")
 @click.option("--function", default="", help="The web function to serve; the first one of the file without it.")
@@ -98,7 +108,10 @@ def check(target: str, *, schema: bool) -> None:
     help="Start again when a Python, YAML or .env file of the app's folder changes.",
 )
 def dev(app: str, *, host: str, port: int, function: str, reload: bool) -> None:
-    """Serve an app in this process: no engine, no container; models are loaded and batches gathered as in containers."""
+    """Serve an app in this process: no engine, no container; models are loaded and batches gathered as in containers.
+
+    Without an argument: app.py of this folder.
+    """
     from modalkit._cli.dev import dev
 
     dev(app, host=host, port=port, function=function, reload=reload)

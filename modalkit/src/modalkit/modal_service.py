@@ -28,7 +28,7 @@ from modalkit._handler import Handler, stream_pieces
 from modalkit._jobs import job_ids
 from modalkit._models import Models, Reloader
 from modalkit._parcels import Item, Parcel, Reply
-from modalkit.errors import DeviceFaultError
+from modalkit.errors import ConfigError, DeviceFaultError
 from modalkit.modal_config import ModalConfig
 from modalkit.settings import Settings
 
@@ -138,10 +138,23 @@ def create_web_endpoints(app_cls: Any, input_model: Any, output_model: Any) -> "
     """The app that serves a class: what `@modal.asgi_app()` returns.
 
     `app_cls` is the class as `@app.cls` made it; `input_model` and `output_model` are pydantic models, or any type that pydantic knows.
+    Raises ConfigError: it is no model service.
     """
+    _check_service(app_cls)
     from modalkit._web import app  # noqa: PLC0415  # FastAPI takes longer to import than all the rest, and only web containers need it
 
     return app.create_web_endpoints(app_cls, input_model, output_model)
+
+
+def _check_service(app_cls: Any) -> None:
+    name = getattr(app_cls, "__name__", None) or str(app_cls)
+    if not hasattr(app_cls, "sync_call"):
+        msg = f"app_cls: {name} is no model service: write class {name}(ModalService), under @app.cls(…)"
+        raise ConfigError(msg)
+    for wanted, what in (("inference_implementation", "the class of its pipeline"), ("modal_utils", "its ModalConfig")):
+        if not hasattr(app_cls, wanted):
+            msg = f"app_cls: {name} has no {wanted}: write {wanted} = {what}, in the body of the class"
+            raise ConfigError(msg)
 
 
 def build_pipeline(implementation: Any, model_name: str, folder: str, common: dict[str, Any], entry: dict[str, Any]) -> Any:

@@ -115,6 +115,9 @@ def web_app(module: ModuleType, function: str = "") -> Any:
         raise ModalKitError(msg)
     if function:
         functions = {function: functions[function]}
+    if not functions:
+        msg = f"{module.__name__} has no web function: it is the module with create_web_endpoints under @modal.asgi_app() that is asked for"
+        raise ModalKitError(msg)
     if len(functions) != 1:
         msg = f"{module.__name__} has {len(functions)} web functions{_named(functions)}; name one of them as `function`"
         raise ModalKitError(msg)

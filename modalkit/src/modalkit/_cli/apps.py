@@ -1,14 +1,16 @@
 """A user's app in this process, imported as `modal deploy` would; what is wrong with it is said in a sentence."""
 
+import contextlib
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import click
 
 from modalkit._cli.files import AppError
-from modalkit.errors import ConfigError
+from modalkit.errors import ConfigError, ModalKitError
 from modalkit.testing import load_module, web_functions
 
 
@@ -25,6 +27,17 @@ def load_app(path: Path) -> ModuleType:
         msg = f"{_short(error.filename or str(path))}:{error.lineno}: {error.msg}"
         raise AppError(msg) from error
     except (Exception, SystemExit) as error:
+        raise AppError(_told(error, path)) from error
+
+
+@contextlib.contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """Whatever an app raises within the block, as an AppError that says where."""
+    try:
+        yield
+    except ModalKitError:
+        raise
+    except Exception as error:
         raise AppError(_told(error, path)) from error
 
 

@@ -127,7 +127,7 @@ def _default_fault(app_cls: Any, settings: Settings) -> list[str]:
     said = (
         f"model_name of {app_cls.user_class.__name__} is {default!r} by default"
         if default
-        else f"{app_cls.user_class.__name__} has no model_name"
+        else f"{app_cls.user_class.__name__} has no model_name with a default"
     )
     return [f"{where}: {said}, and no entry has that name{nearest(default, entries)}"]
 
@@ -146,7 +146,8 @@ def _check_web(module: ModuleType, path: Path, report: Report) -> None:
                 app = function.local()
                 document = app.openapi()
             except Exception as error:  # noqa: BLE001  # whatever it is, it would be so in the container
-                report.faults.append(f"{path}: {name}() cannot make its web app: {type(error).__name__}: {error}")
+                why = str(error) if isinstance(error, ModalKitError) else f"{type(error).__name__}: {error}"
+                report.faults.append(f"{path}: {name}() cannot make its web app: {why}")
                 continue
             routes = ", ".join(route for route in PREDICTIONS if route in document["paths"])
             report.found.append(f"{name}: {_models_of(app)}{routes}")

@@ -113,11 +113,11 @@ def _of_app(target: str, question: Question, function: str) -> tuple[int, bytes]
         msg = f"{target} is neither a file nor an address, which begins with http:// or https://."
         raise ModalKitError(msg)
     path = app_file(target)
-    from modalkit._cli.apps import load_app, web_function  # noqa: PLC0415  # an address needs neither modal nor an app
+    from modalkit._cli.apps import in_words, load_app, web_function  # noqa: PLC0415  # an address needs neither modal nor an app
     from modalkit.testing import TestClient  # noqa: PLC0415
 
     module = load_app(path)
-    with TestClient(module, function=web_function(module, function)) as client:
+    with in_words(path), TestClient(module, function=web_function(module, function)) as client:
         url = f"{ROUTE}?{question.query}".rstrip("?")
         answer = client.post(url, content=question.body, headers=question.all_headers)
         return answer.status_code, answer.content

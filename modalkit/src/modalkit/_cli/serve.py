@@ -13,7 +13,7 @@ import click
 import uvicorn
 
 from modalkit._catalogue import default_model
-from modalkit._cli.apps import load_app, web_function
+from modalkit._cli.apps import in_words, load_app, web_function
 from modalkit._local import LocalService
 from modalkit._parcels import Parcel
 from modalkit.errors import InferenceError, ModalKitError
@@ -38,7 +38,8 @@ def serve(path: Path, listening: socket.socket, function: str) -> None:
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     module = load_app(path)
     with in_this_process(module) as services:
-        app = web_app(module, web_function(module, function))
+        with in_words(path):
+            app = web_app(module, web_function(module, function))
         _load_models(module, services)
         _say_where(app, listening)
         uvicorn.Server(uvicorn.Config(app, log_config=None, timeout_graceful_shutdown=END_REQUESTS)).run(sockets=[listening])
