@@ -3,8 +3,13 @@ wait for half a minute or more run only where that was asked for.
 """
 
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from freehold.store.blobs.folder import FolderBlobs
 
 _KEPT = {"FREEHOLD_TEST_HOME"}  # where conformance tests keep their engine's home
 
@@ -24,3 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if (long := item.get_closest_marker("long")) and not _IS_LONG:
             item.add_marker(pytest.mark.skip(reason=f"for `make long`: {long.kwargs['reason']}"))
+
+
+@pytest.fixture
+async def content(tmp_path: Path) -> "FolderBlobs":
+    """A store of uploads, which has none yet."""
+    from freehold.store.blobs.folder import FolderBlobs  # noqa: PLC0415 — after the environment was cleared
+
+    content = FolderBlobs(tmp_path / "blobs")
+    await content.open()
+    return content

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from modal_proto import api_pb2
 
+from conformance.deployment import Place
 from conformance.engine import APPS, Engine
 from conformance.leftovers import leftovers
 
@@ -61,6 +62,12 @@ def _stop_apps(engine: Engine) -> None:
 def _build_default_image(engine: Engine) -> None:
     """It takes minutes on a new home, which no single test should have to wait for."""
     engine.modal("run", f"{APPS / 'run.py'}::cube", "--x", "1", within=COLD_BUILD_SECONDS).succeeded()
+
+
+@pytest.fixture
+def place() -> Place:
+    """A new one for each test."""
+    return Place()
 
 
 @pytest.fixture(autouse=True)

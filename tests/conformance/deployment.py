@@ -1,16 +1,20 @@
 """A deployed app, as its user sees it."""
 
+import io
 import re
+import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import modal
 from modal_proto import api_pb2
 
 from conformance.engine import APPS, Engine
+from conformance.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,16 @@ class Deployment:
         return list(self.engine.call("TaskList", api_pb2.TaskListRequest(app_id=self.app_id)).tasks)
 
     def logs(self) -> str:
-        return self.engine.modal("app", "logs", self.name).succeeded().output
+        """What its containers have printed, with what the engine says of them: the last thousand lines."""
+        request = api_pb2.AppFetchLogsRequest(app_id=self.app_id, limit=1000)
+        return "".join(item.data for batch in self.engine.call("AppFetchLogs", request).batches for item in batch.items)
+
+    def rest(self) -> None:
+        """Lets all of its containers go, and waits until they have."""
+        for task in self.containers():
+            with suppress(grpc.RpcError):  # it has ended meanwhile
+                self.engine.call("ContainerStop", api_pb2.ContainerStopRequest(task_id=task.task_id))
+        eventually(lambda: not self.containers(), within=60, what="No container")
 
 
 def deploy(engine: Engine, script: str | Path, *, name: str = "", within: float = 900) -> Deployment:
@@ -72,3 +85,15 @@ def versioned(script: str | Path, folder: Path, **values: object) -> Path:
     copy = folder / Path(script).name
     copy.write_text(text)
     return copy
+
+
+class Place:
+    """Where inputs of an app with `apps/meeting.py` wait, one for each test."""
+
+    def __init__(self) -> None:
+        self.name = secrets.token_hex(8)
+
+    def go(self) -> None:
+        """Lets go whoever waits here, or comes here later."""
+        with modal.Volume.from_name("meeting").batch_upload() as batch:
+            batch.put_file(io.BytesIO(b""), f"/{self.name}/go")

@@ -6,10 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -18,13 +18,18 @@ import grpc
 import modal
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
+from ports import free_port
 
+from conformance.forks import Forks
 from conformance.waiting import Running, eventually
 from freehold.config import Settings
 from freehold.store.keyring import Keyring
 
 BIN = Path(sys.executable).parent
 APPS = Path(__file__).parent / "apps"
+
+_FORKED = {str(BIN / "freehold"), str(BIN / "modal")}
+_STARTS_AN_ENGINE = {"up"}
 
 # Narrow terminals wrap the lines that tests look for.
 _TERMINAL = {"COLUMNS": "250", "NO_COLOR": "1", "TERM": "dumb", "PYTHONUNBUFFERED": "1"}
@@ -36,17 +41,10 @@ class Finished:
 
     code: int
     output: str
-    seconds: float
 
     def succeeded(self) -> "Finished":
         assert self.code == 0, f"Exit status {self.code}:\n{self.output}"
         return self
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Engine:
@@ -137,7 +135,7 @@ class Engine:
     @property
     def spare_containers(self) -> int:
         """How many it may make ahead of need."""
-        return int(self._settings.get("spare_containers", Settings.model_fields["spare_containers"].default))
+        return int(self.setting("spare_containers"))
 
     def interrupt(self) -> None:
         """Ctrl-C."""
@@ -169,13 +167,19 @@ class Engine:
 
     @contextmanager
     def restarted(self, **settings: str) -> Iterator[None]:
-        """The same engine with other settings, until the end of the block."""
+        """The same engine with other settings, until the end of the block. One that has these already goes on."""
         before = self._settings
+        if all(str(self.setting(name)) == value for name, value in settings.items()):
+            yield
+            return
         self._restart({**before, **settings})
         try:
             yield
         finally:
             self._restart(before)
+
+    def setting(self, name: str) -> Any:
+        return self._settings.get(name, Settings.model_fields[name].default)
 
     def _restart(self, settings: Mapping[str, str]) -> None:
         self.stop().succeeded()
@@ -233,15 +237,27 @@ def _start(command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path) 
     )
 
 
+@cache
+def _forks() -> Forks:
+    return Forks({**os.environ, **_TERMINAL})
+
+
 def _finish(command: Sequence[str | Path], *, env: Mapping[str, str], within: float, cwd: Path = APPS) -> Finished:
-    started = time.monotonic()
+    words = [str(word) for word in command]
+    if words[0] in _FORKED and not _STARTS_AN_ENGINE & set(words) and _forks().suits(env):
+        code, output = _forks().run(words, environment=env, folder=cwd, within=within)
+    else:
+        code, output = _run(words, env=env, within=within, cwd=cwd)
+    assert code is not None, f"`{' '.join(words)}` did not end within {within} s. The output so far:\n{output}"
+    return Finished(code, output)
+
+
+def _run(command: Sequence[str], *, env: Mapping[str, str], within: float, cwd: Path) -> tuple[int | None, str]:
     process = _start(command, env=env, cwd=cwd)
     try:
         output, _ = process.communicate(timeout=within)
     except subprocess.TimeoutExpired:
         process.kill()
         output, _ = process.communicate()
-        words = " ".join(str(word) for word in command)
-        msg = f"`{words}` did not end within {within} s. The output so far:\n{output}"
-        raise AssertionError(msg) from None
-    return Finished(process.returncode, output, time.monotonic() - started)
+        return None, output
+    return process.returncode, output

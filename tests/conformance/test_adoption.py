@@ -17,9 +17,6 @@ from conformance.leftovers import leftovers
 from conformance.sites import browser
 from conformance.waiting import eventually
 
-AGAIN = 3.0  # seconds from `freehold up` to an answer of what was deployed before
-BUSY = 3  # times as long on a machine that others use too
-
 
 @pytest.fixture(scope="module")
 def module_app(engine: Engine) -> Iterator[Deployment]:
@@ -30,9 +27,7 @@ def module_app(engine: Engine) -> Iterator[Deployment]:
 @pytest.fixture
 def app(module_app: Deployment) -> Deployment:
     """With no container of an earlier test."""
-    for task_id in ids(module_app):
-        module_app.engine.modal("container", "stop", "--yes", task_id)
-    eventually(lambda: not module_app.containers(), within=30, what="No container")
+    module_app.rest()
     return module_app
 
 
@@ -55,7 +50,7 @@ def first_process(record: Path) -> int:
 
 
 class TestGoesOn:
-    @pytest.mark.parametrize("away", [0, 5])
+    @pytest.mark.parametrize("away", [0, 3])
     def test_a_warm_container_stays_warm(self, app: Deployment, away: float) -> None:
         container, _ = app.function("remember").remote("before")
 
@@ -78,13 +73,11 @@ class TestGoesOn:
         async with browser() as site:
             async with site.get(url) as response:
                 container = await response.json()
-            app.engine.kill()
-            started = time.monotonic()
-            app.engine.start()
+
+            die_and_rise(app.engine)
 
             async with site.get(url) as response:
                 assert await response.json() == container
-            assert time.monotonic() - started < AGAIN * BUSY
 
     def test_it_survives_the_death_of_several_engines(self, app: Deployment) -> None:
         container, _ = app.function("remember").remote("first")
@@ -96,7 +89,7 @@ class TestGoesOn:
 
     def test_what_it_prints_meanwhile_is_in_the_log(self, app: Deployment) -> None:
         call = app.function("chatter").spawn(4000)
-        eventually(lambda: "begun" in app.logs(), within=30, what="A beginning")
+        eventually(lambda: "begun" in app.logs(), within=60, what="A beginning")
 
         die_and_rise(app.engine, after=5)
 
@@ -109,14 +102,14 @@ class TestGoesOn:
 
         app.engine.modal("container", "stop", "--yes", container).succeeded()
 
-        eventually(lambda: not app.containers(), within=30, what="No container")
+        eventually(lambda: not app.containers(), within=60, what="No container")
         assert app.function("remember").remote("after")[1] == ["after"]
 
     def test_an_input_that_takes_long_is_run_once(self, app: Deployment) -> None:
         """Its container works on it while no engine is there, and answers the next one."""
         container, _ = app.function("remember").remote("before")
         call = app.function("remember").spawn("long", 8)
-        eventually(lambda: "told long" in app.logs(), within=20, what="A beginning")
+        eventually(lambda: "told long" in app.logs(), within=60, what="A beginning")
 
         die_and_rise(app.engine)
 
@@ -129,17 +122,17 @@ class TestGoesOn:
         waiting = app.function("remember").remote
         with ThreadPoolExecutor(1) as callers:
             answer = callers.submit(waiting, "long", 10)
-            eventually(lambda: "told long" in app.logs(), within=20, what="A beginning")
+            eventually(lambda: "told long" in app.logs(), within=60, what="A beginning")
             app.engine.kill_engine()
 
-            assert answer.result(60) == (container, ["before", "long"])
+            assert answer.result(120) == (container, ["before", "long"])
         assert ids(app) == [container]
 
 
 class TestDoesNotGoOn:
     def test_one_that_ended_meanwhile_is_replaced_and_its_log_is_kept(self, app: Deployment) -> None:
         container, _ = app.function("remember").remote("a-word-in-the-log")
-        eventually(lambda: "told a-word-in-the-log" in app.logs(), within=20, what="It in the log")
+        eventually(lambda: "told a-word-in-the-log" in app.logs(), within=60, what="It in the log")
         record = records(app.engine)[container]
         app.engine.kill()
         os.kill(first_process(record), signal.SIGKILL)
@@ -160,7 +153,7 @@ class TestDoesNotGoOn:
         app.engine.start()
 
         assert app.function("remember").remote("after")[1] == ["after"]
-        assert not Path(f"/proc/{pid}/root/bin").exists(), "the old one was ended"
+        eventually(lambda: not Path(f"/proc/{pid}/root/bin").exists(), within=60, what="The end of the old one")
 
     def test_down_after_a_kill_ends_it(self, app: Deployment) -> None:
         app.function("remember").remote("before")

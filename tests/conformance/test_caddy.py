@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from websockets.asyncio.client import connect
 
 from conformance.curl import SSL_CONNECT_ERROR, curl
 from conformance.deployment import Deployment, deployed
-from conformance.engine import Engine, free_port
+from conformance.engine import Engine
 from conformance.waiting import eventually
 
 ROOT = Path(__file__).parents[2]

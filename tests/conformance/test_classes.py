@@ -53,7 +53,7 @@ def test_a_missing_parameter_is_refused(app: Deployment) -> None:
 def test_exit_runs_when_the_container_is_let_go(app: Deployment) -> None:
     app.cls("Guest")(name="Zoe").introduce.remote()
 
-    eventually(lambda: "goodbye Zoe" in app.logs(), within=30, what="The line that exit prints")
+    eventually(lambda: "goodbye Zoe" in app.logs(), within=60, what="The line that exit prints")
 
 
 def test_options_make_a_variant_beside_the_original(app: Deployment) -> None:

@@ -25,7 +25,7 @@ def measured(engine: Engine, subject: str) -> dict[str, Any]:
     def has_all(answer: dict[str, Any]) -> bool:
         return bool(answer["starts"]) and "output" in answer["starts"][0]["phases"] and answer["starts"][0]["start"] != "not measured"
 
-    return eventually(lambda: has_all(answer := ask()) and answer, within=20, what="A start that is measured to its end")
+    return eventually(lambda: has_all(answer := ask()) and answer, within=60, what="A start that is measured to its end")
 
 
 def test_time_is_found_where_it_was_spent(engine: Engine, app: Deployment) -> None:
@@ -58,7 +58,7 @@ def test_what_a_start_imports_from_its_image_is_kept_for_the_next(engine: Engine
         files = (engine.home / "imports").glob(f"*.{app.app_id}.json")
         return [module for file in files for modules in json.loads(file.read_text())["functions"].values() for module in modules]
 
-    modules = eventually(lambda: "tomli" in (found := known()) and found, within=10, what="The list of modules")
+    modules = eventually(lambda: "tomli" in (found := known()) and found, within=60, what="The list of modules")
     assert "modal" not in modules
     assert modules.index("tomli._parser") < modules.index("tomli")
 
@@ -72,4 +72,4 @@ def test_what_the_first_input_imports_is_kept_too(engine: Engine, app: Deploymen
         late = engine.call("AppGetLayout", api_pb2.AppGetLayoutRequest(app_id=app.app_id)).app_layout.function_ids["late"]
         return any("pip._vendor.tomli" in functions.get(late, []) for functions in lists)
 
-    eventually(named, within=10, what="The module that only the input imports")
+    eventually(named, within=60, what="The module that only the input imports")

@@ -4,7 +4,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -122,16 +121,12 @@ class TestEnds:
             app.function("die_of").remote(int(signal.SIGSEGV))
 
     def test_a_container_that_dies_at_its_start_fails_its_inputs_with_its_last_words(self, app: Deployment) -> None:
-        started = time.monotonic()
-
         with pytest.raises(modal.exception.Error, match="the cellar is flooded"):
             app.function("never_starts").remote()
 
-        assert time.monotonic() - started < 60
-
     def test_and_it_is_not_started_over_and_over(self, app: Deployment) -> None:
         with pytest.raises(modal.exception.Error):
-            app.function("never_starts").spawn().get(timeout=60)
+            app.function("never_starts").spawn().get(timeout=120)
 
         starts = app.logs().count("the cellar is flooded")
         assert 1 <= starts <= 10
@@ -140,14 +135,15 @@ class TestEnds:
         with pytest.raises(Exception, match="a_module_that_is_nowhere"):
             app.function("broken_import").remote()
 
-    def test_a_container_of_the_past_is_refused(self, app: Deployment, facts: dict) -> None:
+    def test_a_container_of_the_past_is_refused(self, app: Deployment) -> None:
+        facts = app.function("facts").remote()
         headers = dict(pair.split(":", 1) for pair in facts["environment"]["MODAL_OVERRIDE_HEADERS"].split(","))
         metadata = {**{name.lower(): value for name, value in headers.items()}, "x-modal-client-type": "3"}
         app.engine.call("ContainerHello", Empty(), metadata=metadata)  # it lives
 
         app.engine.modal("container", "stop", "--yes", facts["environment"]["MODAL_TASK_ID"]).succeeded()
 
-        eventually(lambda: _is_refused(app.engine, metadata), within=40, what="The token being refused")
+        eventually(lambda: _is_refused(app.engine, metadata), within=60, what="The token being refused")
 
     def test_a_restricted_function_does_its_work_and_nothing_else(self, app: Deployment) -> None:
         size = 3 * 1024 * 1024  # travels as a blob
@@ -169,8 +165,7 @@ class TestEnds:
 
 class TestCommands:
     def test_container_list_and_logs_show_what_runs(self, app: Deployment) -> None:
-        app.function("exists").remote("/")
-        container = app.containers()[0].task_id
+        container = app.function("where").remote()
 
         assert container in app.engine.modal("container", "list", "--json").succeeded().output
         app.engine.modal("container", "logs", container).succeeded()
@@ -190,7 +185,7 @@ class TestCommands:
     def test_a_container_that_was_stopped_is_not_stopped_again(self, app: Deployment) -> None:
         container = app.function("where").remote()
         app.engine.modal("container", "stop", "--yes", container).succeeded()
-        eventually(lambda: container not in [task.task_id for task in app.containers()], within=20, what="Its end")
+        eventually(lambda: container not in [task.task_id for task in app.containers()], within=60, what="Its end")
 
         again = app.engine.modal("container", "stop", "--yes", container)
 
@@ -208,8 +203,8 @@ class TestCommands:
     def test_a_stopped_input_runs_again_and_costs_no_retry(self, app: Deployment) -> None:
         where = app.function("where")
         container = where.remote()
-        call = where.spawn(8)
-        eventually(lambda: where.get_current_stats().num_running_inputs == 1, within=30, what="It running")
+        call = where.spawn(60, container)
+        eventually(lambda: where.get_current_stats().num_running_inputs == 1, within=60, what="It running")
 
         app.engine.call("ContainerStop", api_pb2.ContainerStopRequest(task_id=container))
 

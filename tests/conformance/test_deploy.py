@@ -36,12 +36,13 @@ def test_a_new_deployment_replaces_the_code(app: Deployment, tmp_path) -> None:
 
 def test_a_redeployment_lets_a_running_call_finish_on_the_old_code(app: Deployment, tmp_path) -> None:
     app.function("version").remote()  # its container is up
-    call = app.function("version").spawn(6)
+    call = app.function("version").spawn(4)
+    eventually(lambda: app.function("version").get_current_stats().num_running_inputs == 1, within=60, what="It running")
 
     deploy(app.engine, versioned("deploy.py", tmp_path, VERSION=2))
 
     assert app.function("version").remote() == 2
-    assert call.get(timeout=30) == 1
+    assert call.get(timeout=60) == 1
 
 
 def test_app_list_shows_what_is_deployed(app: Deployment) -> None:
@@ -63,19 +64,19 @@ def test_app_history_counts_the_versions(app: Deployment, tmp_path) -> None:
 def test_app_logs_shows_what_was_printed(app: Deployment) -> None:
     app.function("version").remote()
 
-    eventually(lambda: "version 1 answers" in app.logs(), within=20, what="The printed line in the log")
+    eventually(lambda: "version 1 answers" in app.logs(), within=60, what="The printed line in the log")
 
 
 def test_app_logs_follows_what_is_being_printed(app: Deployment) -> None:
     with app.engine.start_modal("app", "logs", "--follow", "deploy") as following:
         app.function("version").remote()
 
-        following.line("version 1 answers", within=30)
+        following.line("version 1 answers", within=60)
 
 
 def test_app_logs_can_be_bounded(app: Deployment) -> None:
     list(app.function("version").map([0] * 5))
-    eventually(lambda: app.logs().count("version 1 answers") == 5, within=20, what="Five lines in the log")
+    eventually(lambda: app.logs().count("version 1 answers") == 5, within=60, what="Five lines in the log")
 
     bounded = app.engine.modal("app", "logs", "--since", "10m", "--tail", "2", app.app_id).succeeded()
 
@@ -139,7 +140,7 @@ def test_two_apps_with_the_same_function_do_not_mix(app: Deployment, tmp_path) -
 
 
 def test_an_app_may_be_split_over_modules(engine: Engine) -> None:
-    engine.modal("deploy", "-m", "shop.app", within=300).succeeded()
+    engine.modal("deploy", "-m", "shop.app", within=600).succeeded()
 
     assert modal.Function.from_name("shop", "price").remote("pear") == 4
     assert modal.Function.from_name("shop", "fruits").remote() == ["apple", "pear"]
@@ -260,7 +261,7 @@ class TestRollover:
 
         app.engine.modal("app", "rollover", "deploy").succeeded()
 
-        eventually(lambda: not old & {task.task_id for task in app.containers()}, within=30, what="Only new containers")
+        eventually(lambda: not old & {task.task_id for task in app.containers()}, within=60, what="Only new containers")
         assert answer(app) == 1
         assert versions(app) == ["v2", "v1"]
 

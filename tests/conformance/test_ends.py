@@ -45,20 +45,20 @@ def busy(app: Deployment, seconds: float = 60) -> tuple[str, modal.FunctionCall]
 
 
 def running(function: modal.Function, count: int) -> None:
-    eventually(lambda: function.get_current_stats().num_running_inputs == count, within=30, what=f"{count} inputs running")
+    eventually(lambda: function.get_current_stats().num_running_inputs == count, within=60, what=f"{count} inputs running")
 
 
 def log_of(app: Deployment, container: str) -> str:
     return app.engine.modal("container", "logs", container).succeeded().output
 
 
-def gone(app: Deployment, container: str, within: float = 20) -> None:
+def gone(app: Deployment, container: str, within: float = 60) -> None:
     eventually(lambda: container not in [task.task_id for task in app.containers()], within=within, what="The end of the container")
 
 
 def left_in_order(app: Deployment, container: str, words: list[str] = HOOKS) -> None:
     gone(app, container)
-    eventually(lambda: all(line in log_of(app, container) for line in words), within=20, what=f"{words} in its log")
+    eventually(lambda: all(line in log_of(app, container) for line in words), within=60, what=f"{words} in its log")
 
 
 def by_scaling_down(app: Deployment, _tmp: Path) -> str:
@@ -114,7 +114,7 @@ def by_stopping_it_while_it_works(app: Deployment, _tmp: Path) -> str:
 def by_stopping_it_gracefully(app: Deployment, _tmp: Path) -> str:
     container, call = busy(app, seconds=5)
     app.engine.modal("container", "stop", "--graceful", "--yes", container).succeeded()
-    assert call.get(timeout=30) == container, "the input that it ran has finished there"
+    assert call.get(timeout=60) == container, "the input that it ran has finished there"
     return container
 
 
@@ -174,7 +174,7 @@ def test_they_run_when_modal_run_is_interrupted(engine: Engine) -> None:
         command.line("at work")
 
         command.interrupt(signal.SIGINT)
-        command.wait(within=40)
+        command.wait(within=60)
 
         assert all(line in command.output for line in HOOKS)
 
@@ -216,7 +216,7 @@ def test_what_does_not_leave_in_its_grace_is_killed(app: Deployment) -> None:
     app.function("deaf").spawn(600)
     stubborn = work(app, "Stubborn").remote()
     [deaf] = [task.task_id for task in app.containers() if task.task_id != stubborn]
-    eventually(lambda: "hears nothing" in log_of(app, deaf), within=20, what="A container that ignores signals")
+    eventually(lambda: "hears nothing" in log_of(app, deaf), within=60, what="A container that ignores signals")
     stopped_at = time.monotonic()
     for container in (stubborn, deaf):
         app.engine.modal("container", "stop", "--yes", container).succeeded()
@@ -226,7 +226,7 @@ def test_what_does_not_leave_in_its_grace_is_killed(app: Deployment) -> None:
 
     assert time.monotonic() - stopped_at > GRACE - 5, "they had their grace"
     assert "an exit hook that does not end" in log_of(app, stubborn)
-    eventually(lambda: not processes_of(stubborn) + processes_of(deaf), within=10, what="No process left of either")
+    eventually(lambda: not processes_of(stubborn) + processes_of(deaf), within=60, what="No process left of either")
 
 
 class TestFetchingNoMore:
@@ -287,13 +287,13 @@ class TestSilence:
     @pytest.mark.long(reason="the engine waits a minute for a client to be heard from")
     def test_an_app_whose_client_was_killed_ends_with_what_it_runs(self, engine: Engine) -> None:
         with engine.start_modal("run", "--name", "orphan", f"{APPS / 'ends.py'}::sleepy", "--seconds", "600") as command:
-            eventually(lambda: _ephemeral(engine, "orphan"), within=30, what="The app running")
+            eventually(lambda: _ephemeral(engine, "orphan"), within=60, what="The app running")
             [app_id] = _ephemeral(engine, "orphan")
-            eventually(lambda: _tasks(engine, app_id), within=30, what="Its container")
+            eventually(lambda: _tasks(engine, app_id), within=60, what="Its container")
             command.interrupt(signal.SIGKILL)
 
         eventually(lambda: not _ephemeral(engine, "orphan"), within=90, what="The end of the app, a minute later")
-        eventually(lambda: not _tasks(engine, app_id), within=30, what="The end of its container")
+        eventually(lambda: not _tasks(engine, app_id), within=60, what="The end of its container")
 
 
 def processes_of(container: str) -> list[int]:

@@ -1,7 +1,6 @@
 """Calling functions: one value or many, waiting or not, and what comes back when they fail."""
 
 import os
-import time
 import traceback
 from collections.abc import Iterator
 
@@ -46,12 +45,9 @@ class TestRemote:
         assert "scaled: 42" in ran.output
 
     def test_a_function_over_its_time_is_ended(self, app: Deployment) -> None:
-        started = time.monotonic()
-
         with pytest.raises(modal.exception.FunctionTimeoutError):
-            app.function("sleep").remote(60)
+            app.function("sleep").remote(600)
 
-        assert time.monotonic() - started < 30
         assert app.function("sleep").remote(0) == 0, "the next call works"
 
     def test_retries_hide_what_passes(self, app: Deployment) -> None:
@@ -65,10 +61,10 @@ class TestMap:
         assert list(app.function("nap").map(naps)) == naps
 
     def test_or_as_they_are_ready(self, app: Deployment) -> None:
-        results = list(app.function("nap").map([2, 0, 0.2, 0], order_outputs=False))
+        results = list(app.function("nap").map([4, 0, 0.2, 0], order_outputs=False))
 
-        assert results[-1] == 2
-        assert sorted(results) == [0, 0, 0.2, 2]
+        assert results[-1] == 4
+        assert sorted(results) == [0, 0, 0.2, 4]
 
     def test_many_inputs_are_all_answered_once(self, app: Deployment) -> None:
         assert list(app.function("square").map(range(300))) == [x * x for x in range(300)]
@@ -89,7 +85,7 @@ class TestMap:
     def test_for_each_runs_all_and_gives_nothing(self, app: Deployment) -> None:
         assert app.function("invert").for_each([101, 102]) is None
 
-        eventually(lambda: {"inverting 101", "inverting 102"} <= set(app.logs().splitlines()), within=20, what="Both lines in the log")
+        eventually(lambda: {"inverting 101", "inverting 102"} <= set(app.logs().splitlines()), within=60, what="Both lines in the log")
 
     async def test_the_async_form_of_map_works(self, app: Deployment) -> None:
         assert [result async for result in app.function("square").map.aio([1, 2, 3])] == [1, 4, 9]
@@ -99,20 +95,20 @@ class TestSpawn:
     def test_the_result_is_fetched_later(self, app: Deployment) -> None:
         call = app.function("square").spawn(5)
 
-        assert call.get(timeout=30) == 25
-        assert call.get(timeout=30) == 25, "it can be fetched again"
+        assert call.get(timeout=60) == 25
+        assert call.get(timeout=60) == 25, "it can be fetched again"
 
     def test_a_result_that_is_not_ready_is_a_timeout(self, app: Deployment) -> None:
         call = app.function("nap").spawn(3)
 
         with pytest.raises(TimeoutError):
             call.get(timeout=0)
-        assert call.get(timeout=30) == 3
+        assert call.get(timeout=60) == 3
 
     def test_its_id_finds_it_from_anywhere(self, app: Deployment) -> None:
         call_id = app.function("square").spawn(6).object_id
 
-        assert modal.FunctionCall.from_id(call_id).get(timeout=30) == 36
+        assert modal.FunctionCall.from_id(call_id).get(timeout=60) == 36
 
     def test_gather_waits_for_several(self, app: Deployment) -> None:
         calls = [app.function("square").spawn(x) for x in (1, 2, 3)]
@@ -123,13 +119,13 @@ class TestSpawn:
         call = app.function("square").experimental_spawn_map([3, 4, 5])
 
         assert modal.FunctionCall.from_id(call.object_id).num_inputs() == 3
-        assert [call.get(timeout=30, index=position) for position in range(3)] == [9, 16, 25]
+        assert [call.get(timeout=60, index=position) for position in range(3)] == [9, 16, 25]
 
     def test_an_error_waits_for_its_reader(self, app: Deployment) -> None:
         call = app.function("invert").spawn(0)
 
         with pytest.raises(ZeroDivisionError):
-            call.get(timeout=30)
+            call.get(timeout=60)
 
     def test_a_cancelled_call_ends(self, app: Deployment) -> None:
         call = app.function("nap").spawn(60)
@@ -137,7 +133,7 @@ class TestSpawn:
         call.cancel()
 
         with pytest.raises((modal.exception.RemoteError, modal.exception.InputCancellation)):
-            call.get(timeout=30)
+            call.get(timeout=60)
 
 
 class TestGenerators:
@@ -145,19 +141,25 @@ class TestGenerators:
         assert list(app.function("count_to").remote_gen(4)) == [1, 2, 3, 4]
 
     async def test_a_value_arrives_before_the_next_is_made(self, app: Deployment) -> None:
-        delays = [time.time() - made_at async for _, made_at in app.function("count_slowly_to").remote_gen.aio(4)]
+        """Which is made only when another call has told the generator to."""
+        count = app.function("count_when_told").remote_gen
+        numbers = count.aio(3)
 
-        assert len(delays) == 4
-        assert max(delays) < 0.4, "the generator pauses 0.5 s after each value"
+        for number in (1, 2, 3):
+            assert await anext(numbers) == number
+            assert [told async for told in count.aio(0)] == ["go on"]
+
+        with pytest.raises(StopAsyncIteration):
+            await anext(numbers)
 
     def test_what_was_yielded_before_an_error_arrives(self, app: Deployment) -> None:
-        values = []
+        count = app.function("count_and_fall").remote_gen
+        numbers = count(2)
 
-        with pytest.raises(RuntimeError, match="fell at 2"):
-            values.extend(app.function("count_and_fall").remote_gen(2))
-
-        numbers = app.function("count_and_fall").remote_gen(2)
         assert [next(numbers), next(numbers)] == [1, 2]
+        assert list(count(0)) == ["fall"]
+        with pytest.raises(RuntimeError, match="fell at 2"):
+            next(numbers)
 
 
 class TestErrors:
@@ -199,7 +201,7 @@ class TestPayloads:
     def test_a_spawned_call_takes_more_than_8_kib(self, app: Deployment) -> None:
         data = os.urandom(100 * 1024)
 
-        assert app.function("digest_and_reverse").spawn(data).get(timeout=30)[1] == data[::-1]
+        assert app.function("digest_and_reverse").spawn(data).get(timeout=60)[1] == data[::-1]
 
     def test_cbor_travels_both_ways(self, app: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MODAL_PAYLOAD_FORMAT", "cbor")

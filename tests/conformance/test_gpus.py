@@ -7,7 +7,7 @@ from pathlib import Path
 import modal
 import pytest
 
-from conformance.deployment import Deployment, deployed, versioned
+from conformance.deployment import Deployment, Place, deployed, versioned
 from conformance.engine import APPS, Engine
 from conformance.waiting import eventually
 
@@ -19,12 +19,6 @@ class TestWithout:
         assert refused.code != 0
         assert "and there is no GPU here" in refused.output
         assert "freehold up --detach --gpu-fallback cpu" in refused.output
-
-    def test_a_call_of_what_was_deployed_while_there_were_some_fails_at_once(self, engine: Engine) -> None:
-        with engine.restarted(pretend_gpus="T4, T4, A100"), deployed(engine, "gpus.py") as app, engine.restarted(pretend_gpus="A100"):
-            with pytest.raises(modal.exception.RemoteError, match='asks for gpu="T4", and what is here is 1 x A100'):
-                app.function("one").remote()
-            assert "what is here is 1 x A100" in engine.freehold("why", "gpus.one").succeeded().output
 
     def test_a_setting_runs_them_on_the_cpu_and_everybody_is_told(self, engine: Engine, tmp_path: Path) -> None:
         with engine.restarted(gpu_fallback="cpu"):
@@ -54,25 +48,25 @@ def app(machine: Engine) -> Iterator[Deployment]:
 class TestPlaces:
     @pytest.fixture(autouse=True)
     def _quiet(self, app: Deployment) -> None:
-        eventually(lambda: not app.containers(), within=40, what="No container that still holds a GPU")
+        app.rest()  # no container still holds a GPU
 
-    def test_two_containers_have_two_devices_and_neither_sees_the_others(self, app: Deployment) -> None:
-        calls = [app.function("one").spawn(3) for _ in range(2)]
+    def test_two_containers_have_two_devices_and_neither_sees_the_others(self, app: Deployment, place: Place) -> None:
+        calls = [app.function("one").spawn(place.name, 2) for _ in range(2)]
 
         seen = sorted(tuple(call.get(timeout=60)) for call in calls)
 
         assert seen == [("GPU-pretended-0", ["/dev/nvidia0"], "0"), ("GPU-pretended-1", ["/dev/nvidia1"], "0")]
 
-    def test_a_third_waits_until_one_is_free(self, app: Deployment) -> None:
-        seen = list(app.function("one").map([2] * 3))
+    def test_a_third_waits_until_one_is_free(self, app: Deployment, place: Place) -> None:
+        seen = list(app.function("one").map([place.name] * 3, kwargs={"count": 2}))
 
         assert {uuid for uuid, _, _ in seen} == {"GPU-pretended-0", "GPU-pretended-1"}
 
     def test_one_container_can_have_several(self, app: Deployment) -> None:
         assert tuple(app.function("two").remote()) == ("GPU-pretended-0,GPU-pretended-1", ["/dev/nvidia0", "/dev/nvidia1"], "0,1")
 
-    def test_of_a_list_the_first_that_is_there_and_free(self, app: Deployment) -> None:
-        calls = [app.function("whichever").spawn(4) for _ in range(2)]
+    def test_of_a_list_the_first_that_is_there_and_free(self, app: Deployment, place: Place) -> None:
+        calls = [app.function("whichever").spawn(place.name, 2) for _ in range(2)]
 
         assert sorted(call.get(timeout=60)[0] for call in calls) == ["GPU-pretended-0", "GPU-pretended-2"]
 
@@ -97,16 +91,24 @@ class TestPlaces:
         assert "2 x T4" in machine.freehold("status").succeeded().output
         assert "1 x A100-80GB, 2 x T4" in machine.freehold("doctor").output
 
-    def test_devices_stay_with_their_container_when_the_engine_dies(self, machine: Engine, app: Deployment) -> None:
-        held = app.function("one").spawn(20)
-        eventually(lambda: any(task.started_at for task in app.containers()), within=30, what="A container that holds one")
+    def test_devices_stay_with_their_container_when_the_engine_dies(self, machine: Engine, app: Deployment, place: Place) -> None:
+        one = app.function("one")
+        held = one.spawn(place.name)
+        eventually(lambda: one.get_current_stats().num_running_inputs == 1, within=60, what="A container that holds one")
 
         machine.kill_engine()
         machine.await_answer()
 
-        assert app.function("one").remote(0)[0] == "GPU-pretended-1"
+        assert one.remote()[0] == "GPU-pretended-1"
+        place.go()
         assert held.get(timeout=60)[0] == "GPU-pretended-0"
 
     def test_steps_of_an_image_have_them_too(self, machine: Engine, tmp_path: Path) -> None:
         with deployed(machine, versioned("gpu_image.py", tmp_path, SALT="with"), name="gpu-image") as app:
             assert tuple(app.function("seen").remote()) == ("/dev/nvidia0", "/dev/nvidia0")
+
+    def test_a_call_of_what_was_deployed_while_there_were_some_fails_at_once(self, machine: Engine, app: Deployment) -> None:
+        with machine.restarted(pretend_gpus="A100"):
+            with pytest.raises(modal.exception.RemoteError, match='asks for gpu="T4", and what is here is 1 x A100'):
+                app.function("one").remote()
+            assert "what is here is 1 x A100" in machine.freehold("why", "gpus.one").succeeded().output

@@ -8,8 +8,6 @@ import pytest
 from conformance.deployment import Deployment, deploy, deployed, versioned
 from conformance.engine import APPS, Engine
 
-CACHED_DEPLOY_SECONDS = 15  # of an app with ten images, CLI start included
-
 
 @pytest.fixture(scope="module")
 def app(engine: Engine) -> Iterator[Deployment]:
@@ -74,7 +72,6 @@ class TestCache:
         again = app.engine.modal("deploy", "--name", app.name, APPS / "images.py").succeeded()
 
         assert "Building image" not in again.output
-        assert again.seconds < CACHED_DEPLOY_SECONDS
 
     def test_only_force_build_builds_a_step_anew(self, engine: Engine, tmp_path) -> None:
         def stamp(**values: object) -> str:

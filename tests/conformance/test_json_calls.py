@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -105,12 +104,12 @@ class TestClasses:
 
     def test_the_same_containers_serve_python_and_json(self, app: Deployment) -> None:
         assert app.cls("Greeter")(greeting="hi", times=1).greet.remote("Bob") == "hi, Bob"
-        before = len(app.containers())
+        before = {task.task_id for task in app.containers()}
 
         body = {"parameters": {"greeting": "hi", "times": 1}, "args": ["Eve"]}
 
         assert call(app, "Greeter.greet", body).json == "hi, Eve"
-        assert len(app.containers()) == before
+        assert {task.task_id for task in app.containers()} <= before
 
     @pytest.mark.parametrize("parameters", [{"greeting": 3}, {"colour": "red"}, {"times": True}, {"times": 2**80}])
     def test_wrong_parameters_are_refused(self, app: Deployment, parameters: dict[str, object]) -> None:
@@ -211,13 +210,14 @@ class TestGenerators:
     def test_its_values_come_line_by_line_as_they_are_yielded(self, app: Deployment) -> None:
         headers = {"Authorization": f"Bearer {token(app.engine)}", "Accept": "application/x-ndjson"}
         with closing(HTTPConnection("127.0.0.1", app.engine.gateway_port, timeout=60)) as connection:
-            connection.request("POST", f"/call/{app.name}/count", json.dumps({"n": 3, "pause": 1.0}), headers)
+            connection.request("POST", f"/call/{app.name}/count_when_told", json.dumps({"n": 3}), headers)
             with connection.getresponse() as response:
-                delays = [time.time() - json.loads(line)["at"] for line in response]
+                for number in range(3):
+                    assert json.loads(response.readline()) == number
+                    assert call(app, "count_when_told", {"n": 0}).json == ["go on"]
+                assert response.read() == b""
 
         assert response.getheader("content-type") == "application/x-ndjson"
-        assert len(delays) == 3
-        assert max(delays) < 0.8, "the generator pauses 1 s after each value"
 
     def test_one_that_fails_says_so_and_is_not_taken_for_whole(self, app: Deployment) -> None:
         assert call(app, "count", {"n": 3, "fall_at": 1}).json["exception"]["message"] == "fell at 1"
@@ -235,16 +235,17 @@ class TestGenerators:
 
 class TestLater:
     def test_an_asynchronous_call_is_polled_at_its_url(self, app: Deployment) -> None:
-        accepted = call(app, "nap?async=1", {"seconds": 1})
+        accepted = call(app, "when_told?async=1", {})
 
         assert accepted.status == 202
         path = accepted.headers["location"]
         assert accepted.json["url"] == f"http://127.0.0.1:{app.engine.gateway_port}{path}"
         polled = send(app, path, method="GET")
         assert (polled.status, polled.json["status"]) == (202, "running")
+        assert call(app, "when_told", {"tells": True}).json == "told"
         done = send(app, f"{path}&wait=30", method="GET")
-        assert (done.status, done.json) == (200, 1)
-        assert send(app, path, method="GET").json == 1, "it can be asked for again"
+        assert (done.status, done.json) == (200, "it was told")
+        assert send(app, path, method="GET").json == "it was told", "it can be asked for again"
 
     def test_it_survives_the_engine(self, app: Deployment) -> None:
         path = call(app, "add?async=1", [20, 22]).headers["location"]
@@ -314,4 +315,4 @@ def test_a_caller_who_leaves_ends_the_call(app: Deployment) -> None:
 
     connection.close()
 
-    eventually(lambda: nap.get_current_stats().num_running_inputs == 0, within=30, what="A call that is cancelled")
+    eventually(lambda: nap.get_current_stats().num_running_inputs == 0, within=60, what="A call that is cancelled")

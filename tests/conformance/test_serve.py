@@ -4,6 +4,7 @@ import asyncio
 import re
 import signal
 import time
+from collections.abc import Callable
 
 import aiohttp
 
@@ -20,11 +21,10 @@ async def test_an_edit_is_live_and_the_end_of_the_command_ends_the_app(engine: E
             url = _url(serving)
             assert await _answer(site, url) == "1"
 
-            versioned("serve.py", tmp_path, VERSION=2)
-            await _until(site, url, "2")
+            await _until(site, url, "2", edit=lambda: versioned("serve.py", tmp_path, VERSION=2))
 
             serving.interrupt(signal.SIGINT)
-            serving.wait(within=30)
+            serving.wait(within=60)
         async with site.get(url) as gone:
             assert gone.status == 404
 
@@ -41,12 +41,17 @@ async def _answer(site: aiohttp.ClientSession, url: str) -> str:
         return await response.text()
 
 
-async def _until(site: aiohttp.ClientSession, url: str, expected: str, within: float = 30) -> None:
-    """The reload is a new deployment from another process: nothing here can wait for it but asking."""
+async def _until(site: aiohttp.ClientSession, url: str, expected: str, *, edit: Callable[[], object], within: float = 60) -> None:
+    """The reload is a new deployment from another process: nothing here can wait for it but asking.
+
+    Nor does the command say when it begins to watch, and an edit before that is none to it: so the file is saved again now and then.
+    """
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:
-        if (answer := await _answer(site, url)) == expected:
-            return
-        await asyncio.sleep(0.02)
+        edit()
+        for _ in range(100):
+            if (answer := await _answer(site, url)) == expected:
+                return
+            await asyncio.sleep(0.1)
     msg = f"After {within} s the answer is still {answer}."
     raise AssertionError(msg)

@@ -45,16 +45,16 @@ def test_results_of_spawned_calls_survive(app: Deployment) -> None:
 
     die_and_rise(app.engine)
 
-    assert modal.FunctionCall.from_id(small.object_id).get(timeout=30) == "done"
-    assert modal.FunctionCall.from_id(big.object_id).get(timeout=30) == b"x" * THREE_MB
+    assert modal.FunctionCall.from_id(small.object_id).get(timeout=60) == "done"
+    assert modal.FunctionCall.from_id(big.object_id).get(timeout=60) == b"x" * THREE_MB
     with pytest.raises(LookupError, match="kept for later"):
-        modal.FunctionCall.from_id(failed.object_id).get(timeout=30)
+        modal.FunctionCall.from_id(failed.object_id).get(timeout=60)
 
 
 def test_a_spawned_call_that_was_running_gets_its_result(app: Deployment) -> None:
     app.function("slow").remote(0, "warm")
-    call = app.function("slow").spawn(8, "in the end")
-    eventually(app.containers, within=20, what="A container that works on it")
+    call = app.function("slow").spawn(5, "in the end")
+    eventually(app.containers, within=60, what="A container that works on it")
 
     die_and_rise(app.engine)
 

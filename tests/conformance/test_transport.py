@@ -26,15 +26,18 @@ def is_own(request: pytest.FixtureRequest) -> bool:
 def test_the_engine_says_how_many_containers_come_its_own_way(app: Deployment, is_own: bool) -> None:
     assert app.function("square").remote(3) == 9
 
-    status = json.loads(page(app.engine, "healthz"))
-    assert status["tasks_with_own_transport"] == (status["tasks"] if is_own else 0)
+    def as_told() -> bool:
+        status = json.loads(page(app.engine, "healthz"))
+        return bool(status["tasks"]) and status["tasks_with_own_transport"] == (status["tasks"] if is_own else 0)
+
+    eventually(as_told, within=60, what="All of them, or none")
 
 
 def test_the_story_of_a_task_names_its_transport(app: Deployment, is_own: bool) -> None:
     task_id = app.function("pid_of_task").remote()
 
     told = f"transport={'own' if is_own else 'stock'}"
-    eventually(lambda: told in page(app.engine, f"id/{task_id}"), within=10, what=told)
+    eventually(lambda: told in page(app.engine, f"id/{task_id}"), within=60, what=told)
 
 
 def test_values_and_maps(app: Deployment) -> None:
@@ -43,9 +46,8 @@ def test_values_and_maps(app: Deployment) -> None:
 
 
 def test_inputs_of_one_container_run_at_once(app: Deployment) -> None:
-    naps = [0.6, 0.4, 0.2, 0.0]
-
-    assert list(app.function("nap").map(naps, order_outputs=False)) == sorted(naps)
+    """None of them ends before all four are there."""
+    assert len(set(app.function("meets").map([4] * 4))) == 1
 
 
 def test_spawned_calls_and_their_results(app: Deployment) -> None:
@@ -93,7 +95,7 @@ def test_cancelled_calls_stop_their_container_only(app: Deployment) -> None:
     call.cancel()
 
     with pytest.raises(modal.exception.Error, match="cancelled"):
-        call.get(timeout=30)
+        call.get(timeout=60)
     assert app.function("nap").remote(0) == 0
 
 

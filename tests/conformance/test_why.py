@@ -8,7 +8,7 @@ from typing import Any
 import modal
 import pytest
 
-from conformance.deployment import Deployment, deployed
+from conformance.deployment import Deployment, Place, deployed
 from conformance.engine import Engine
 from conformance.waiting import eventually
 
@@ -29,44 +29,44 @@ def test_a_function_that_nobody_calls_says_so(engine: Engine, app: Deployment) -
     assert "why.one_by_one has nothing to do and no container" in told
 
 
-def test_a_call_says_what_it_waits_for(engine: Engine, app: Deployment) -> None:
-    first = app.function("one_by_one").spawn(8)
-    second = app.function("one_by_one").spawn(0)
+def test_a_call_says_what_it_waits_for(engine: Engine, app: Deployment, place: Place) -> None:
+    first = app.function("one_by_one").spawn(place.name)
+    second = app.function("one_by_one").spawn()
 
     def lines() -> list[str]:
         return engine.freehold("why", second.object_id).succeeded().output.splitlines()
 
-    told = eventually(lambda: "Its container is busy." in (found := lines()) and found, within=20, what="A container that is busy")
+    told = eventually(lambda: "Its container is busy." in (found := lines()) and found, within=60, what="A container that is busy")
 
     assert "It may have no more: max_containers=1." in told
     assert any("as number 1 of 1 in the queue of why.one_by_one" in line for line in told)
     assert " running on ta-" in engine.freehold("why", first.object_id).succeeded().output
-    assert first.get(timeout=60) == second.get(timeout=60) == "done"
+    place.go()
+    assert first.get(timeout=60) == second.get(timeout=60)
     assert "it succeeded" in engine.freehold("why", second.object_id).succeeded().output
 
 
 def test_a_container_says_why_it_was_started_and_why_it_went(engine: Engine, app: Deployment) -> None:
-    eventually(lambda: not app.containers(), within=20, what="The end of what ran before")
-    app.function("one_by_one").remote(0)
-    [task] = [task.task_id for task in app.containers()]
+    app.rest()
+    task = app.function("one_by_one").remote()
 
     assert "1 wanted for 1 queued and 0 running" in " ".join(ask(engine, task)["sentences"])
 
-    eventually(lambda: "ended_after_s" in ask(engine, task)["numbers"], within=20, what="The end after its window of 2 s")
+    eventually(lambda: "ended_after_s" in ask(engine, task)["numbers"], within=60, what="The end after its window of 2 s")
     assert "idle for its scaledown_window of 2 s" in " ".join(ask(engine, task)["sentences"])
 
 
 def test_a_container_that_crashed_says_how(engine: Engine, app: Deployment) -> None:
     call = app.cls("NeverReady")().run.spawn()
-    [task] = eventually(app.containers, within=20, what="A container that will crash")
+    task = eventually(app.containers, within=60, what="A container that will crash")[0]
     with pytest.raises(modal.exception.Error):
         call.get(timeout=60)
 
-    eventually(lambda: "It crashed with code 3" in " ".join(ask(engine, task.task_id)["sentences"]), within=20, what="The end")
+    eventually(lambda: "It crashed with code 3" in " ".join(ask(engine, task.task_id)["sentences"]), within=60, what="The end")
 
 
 def test_the_page_of_an_id_tells_the_same(engine: Engine, app: Deployment) -> None:
-    call = app.function("one_by_one").spawn(0)
+    call = app.function("one_by_one").spawn()
     call.get(timeout=60)
 
     with urllib.request.urlopen(f"{engine.gateway_url}/id/{call.object_id}", timeout=10) as page:

@@ -201,7 +201,7 @@ class TestTransactions:
                 await asyncio.sleep(delay / 10_000)
                 for task in running:
                     task.cancel()
-        with anyio.fail_after(5):
+        with anyio.fail_after(30):
             await work()
             async with store.transaction() as tx:
                 assert len(await tx.apps.list("main")) % 5 == 0

@@ -14,20 +14,12 @@ from freehold import disk
 from freehold.domain.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from freehold.domain.ids import new_volume_id
 from freehold.domain.volumes import BLOCK_SIZE, EntryKind, new_file, path_parts
-from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.volumes.folders import VolumeFolders
 
 VOLUME = new_volume_id()
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..")
 )
-
-
-@pytest.fixture
-async def content(tmp_path):
-    content = FolderBlobs(tmp_path / "blobs")
-    await content.open()
-    return content
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Receiver:
     def children(self, span):
         return sorted((each for each in self.spans if (each.trace, each.parent) == (span.trace, span.id)), key=lambda each: each.began)
 
-    def eventually(self, name, count=1, seconds=20):
+    def eventually(self, name, count=1, seconds=60):
         deadline = time.monotonic() + seconds
         while len(self.named(name)) < count:
             assert time.monotonic() < deadline, f"{name} did not come; there are {[each.name for each in self.spans]}"

@@ -34,7 +34,8 @@ class Received:
 
 
 class Receiver:
-    """`answers` are given one a request, the last one for ever: a status, a status with headers, or seconds to say nothing.
+    """`answers` are given one a request, the last one for ever: a status, a status with headers, seconds to say nothing, or a barrier at
+    which requests wait for each other.
 
     It listens on loopback, or where it is given a socket that does.
     """
@@ -58,6 +59,9 @@ class Receiver:
                 receiver._wait(answer)
                 if isinstance(answer, float):
                     time.sleep(answer)
+                    answer = 204
+                if isinstance(answer, threading.Barrier):
+                    answer.wait()
                     answer = 204
                 status, headers = answer if isinstance(answer, tuple) else (answer, {})
                 with contextlib.suppress(OSError):  # it did not wait

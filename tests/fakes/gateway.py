@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ import aiohttp
 import anyio
 from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
+from ports import free_port
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 
@@ -30,7 +30,7 @@ STORY = Story(
     links={"predict": "http://local--iris-predict.localhost:8980"},
     events=[Event(subject="ap-known", at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), kind="app_published", cause="deployed")],
 )
-DEADLINE = 10  # of any wait in these tests, in seconds
+DEADLINE = 30  # of any wait in these tests, in seconds
 
 
 @dataclass
@@ -140,9 +140,3 @@ async def a_gateway(
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
     ):
         yield RunningGateway(port, calls, http)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port

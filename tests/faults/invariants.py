@@ -23,7 +23,7 @@ def check(work: Workload) -> None:
     eventually(lambda: not _unfinished(work.engine.home), within=_REST, what="No input on disk without a result")
     assert not _doubled(work.engine.home), "An input is on disk twice."
     eventually(lambda: _is_idle(work.engine), within=_REST, what="No input queued or running")
-    eventually(lambda: not strays(work.engine), within=30, what="Only what living tasks need on the machine")
+    eventually(lambda: not strays(work.engine), within=90, what="Only what living tasks need on the machine")
 
 
 def _each_accepted_call_has_its_result(work: Workload) -> None:
@@ -91,7 +91,7 @@ def exit_code(engine: Engine, task_id: str) -> int:
             found: tuple[int] | None = database.execute(query, (task_id,)).fetchone()
             return found
 
-    return eventually(look, within=20, what=f"{task_id} ended in the tasks table")[0]
+    return eventually(look, within=60, what=f"{task_id} ended in the tasks table")[0]
 
 
 def _unfinished(home: Path) -> set[str]:

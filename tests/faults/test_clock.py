@@ -67,8 +67,8 @@ def test_a_clock_that_jumps_ends_no_input_early_and_retires_no_container(work: W
     word = "ahead" if jump > 0 else "back"
     for number in range(12):
         work.spawn("alone", f"{word}-waits-{number}", 0.5)
-    work.spawn("short_of_time", f"{word}-in-time", 2.5)
-    work.spawn_failing("timeout of 4s", "short_of_time", f"{word}-too-late", 600)
+    work.spawn("short_of_time", f"{word}-in-time", 3)
+    work.spawn_failing("timeout of 9s", "short_of_time", f"{word}-too-late", 600)
     work.wait_until_running(f"{word}-in-time")
     task_id = work.task_of(f"{word}-in-time")
 

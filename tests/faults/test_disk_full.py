@@ -104,7 +104,7 @@ def test_results_that_come_while_the_disk_is_full_are_kept_when_there_is_room(wo
     roomy.fill()
 
     spawn_until_refused(work, "crowding-out")
-    eventually(lambda: "write_delayed" in work.engine.log_tail(20_000), within=30, what="A result that could not be written")
+    eventually(lambda: "write_delayed" in work.engine.log_tail(20_000), within=60, what="A result that could not be written")
 
 
 def test_inputs_that_wait_for_a_container_while_the_disk_is_full_are_run_when_there_is_room(work: Workload, roomy: SmallDisk) -> None:

@@ -19,19 +19,19 @@ def die_and_rise(work: Workload) -> None:
 
 
 def test_spawned_inputs_survive_an_engine_that_its_supervisor_starts_again(work: Workload) -> None:
-    for number in range(200):
+    for number in range(300):
         work.spawn("quick", f"supervised-{number}", 1.0)
     eventually(lambda: work.finished() > 50, within=60, what="Some of them done")
 
     work.engine.kill_engine()
 
-    assert work.finished() < 200, "it was killed in the middle"
+    assert work.finished() < 300, "it was killed in the middle"
 
 
 def test_five_hundred_spawned_inputs_survive_an_engine_that_is_killed_while_they_run(work: Workload) -> None:
     for number in range(500):
         work.spawn("quick", f"five-hundred-{number}", 1.0)
-    eventually(lambda: work.finished() > 100, within=60, what="Some of them done")
+    eventually(lambda: work.finished() > 50, within=60, what="Some of them done")
 
     die_and_rise(work)
 

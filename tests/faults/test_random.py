@@ -158,7 +158,7 @@ class Storm:
         with self.work.engine.start_python(APPS / "spawn_loop.py", self.token("loop")) as loop:
             self.pause(2)
             loop.process.kill()
-            loop.wait(within=10)
+            loop.wait(within=60)
         self.work.accepted |= accepted_by(loop)
 
     def restart_in_good_order(self) -> None:

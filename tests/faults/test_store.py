@@ -23,7 +23,7 @@ def test_a_database_that_is_held_for_five_seconds_delays_spawn_and_not_remote(wo
             while time.monotonic() < deadline:
                 assert not any(one.done() for one in spawning), "acknowledged before it was on disk"
                 time.sleep(0.1)
-        work.accepted |= {one.result(timeout=30).object_id: f"held-up-{number}" for number, one in enumerate(spawning)}
+        work.accepted |= {one.result(timeout=60).object_id: f"held-up-{number}" for number, one in enumerate(spawning)}
 
 
 @pytest.mark.long(reason="the store waits ten seconds for whoever holds it")

@@ -39,7 +39,7 @@ def _forks(work: Workload) -> bool:
 def _stop_all(work: Workload) -> None:
     for task_id in work.alive():
         work.engine.modal("container", "stop", "--yes", task_id)  # which may have ended meanwhile
-    eventually(lambda: not work.alive(), within=30, what="No container")
+    eventually(lambda: not work.alive(), within=60, what="No container")
 
 
 def test_tasks_at_work_go_on_when_what_forked_them_is_killed(work: Workload) -> None:
@@ -84,7 +84,7 @@ def test_an_engine_killed_while_a_zygote_loads_leaves_nothing_of_it(work: Worklo
     work.engine.kill_engine()
     work.engine.await_answer()
 
-    eventually(lambda: not loading & {zygote.task_id for zygote in zygotes(work.engine.home)}, within=20, what="Its end")
+    eventually(lambda: not loading & {zygote.task_id for zygote in zygotes(work.engine.home)}, within=60, what="Its end")
     assert other.result(call_id) == "of-another"
     other.close()
     work.engine.modal("app", "stop", "--yes", name).succeeded()

@@ -82,7 +82,7 @@ def is_ahead(container_id: str) -> bool:
 
 def _running(home: Path) -> list[Container]:
     """By their own names."""
-    found = json.loads(eventually(lambda: _listing(home), within=20, what="An answer of runc")) or []
+    found = json.loads(eventually(lambda: _listing(home), within=60, what="An answer of runc")) or []
     return [Container(entry["id"], entry["pid"]) for entry in found if entry["status"] == "running"]
 
 

@@ -421,7 +421,7 @@ class TestTrouble:
 
     def test_the_end_waits_for_a_receiver_that_does_not_answer_only_so_long(self, monkeypatch):
         monkeypatch.setattr(_telemetry, "FLUSH_SECONDS", 0.2)
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "3")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
         config = a_config(observability_config={"endpoint": "http://127.0.0.1:9", "metrics": False})
         _telemetry.begin(config.settings, "test")
         with _telemetry.call_span("m"):
@@ -430,7 +430,7 @@ class TestTrouble:
         began = time.monotonic()
         _telemetry.flush()
 
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 30
 
     def test_without_opentelemetry_installed_the_service_answers_and_the_log_says_why(self, receiver):
         script = """

@@ -117,7 +117,7 @@ class TestDelivery:
 
         assert job["deliveries"][0]["detail"] == "no answer within 0.3 s"
         assert 1 <= job["deliveries"][0]["attempts"] <= 4
-        assert taken < 5
+        assert taken < 30
 
     def test_a_receiver_that_is_not_there_is_told_on_the_job(self):
         with Receiver() as receiver:
@@ -129,20 +129,19 @@ class TestDelivery:
         assert "Connect" in delivery["detail"]
 
     def test_all_of_a_batch_are_delivered_at_the_same_time(self):
-        """One after another, eight would take two seconds and more."""
+        """None is answered before all eight are there."""
         with (
-            Receiver(0.25) as receiver,
-            a_client(batch_config={"max_batch_size": 8, "wait_ms": 1000}, jobs_config=PRIVATE) as client,
+            Receiver(threading.Barrier(8, timeout=30)) as receiver,
+            a_client(
+                batch_config={"max_batch_size": 8, "wait_ms": 20_000}, jobs_config=PRIVATE | {"webhook_timeout_seconds": 30}
+            ) as client,
         ):
             order = {"message": SEVEN, "webhook_url": receiver.url}
             ids = [client.post("/predict_async", json=order).json()["job_id"] for _ in range(8)]
-            began = time.monotonic()
             states = [client.get(f"/jobs/{each}", params={"wait": 30}).json()["state"] for each in ids]
-            taken = time.monotonic() - began
 
         assert states == ["succeeded"] * 8
         assert sorted(each.job["job_id"] for each in receiver.received) == sorted(ids)
-        assert taken < 1.9
 
     def test_what_is_under_way_when_the_app_ends_is_delivered(self):
         """Lost with the tasks that nobody awaited in an earlier implementation."""

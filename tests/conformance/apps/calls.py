@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import os
-import threading
 import time
 
+import meeting
 import modal
 
-app = modal.App("calls")
+app = modal.App("calls", image=meeting.image, volumes=meeting.volumes)
 tries: dict[str, int] = {}
-running = threading.Lock()
+moments: dict[str, list[float]] = {}
 
 
 @app.function(max_containers=1, retries=modal.Retries(max_retries=3, initial_delay=0.0, backoff_coefficient=1.0))
@@ -26,8 +26,9 @@ def passes_at(key: str, number: int) -> int:
 
 @app.function(max_containers=1, retries=modal.Retries(max_retries=2, initial_delay=1.0, backoff_coefficient=2.0))
 def times_of_tries(key: str) -> None:
-    tries[key] = tries.get(key, 0) + 1
-    msg = f"try {tries[key]} at {time.time():.3f}"
+    times = moments.setdefault(key, [])
+    times.append(time.time())
+    msg = f"try {len(times)} at {times}"
     raise ValueError(msg)
 
 
@@ -38,15 +39,17 @@ def dies_until(moment: float) -> str:
     return "alive"
 
 
-@app.function(timeout=3, max_containers=2)
+@app.function(timeout=8, max_containers=2)
 @modal.concurrent(max_inputs=4)
-def shared(seconds: float) -> tuple[str, float]:
+def shared(seconds: float, place: str = "") -> str:
     """Sync, several at once: a thread for each."""
     time.sleep(seconds)
-    return os.environ["MODAL_TASK_ID"], seconds
+    if place:
+        meeting.meet(place)
+    return os.environ["MODAL_TASK_ID"]
 
 
-@app.function(timeout=3, max_containers=1)
+@app.function(timeout=4, max_containers=1)
 def alone(seconds: float) -> str:
     """Does not heed an interruption: what runs too long must be ended from outside."""
     until = time.monotonic() + seconds
@@ -94,8 +97,10 @@ def threaded_nap(seconds: float, name: str) -> None:
 
 @app.function(max_containers=1)
 @modal.concurrent(max_inputs=5)
-async def interleaved_nap(seconds: float, name: str) -> str:
+async def interleaved_nap(seconds: float, name: str, place: str = "") -> str:
     await _anap(seconds, name)
+    if place:
+        await meeting.meet_async(place)
     return os.environ["MODAL_TASK_ID"]
 
 
@@ -121,7 +126,7 @@ def top(x: int) -> str:
     return leaf.spawn(x).object_id
 
 
-@app.function()
+@app.function(max_containers=3)
 def slow(seconds: float, x: int = 0) -> int:
     time.sleep(seconds)
     return x * x
@@ -129,5 +134,6 @@ def slow(seconds: float, x: int = 0) -> int:
 
 @app.function()
 def breaks(x: int) -> None:
+    print(f"breaks at {x}")
     msg = f"broken by {x}"
     raise LookupError(msg)

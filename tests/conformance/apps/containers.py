@@ -23,9 +23,11 @@ def _status() -> dict[str, str]:
 
 
 @app.function(retries=0)
-def where(seconds: float = 0) -> str:
+def where(seconds: float = 0, container: str = "") -> str:
+    """Sleeps only in the container that is named."""
     print("where begins")
-    time.sleep(seconds)
+    if container == os.environ["MODAL_TASK_ID"]:
+        time.sleep(seconds)
     return os.environ["MODAL_TASK_ID"]
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import itertools
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
@@ -64,17 +65,32 @@ def count_to(n: int) -> Iterator[int]:
     yield from range(1, n + 1)
 
 
-@app.function()
-async def count_slowly_to(n: int) -> AsyncIterator[tuple[int, float]]:
+goes_on = threading.Semaphore(0)
+falls = threading.Event()
+
+
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=2)
+async def count_when_told(n: int) -> AsyncIterator[int | str]:
+    """Waits after each value for a call with nothing to count."""
+    if not n:
+        goes_on.release()
+        yield "go on"
     for number in range(1, n + 1):
-        yield number, time.time()
-        await asyncio.sleep(0.5)
+        yield number
+        await asyncio.to_thread(goes_on.acquire, timeout=60)
 
 
-@app.function()
-def count_and_fall(n: int) -> Iterator[int]:
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=2)
+def count_and_fall(n: int) -> Iterator[int | str]:
+    """Falls when a call with nothing to count has come: the client tells of an error at once, whatever it has not read yet."""
+    if not n:
+        falls.set()
+        yield "fall"
+        return
     yield from range(1, n + 1)
-    time.sleep(0.5)  # the client tells of an error at once, whatever it has not read yet
+    falls.wait(60)
     message = f"fell at {n}"
     raise RuntimeError(message)
 
@@ -91,7 +107,7 @@ def third_time_lucky() -> int:
     return attempt
 
 
-@app.function(timeout=2)
+@app.function(timeout=3)
 def sleep(seconds: float) -> float:
     time.sleep(seconds)
     return seconds

@@ -2,21 +2,23 @@
 
 import glob
 import os
-import time
 
+import meeting
 import modal
 
-app = modal.App("gpus")
+app = modal.App("gpus", image=meeting.image, volumes=meeting.volumes)
 
 
-def devices(seconds: float = 0) -> tuple[str, list[str], str]:
-    time.sleep(seconds)
+def devices(place: str = "", count: int = 0) -> tuple[str, list[str], str]:
+    """After a meeting with others, if there is to be one."""
+    if place:
+        meeting.meet(place, count)
     return os.environ.get("NVIDIA_VISIBLE_DEVICES", ""), sorted(glob.glob("/dev/nvidia*")), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 
 @app.function(gpu="T4", region="us-west-2", cloud="aws", scaledown_window=2)
-def one(seconds: float = 0) -> tuple[str, list[str], str]:
-    return devices(seconds)
+def one(place: str = "", count: int = 0) -> tuple[str, list[str], str]:
+    return devices(place, count)
 
 
 @app.function(gpu="T4:2", scaledown_window=2)
@@ -25,8 +27,8 @@ def two() -> tuple[str, list[str], str]:
 
 
 @app.function(gpu=["H100", "A100", "T4"], scaledown_window=2)
-def whichever(seconds: float = 0) -> tuple[str, list[str], str]:
-    return devices(seconds)
+def whichever(place: str = "", count: int = 0) -> tuple[str, list[str], str]:
+    return devices(place, count)
 
 
 @app.function(scaledown_window=2)

@@ -1,5 +1,6 @@
 """Functions that are called from other languages."""
 
+import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -60,15 +61,40 @@ def nap(seconds: float) -> float:
     return seconds
 
 
+goes_on = threading.Semaphore(0)
+
+
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=10)
+def when_told(*, tells: bool = False) -> str:
+    """Waits for a call that tells it to go on."""
+    if tells:
+        goes_on.release()
+        return "told"
+    goes_on.acquire(timeout=60)
+    return "it was told"
+
+
 @app.function()
 @modal.concurrent(max_inputs=10)
-def count(n: int, pause: float = 0, fall_at: int = -1) -> Iterator[dict[str, object]]:
+def count(n: int, fall_at: int = -1) -> Iterator[dict[str, object]]:
     for number in range(n):
         if number == fall_at:
             message = f"fell at {number}"
             raise RuntimeError(message)
         yield {"number": number, "at": time.time()}
-        time.sleep(pause)
+
+
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=10)
+def count_when_told(n: int) -> Iterator[int | str]:
+    """Waits after each value for a call with nothing to count."""
+    if not n:
+        goes_on.release()
+        yield "go on"
+    for number in range(n):
+        yield number
+        goes_on.acquire(timeout=60)
 
 
 @app.function()

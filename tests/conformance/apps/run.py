@@ -16,13 +16,6 @@ def cube(x: int) -> str:
 
 
 @app.function()
-def talk_slowly() -> None:
-    print("first line")
-    time.sleep(3)
-    print("last line")
-
-
-@app.function()
 def talk_much(lines: int = 3000) -> None:
     for number in range(lines):
         print(f"line {number} of many")

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
@@ -21,6 +22,16 @@ def square(x: int) -> int:
 def nap(seconds: float) -> float:
     time.sleep(seconds)
     return seconds
+
+
+meeting = threading.Barrier(4)
+
+
+@app.function(max_containers=1)
+@modal.concurrent(max_inputs=8)
+def meets(_count: int) -> str:
+    meeting.wait(60)
+    return os.environ["MODAL_TASK_ID"]
 
 
 @app.function()

@@ -1,8 +1,8 @@
 """Web endpoints of every kind. The image has no FastAPI, and the plain ASGI and WSGI apps need none."""
 
+import asyncio
 import json
 import os
-import time
 from collections.abc import Callable, Iterable
 
 import modal
@@ -52,7 +52,7 @@ class Greeter:
         return f"{self.greeting}, {name}"
 
 
-@app.function()
+@app.function(max_containers=1)
 @modal.concurrent(max_inputs=20)
 @modal.asgi_app()
 def asgi() -> Callable:
@@ -60,7 +60,7 @@ def asgi() -> Callable:
 
 
 async def _asgi(scope: dict, receive: Callable, send: Callable) -> None:
-    handlers = {"/echo": _echo, "/drip": _drip, "/scope": _scope, "/socket": _socket}
+    handlers = {"/echo": _echo, "/drip": _drip, "/on": _on, "/scope": _scope, "/socket": _socket}
     if scope["type"] != "lifespan":
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         await handlers.get(path, _not_found)(scope, receive, send)
@@ -81,13 +81,21 @@ async def _echo(scope: dict, receive: Callable, send: Callable) -> None:
         await send({"type": "http.response.body", "body": message.get("body", b""), "more_body": more})
 
 
-async def _drip(scope: dict, receive: Callable, send: Callable) -> None:
-    import asyncio
+going_on = asyncio.Semaphore(0)
 
+
+async def _on(scope: dict, receive: Callable, send: Callable) -> None:
+    """Lets a response go on that waits for it."""
+    going_on.release()
+    await _start(send)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _drip(scope: dict, receive: Callable, send: Callable) -> None:
     await _start(send)
     for number in range(3):
-        await send({"type": "http.response.body", "body": b"drop %d %f\n" % (number, time.time()), "more_body": True})
-        await asyncio.sleep(1)
+        await send({"type": "http.response.body", "body": b"drop %d\n" % number, "more_body": True})
+        await asyncio.wait_for(going_on.acquire(), 60)
     await send({"type": "http.response.body", "body": b"dry"})
 
 
@@ -154,7 +162,7 @@ class Pair:
         return f"the second of {self.size}"
 
 
-@app.function()
+@app.function(max_containers=1)
 @modal.concurrent(max_inputs=20)
 @modal.asgi_app()
 def tell() -> Callable:
@@ -169,7 +177,8 @@ async def _tell(scope: dict, receive: Callable, send: Callable) -> None:
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
-    await {"/ids": _ids, "/state": _state, "/events": _events, "/forever": _forever}[scope["path"]](scope, receive, send)
+    handlers = {"ids": _ids, "state": _state, "events": _events, "on": _on, "forever": _forever}
+    await handlers[scope["path"].split("/")[1]](scope, receive, send)
 
 
 async def _ids(scope: dict, receive: Callable, send: Callable) -> None:
@@ -185,22 +194,20 @@ async def _state(scope: dict, receive: Callable, send: Callable) -> None:
 
 
 async def _events(scope: dict, receive: Callable, send: Callable) -> None:
-    import asyncio
-
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
-    for _ in range(3):
-        await send({"type": "http.response.body", "body": b"data: %f\n\n" % time.time(), "more_body": True})
-        await asyncio.sleep(1)
+    for number in range(3):
+        await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+        await asyncio.wait_for(going_on.acquire(), 60)
     await send({"type": "http.response.body", "body": b""})
 
 
 async def _forever(scope: dict, receive: Callable, send: Callable) -> None:
-    import asyncio
-
+    caller = scope["path"].split("/")[2]
+    print(f"{caller} waits")
     try:
         await asyncio.sleep(600)
     except asyncio.CancelledError:
-        print("the request was cancelled")
+        print(f"{caller} was cancelled")
         raise
 
 

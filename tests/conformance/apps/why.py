@@ -1,17 +1,18 @@
 """Functions about which people ask why."""
 
 import os
-import time
 
+import meeting
 import modal
 
-app = modal.App("why")
+app = modal.App("why", image=meeting.image, volumes=meeting.volumes)
 
 
 @app.function(max_containers=1, scaledown_window=2)
-def one_by_one(seconds: float) -> str:
-    time.sleep(seconds)
-    return "done"
+def one_by_one(place: str = "") -> str:
+    if place:
+        meeting.meet(place)
+    return os.environ["MODAL_TASK_ID"]
 
 
 @app.cls(scaledown_window=2)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
+import meeting
 import modal
 
 VERSION = 1
@@ -29,7 +30,7 @@ _SITE = "/usr/local/lib/python3.11/site-packages"
 
 def _with(*names: str) -> modal.Image:
     files = [f"""RUN printf '%s\\n' {json.dumps(_PACKAGES[name])} > {_SITE}/{name}.py""" for name in names]
-    return modal.Image.debian_slim(python_version="3.11").dockerfile_commands(files)
+    return modal.Image.debian_slim(python_version="3.11").dockerfile_commands(files).add_local_python_source("meeting")
 
 
 if not modal.is_local():
@@ -47,9 +48,12 @@ def _answer(**facts: object) -> dict[str, object]:
 
 
 @app.function(**each)
-def look(seconds: float = 0) -> dict[str, object]:
-    """All that a program can see of what it is, after a while."""
-    time.sleep(seconds)
+def look() -> dict[str, object]:
+    return _look()
+
+
+def _look() -> dict[str, object]:
+    """All that a program can see of what it is."""
     descriptors = [os.readlink(path) for number in os.listdir("/proc/self/fd") if os.path.lexists(path := f"/proc/self/fd/{number}")]
     return _answer(
         status=Path("/proc/self/status").read_text(),
@@ -68,6 +72,12 @@ def look(seconds: float = 0) -> dict[str, object]:
         mask=os.umask(0o022),
         interfaces=sorted(name for _, name in socket.if_nameindex()),
     )
+
+
+@app.function(**each, volumes=meeting.volumes)
+def look_together(place: str) -> dict[str, object]:
+    meeting.meet(place, 2)
+    return _look()
 
 
 @app.function(**each, secrets=[modal.Secret.from_dict({"OF_THE_FIRST": "1", "SHARED": "a"})])

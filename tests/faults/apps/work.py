@@ -60,7 +60,7 @@ def steady_alone(token: str, seconds: float = 0) -> str:
     return token
 
 
-@app.function(timeout=4, startup_timeout=60, scaledown_window=20)
+@app.function(timeout=9, startup_timeout=60, scaledown_window=20)
 def short_of_time(token: str, seconds: float) -> str:
     _note(token)
     time.sleep(seconds)
@@ -96,7 +96,7 @@ def _hear_nothing() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@app.function(timeout=4, startup_timeout=60, scaledown_window=2)
+@app.function(timeout=9, startup_timeout=60, scaledown_window=2)
 def stubborn(token: str, seconds: float) -> str:
     """Hears neither SIGINT nor SIGTERM."""
     _hear_nothing()

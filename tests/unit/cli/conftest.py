@@ -1,16 +1,10 @@
-import socket
 import tempfile
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from freehold.config import Settings
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """The supervisor with a real process in the engine's place: a few lines that talk to it as the engine does."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from ports import free_port
 
 from freehold.cli import supervisor
 
-DEADLINE = 20
+DEADLINE = 60
 ENGINE = """#!PYTHON
 import os, socket, sys, time
 if sys.argv[1:] == ["down", "--sweep"]:
@@ -28,12 +30,6 @@ with open(path, "a") as file: file.write(f"{os.getpid()}\\n")
 READY
 BODY
 """
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Supervised:
@@ -62,6 +58,13 @@ class Supervised:
         msg = f"There were never {count} engines."
         raise AssertionError(msg)
 
+    def wait_until_up(self):
+        """The engine has said that it is ready, and heeds signals as it will."""
+        deadline = time.monotonic() + DEADLINE
+        while not Path(f"{self.lives}.up").exists():
+            assert time.monotonic() < deadline, "It did not come up."
+            time.sleep(0.01)
+
     def end(self):
         _, words = self.process.communicate(timeout=DEADLINE)
         return self.process.returncode, words
@@ -79,13 +82,14 @@ def supervised(folder, body, **options):
         one.process.stderr.close()
 
 
-SLEEP = "time.sleep(60)"
+SLEEP = "open(f'{path}.up', 'w').close(); time.sleep(60)"
 
 
 def test_an_engine_that_dies_is_started_again(tmp_path):
     with supervised(tmp_path, SLEEP) as one:
         (first,) = one.pids(1)
-        time.sleep(0.2)  # it has said that it is ready
+        one.wait_until_up()
+        time.sleep(1)  # its supervisor has heard that it is ready
         subprocess.run(["kill", "-KILL", str(first)], check=True)
         assert one.pids(2)[1] != first
         one.process.terminate()
@@ -123,8 +127,7 @@ def _connect(port):
 def test_it_passes_on_that_it_should_end(tmp_path, number):
     body = "import signal; signal.signal(signal.SIGTERM, lambda *_: os._exit(0)); signal.signal(signal.SIGINT, signal.SIG_IGN)\n" + SLEEP
     with supervised(tmp_path, body) as one:
-        one.pids(1)
-        time.sleep(0.3)
+        one.wait_until_up()
         one.process.send_signal(number)
         code, words = one.end()
     assert (code, "swept" in words) == (0, False)
@@ -136,12 +139,11 @@ HEEDLESS = "import signal; signal.signal(signal.SIGTERM, lambda *_: None); signa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_whoever_asks_again_has_it_at_once(tmp_path, number):
     with supervised(tmp_path, HEEDLESS) as one:
-        one.pids(1)
-        time.sleep(0.3)
+        one.wait_until_up()
         one.process.send_signal(number)
         time.sleep(0.1)
         one.process.send_signal(number)  # the same Ctrl-C, passed on by a wrapper too
-        time.sleep(supervisor._ONE_WISH)
+        time.sleep(supervisor._ONE_WISH + 1)
         assert one.process.poll() is None
         one.process.send_signal(number)
         code, words = one.end()
@@ -154,8 +156,7 @@ def test_an_engine_that_does_not_end_is_ended(tmp_path, monkeypatch):
     hasty.write_text(patient.replace(f"_LONGEST_STOP = {supervisor._LONGEST_STOP}", "_LONGEST_STOP = 0.5"))
     monkeypatch.setattr(supervisor, "__file__", str(hasty))
     with supervised(tmp_path, HEEDLESS) as one:
-        one.pids(1)
-        time.sleep(0.3)
+        one.wait_until_up()
         one.process.terminate()
         code, words = one.end()
     assert (code, "swept" in words) == (128 + signal.SIGKILL, True)
@@ -163,7 +164,7 @@ def test_an_engine_that_does_not_end_is_ended(tmp_path, monkeypatch):
 
 ORPHAN = """
 if lives == 0:
-    child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "1")
+    child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
     with open(path + ".orphan", "w") as file: file.write(str(child))
     os._exit(3)
 """
@@ -175,6 +176,7 @@ def test_it_reaps_what_an_engine_that_died_has_left(tmp_path):
         one.pids(2)
         orphan = Path(f"/proc/{Path(f'{one.lives}.orphan').read_text()}")
         assert f"PPid:\t{one.process.pid}\n" in (orphan / "status").read_text()
+        os.kill(int(orphan.name), signal.SIGKILL)
         deadline = time.monotonic() + DEADLINE
         while orphan.exists() and time.monotonic() < deadline:
             time.sleep(0.01)

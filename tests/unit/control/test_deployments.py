@@ -112,9 +112,10 @@ class TestTakeover:
         newer = await plane.define(app, existing=live.id, image_id=live.spec.image_id)
         publication = Publication(state=AppState.DEPLOYED, layout=layout_of(newer), name="shop")
         waiting = publishing.create_task(plane.deployments.publish(app.id, publication))
-        await asyncio.sleep(0.01)
-        await plane.autoscaler.step()
-        (successor,) = [other for other in plane.tasks_of(live) if other is not task]
+        while not (others := [other for other in plane.tasks_of(live) if other is not task]):
+            await asyncio.sleep(0.001)
+            await plane.autoscaler.step()
+        (successor,) = others
         assert not waiting.done()
         return successor
 

@@ -485,10 +485,9 @@ class TestDepartures:
             address = site.lanes.lanes.pop().address
             _, writer = await asyncio.open_connection("127.0.0.1", site.gateway.port)
             writer.write(f"GET / HTTP/1.1\r\nHost: {LABEL}.localhost\r\n\r\n".encode())
-            await writer.drain()
-            await anyio.sleep(0.1)
+            await site.waiting(1)
             writer.close()
-            await anyio.sleep(0.1)
+            await site.waiting(0)
             site.lanes.open(address)
             assert await site.seen()
             await site.free()
@@ -513,7 +512,7 @@ class TestWaiting:
 
             async with anyio.create_task_group() as group:
                 group.start_soon(ask)
-                await anyio.sleep(0.1)
+                await site.waiting(1)
                 site.lanes.open(address)
 
         assert answers[0]["body"] == "a body that waits too"

@@ -8,9 +8,10 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
-from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, FakeTraces, a_gateway, free_port
+from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, FakeTraces, a_gateway
 from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
+from ports import free_port
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, Unavailable

@@ -16,7 +16,6 @@ from freehold.domain.errors import Conflict, InvalidRequest, NotFound, Unauthent
 from freehold.domain.files import Mount, TreeFile, file_tree
 from freehold.domain.ids import new_blob_id, new_call_id, new_input_id, new_mount_id
 from freehold.domain.retention import LEAST_AGE
-from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
 from freehold.store.memory import MemoryStore
 
@@ -42,13 +41,6 @@ def store():
 @pytest.fixture
 def clock():
     return MovableClock()
-
-
-@pytest.fixture
-async def content(tmp_path):
-    content = FolderBlobs(tmp_path / "blobs")
-    await content.open()
-    return content
 
 
 @pytest.fixture

@@ -15,19 +15,11 @@ from freehold.domain.creation import Creation
 from freehold.domain.errors import AlreadyExists, InvalidRequest, NotFound
 from freehold.domain.files import TreeFile, checked_container_path, file_tree
 from freehold.domain.ids import new_blob_id
-from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
 from freehold.store.memory import MemoryStore
 
 CODE = b"print('hello')"
 DIGEST = hashlib.sha256(CODE).hexdigest()
-
-
-@pytest.fixture
-async def content(tmp_path):
-    content = FolderBlobs(tmp_path / "blobs")
-    await content.open()
-    return content
 
 
 @pytest.fixture

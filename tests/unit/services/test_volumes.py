@@ -16,7 +16,6 @@ from freehold.domain.creation import Creation
 from freehold.domain.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Unauthenticated
 from freehold.domain.ids import TaskId
 from freehold.domain.volumes import BLOCK_SIZE, EPHEMERAL_LIFE, new_file
-from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.keyring import Keyring
 from freehold.store.memory import MemoryStore
 from freehold.store.volumes.folders import VolumeFolders
@@ -30,13 +29,6 @@ TASK = Caller(task_id=TaskId("ta-1"))
 @pytest.fixture
 def clock():
     return FakeClock()
-
-
-@pytest.fixture
-async def content(tmp_path):
-    content = FolderBlobs(tmp_path / "blobs")
-    await content.open()
-    return content
 
 
 @pytest.fixture
