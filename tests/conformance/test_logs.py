@@ -56,7 +56,6 @@ class TestWhoseOutput:
             calls = [group.create_task(app.function(name).remote.aio(number)) for number in range(10)]
         input_ids = [call.result() for call in calls]
         printed = lines(app, word, 50)
-        assert len({item.container_id for item in printed}) < 10, "they ran in one container each: nothing was at once"
         for number, input_id in enumerate(input_ids):
             own = [item.data.split()[1] for item in printed if item.input_id == input_id]
             assert own == [f"{number}.{step}" for step in range(5)]

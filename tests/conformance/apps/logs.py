@@ -30,7 +30,7 @@ def talk_elsewhere(word: str) -> None:
     os.write(2, f"{word} by number\n".encode())
 
 
-@app.function(scaledown_window=20)
+@app.function(scaledown_window=20, max_containers=1)
 @modal.concurrent(max_inputs=10)
 async def talk_together(number: int) -> str | None:
     for step in range(5):
@@ -39,7 +39,7 @@ async def talk_together(number: int) -> str | None:
     return modal.current_input_id()
 
 
-@app.function(scaledown_window=20)
+@app.function(scaledown_window=20, max_containers=1)
 @modal.concurrent(max_inputs=10)
 def talk_in_threads(number: int) -> str | None:
     for step in range(5):

@@ -164,8 +164,9 @@ def test_an_engine_that_does_not_end_is_ended(tmp_path, monkeypatch):
 
 ORPHAN = """
 if lives == 0:
-    child = os.spawnlp(os.P_NOWAIT, "sleep", "sleep", "600")
-    with open(path + ".orphan", "w") as file: file.write(str(child))
+    import subprocess
+    child = subprocess.Popen(["sleep", "600"], stderr=subprocess.DEVNULL)
+    with open(path + ".orphan", "w") as file: file.write(str(child.pid))
     os._exit(3)
 """
 
