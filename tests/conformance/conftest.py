@@ -9,6 +9,7 @@ from modal_proto import api_pb2
 
 from conformance.deployment import Place
 from conformance.engine import APPS, Engine
+from conformance.homes import built_once
 from conformance.leftovers import leftovers
 
 CHECKOUT = Path(__file__).parents[2]
@@ -24,10 +25,34 @@ SETTINGS = {"pids_limit": "512", "heartbeat_timeout": "45"}
 COLD_BUILD_SECONDS = 900
 
 
+# The files that take longest, these first: else one of two workers still has such a file when the other has nothing left.
+LONGEST = (
+    "zygotes",
+    "ends",
+    "snapshots",
+    "deploy",
+    "logs",
+    "adoption",
+    "rollouts",
+    "volumes",
+    "web",
+    "calls",
+    "modalkit",
+    "gpus",
+    "json_calls",
+)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_place)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(COLD_BUILD_SECONDS))
+
+
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem.removeprefix("test_")
+    return LONGEST.index(name) if name in LONGEST and item.path.parent == Path(__file__).parent else len(LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -35,13 +60,14 @@ def engine() -> Iterator[Engine]:
     if os.geteuid() != 0:
         pytest.skip("Containers need root: run `sudo make conformance`.")
     live = Engine(HOME, SETTINGS)
-    live.start()
-    try:
-        _stop_apps(live)
-        _build_default_image(live)
-    except BaseException:
-        live.stop()
-        raise
+    with built_once(HOME):
+        live.start()
+        try:
+            _stop_apps(live)
+            _build_default_image(live)
+        except BaseException:
+            live.stop()
+            raise
     with pytest.MonkeyPatch.context() as environment:
         for name, value in live.credentials.items():
             environment.setenv(name, value)

@@ -1,12 +1,12 @@
 """One engine for all faults, on a home of its own, and the invariants that are checked after every one of them."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conformance.engine import Engine
+from conformance.homes import built_once
 from conformance.leftovers import leftovers
 
 from faults import invariants
@@ -15,7 +15,6 @@ from faults.workload import Workload
 CHECKOUT = Path(__file__).parents[2]
 APPS = Path(__file__).parent / "apps"
 HOME = CHECKOUT / "build" / "faults-home"
-_BUILT = ("layers", "bundles", "cache", "pythons")  # what takes minutes to make, and does not depend on the home
 _COLD_BUILD_SECONDS = 900
 MOST_DEATHS = 3
 # SPARES=0: without containers that are made ahead of need.
@@ -32,14 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    """Empty but for built images, those of the conformance suite if it is not building them just now."""
+    """Empty but for built images."""
     if os.geteuid() != 0:
         pytest.skip("Containers need root: run `sudo make faults`.")
-    other = CHECKOUT / "build" / "conformance-home"
-    HOME.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name in _BUILT:
-        if not (HOME / name).exists() and (other / name).exists() and "BESIDE_OTHERS" not in os.environ:
-            subprocess.run(["cp", "-a", "--reflink=auto", other / name, HOME / name], check=True)
     for path in HOME.glob("freehold.db*"):
         path.unlink()
     return HOME
@@ -48,9 +42,10 @@ def home() -> Path:
 @pytest.fixture(scope="session")
 def engine(home: Path) -> Iterator[Engine]:
     live = Engine(home, SETTINGS)
-    live.freehold("down").succeeded()
-    live.start()
-    live.modal("deploy", APPS / "work.py", within=_COLD_BUILD_SECONDS).succeeded()
+    with built_once(home):
+        live.freehold("down").succeeded()
+        live.start()
+        live.modal("deploy", APPS / "work.py", within=_COLD_BUILD_SECONDS).succeeded()
     yield live
     if live.is_running():
         live.stop().succeeded()
