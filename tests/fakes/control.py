@@ -15,6 +15,7 @@ from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.restart import Restart
 from freehold.control.controllers.scheduler import Scheduler
 from freehold.control.controllers.schedules import Clockwork
+from freehold.control.rpc.calls import CallRpcs
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
@@ -150,6 +151,7 @@ class ControlPlane:
             demand=self.demand,
             max_inline_bytes=1024,
         )
+        self.call_rpcs = CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks)
         self.schedules_changed = Wakeup()
         self.schedules = Schedules(
             store=store,

@@ -214,6 +214,7 @@ class Engine:
             demand=self.demand,
             max_inline_bytes=settings.max_inline_bytes,
         )
+        self.call_rpcs = CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks)
         self.schedules_changed = Wakeup()
         self.schedules = Schedules(
             store=self.store,
@@ -437,7 +438,7 @@ class Engine:
             ),
             BlobRpcs(self.blobs),
             CallRecordRpcs(records=self.records, functions=self.functions),
-            CallRpcs(calls=self.calls, functions=self.functions, tasks=self.tasks),
+            self.call_rpcs,
             ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=self.history),
             CostRpcs(costs=self.costs, environments=self.environments),
             EnvironmentRpcs(self.environments),
@@ -525,7 +526,10 @@ class Engine:
                 )
             )
             await stack.enter_async_context(
-                inputs_socket.serve(self.claims, self.lanes, self.tasks, self.cold_starts, self.settings.root / _INPUTS_SOCKET)
+                inputs_socket.serve(
+                    inputs_socket.Behind(self.claims, self.lanes, self.call_rpcs, tokens=self.tasks, reports=self.cold_starts),
+                    self.settings.root / _INPUTS_SOCKET,
+                )
             )
             await stack.enter_async_context(
                 Gateway(

@@ -14,7 +14,19 @@ from hypothesis import strategies as st
 from modal_proto import api_pb2
 
 import freehold.container
-from freehold.container.frames import GET_INPUTS, HELLO, LONGEST, PUT_OUTPUTS, REFUSED, FrameTooLong, Splitter, frame
+from freehold.container.frames import (
+    FUNCTION_MAP,
+    GET_INPUTS,
+    GET_OUTPUTS,
+    HELLO,
+    HELLO_CALLS,
+    LONGEST,
+    PUT_OUTPUTS,
+    REFUSED,
+    FrameTooLong,
+    Splitter,
+    frame,
+)
 from freehold.container.link import Link, Unusable
 from freehold.control.rpc import inputs_socket
 from freehold.domain.ids import TaskId
@@ -44,9 +56,13 @@ async def container(plane):
 async def served(plane):
     async with (
         asyncio.timeout(2 * DEADLINE),
-        inputs_socket.serve(plane.claims, plane.lanes, plane.tasks, plane.cold_starts, path_of(plane)),
+        inputs_socket.serve(behind(plane), path_of(plane)),
     ):
         yield
+
+
+def behind(plane):
+    return inputs_socket.Behind(plane.claims, plane.lanes, plane.call_rpcs, plane.tasks, plane.cold_starts)
 
 
 def path_of(plane):
@@ -441,7 +457,10 @@ class TestFrames:
             tried.append((hello(task) if is_greeting else b"") + b"".join(pieces))
 
         collect()
-        async with asyncio.timeout(60), inputs_socket.serve(plane.claims, plane.lanes, plane.tasks, plane.cold_starts, path_of(plane)):
+        async with (
+            asyncio.timeout(60),
+            inputs_socket.serve(behind(plane), path_of(plane)),
+        ):
             for sent in tried:
                 reader, writer = await asyncio.open_unix_connection(str(path_of(plane)))
                 writer.write(sent)
@@ -458,3 +477,82 @@ class TestContainerCode:
     @pytest.mark.parametrize("module", sorted(Path(freehold.container.__file__).parent.glob("*.py")), ids=lambda path: path.name)
     def test_it_is_readable_for_python_3_9(self, module):
         ast.parse(module.read_text(), feature_version=(3, 9))
+
+
+class Calling:
+    """A container's code that calls functions."""
+
+    def __init__(self, plane, task):
+        self.link = Link(str(path_of(plane)), task.id, task.token, dict, greeting=HELLO_CALLS)
+
+    async def map(self, live, data=b"given"):
+        item = api_pb2.FunctionPutInputsItem(input=api_pb2.FunctionInput(args=data))
+        request = api_pb2.FunctionMapRequest(
+            function_id=live.function.id,
+            function_call_type=api_pb2.FUNCTION_CALL_TYPE_UNARY,
+            function_call_invocation_type=api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
+            pipelined_inputs=[item],
+        )
+        return api_pb2.FunctionMapResponse.FromString(await self.link.ask(FUNCTION_MAP, request.SerializeToString(), patience=0))
+
+    async def outputs(self, call_id):
+        request = api_pb2.FunctionGetOutputsRequest(function_call_id=call_id, timeout=DEADLINE)
+        return api_pb2.FunctionGetOutputsResponse.FromString(await self.link.ask(GET_OUTPUTS, request.SerializeToString(), patience=0))
+
+
+class TestCalls:
+    async def test_a_container_calls_a_function_and_gets_its_result(self, plane, container):
+        _, live = await plane.deploy()
+        mine = container(task := await plane.a_ready_task(live))
+        calling = Calling(plane, task)
+        async with served(plane):
+            made = await calling.map(live)
+            [item] = await mine.get()
+            await mine.put(item)
+            answer = await calling.outputs(made.function_call_id)
+        assert item.input.args == b"given"
+        assert answer.outputs[0].result.data == b"result"
+
+    async def test_its_connection_and_that_of_its_inputs_leave_each_other_alone(self, plane, container):
+        _, live = await plane.deploy()
+        mine = container(task := await plane.a_ready_task(live))
+        async with served(plane), asking(mine, plane, live) as asked:
+            await Calling(plane, task).map(live)
+            async with asyncio.timeout(DEADLINE):
+                assert len(await asked) == 1
+
+    async def test_what_is_wrong_is_refused_so_that_grpc_says_it(self, plane):
+        _, live = await plane.deploy()
+        calling = Calling(plane, await plane.a_ready_task(live))
+        async with served(plane):
+            for wrong in (b"\xff", api_pb2.FunctionMapRequest(function_id="fu-unknown").SerializeToString()):
+                with pytest.raises(Unusable):
+                    await calling.link.ask(FUNCTION_MAP, wrong, patience=0)
+            assert (await calling.map(live)).function_call_id
+
+    async def test_a_restricted_task_may_not_call(self, plane):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        task.is_restricted = True
+        async with served(plane):
+            with pytest.raises(Unusable, match="may not call"):
+                await Calling(plane, task).map(live)
+
+    async def test_a_task_that_has_ended_may_not_call_over_a_connection_that_stands(self, plane):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        calling = Calling(plane, task)
+        async with served(plane):
+            await calling.map(live)
+            await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
+            with pytest.raises(Unusable):
+                await calling.map(live)
+
+    @pytest.mark.parametrize(("greeting", "kind"), [(HELLO_CALLS, GET_INPUTS), (HELLO, FUNCTION_MAP)])
+    async def test_each_connection_is_for_its_own_kinds(self, plane, greeting, kind):
+        _, live = await plane.deploy()
+        task = await plane.a_ready_task(live)
+        said = json.dumps({"task": task.id, "token": task.token, "held": {}}).encode()
+        async with served(plane):
+            told = await stranger(plane, frame(greeting, 1, said), frame(kind, 2))
+        assert [number for _, number, _ in Splitter().feed(told)] in ([], [1])  # and hung up on

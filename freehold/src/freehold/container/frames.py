@@ -1,7 +1,7 @@
 """Frames on the socket between a container and the engine, for both ends.
 
 A frame is a header of nine bytes (length of the payload, kind, number of the request; big-endian), then the payload. The container
-opens with HELLO and may ask nothing before it is answered. Every request is answered once, with ANSWER or REFUSED and its own number;
+opens with HELLO or HELLO_CALLS and may ask nothing before it is answered. Every request is answered once, with ANSWER or REFUSED and its own number;
 a request that was cancelled may be.
 """
 
@@ -15,6 +15,9 @@ PUT_OUTPUTS = 3  # FunctionPutOutputsRequest → empty
 CANCEL = 4  # the request of this number is no longer waited for
 ANSWER = 5
 REFUSED = 6  # with the reason, as text
+HELLO_CALLS = 8  # as HELLO, for a connection over which the container makes calls of its own
+FUNCTION_MAP = 9  # FunctionMapRequest → FunctionMapResponse
+GET_OUTPUTS = 10  # FunctionGetOutputsRequest → FunctionGetOutputsResponse
 SERVE = 7  # JSON: see `web.py`; answered, empty, when the container is to leave: at once if it says why it does not serve
 REPORT = 16  # JSON: see `phases.py`; how the container started, told once
 

@@ -1,17 +1,16 @@
 """Seam: `FunctionGetInputs` and `FunctionPutOutputs` go over the engine's own socket instead of grpclib, at a fraction of the cost.
 
-Container code reads the two from its client's stub at each call, so they are replaced there, in every client that this process opens.
 All else stays on gRPC. What this way cannot do (no connection, an engine that refuses) is asked of the stock way, which knows what
 its caller must get.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from .frames import GET_INPUTS, PUT_OUTPUTS
-from .link import Link, Unusable, link_to_engine
+from .link import Link, link_to_engine
+from .stub import Call, replace
 
 _PATIENCE = 150.0  # seconds without an engine after which inputs are asked for in the stock way
 _FOR_EVER = float("inf")  # results are offered until they are taken, as by the stock code
@@ -19,56 +18,26 @@ _FOR_EVER = float("inf")  # results are offered until they are taken, as by the 
 
 def install() -> None:
     """Raises when this client is not as we know it; then nothing was changed."""
-    from modal._grpc_client import UnaryUnaryWrapper
-    from modal.client import _Client
-    from modal_proto.api_pb2 import CLIENT_TYPE_CONTAINER
-
-    client_class: Any = _Client
     held: dict[str, int] = {}
-    link, process, opened = link_to_engine(lambda: held), os.getpid(), client_class._open
-
-    async def _open(client: Any) -> None:
-        await opened(client)
-        stub = client._control_plane_stub
-        stock = [getattr(stub, name, None) for name in ("FunctionGetInputs", "FunctionPutOutputs")]
-        # A forked child opens its client anew: what it asks for is its own business.
-        ours = client.client_type == CLIENT_TYPE_CONTAINER and os.getpid() == process
-        if ours and all(isinstance(call, UnaryUnaryWrapper) for call in stock):
-            stub.FunctionGetInputs = _GetInputs(client, stock[0], link, held)
-            stub.FunctionPutOutputs = _PutOutputs(client, stock[1], link, held)
-
-    client_class._open = _open
+    link = link_to_engine(lambda: held)
+    replace(
+        {
+            "FunctionGetInputs": lambda client, stock: _GetInputs(client, stock, link, held),
+            "FunctionPutOutputs": lambda client, stock: _PutOutputs(client, stock, link, held),
+        }
+    )
 
 
-class _Call:
-    """Stands in the stub where the stock callable was. `held` are the inputs in hand: their ids, and which attempt each is."""
+class _Linked(Call):
+    """`held` are the inputs in hand: their ids, and which attempt each is. Noted at once: a connection that is made anew tells it."""
 
     def __init__(self, client: Any, stock: Any, link: Link, held: dict[str, int]) -> None:
-        self._client = client
-        self._stock = stock
+        super().__init__(client, stock)
         self._link = link
         self._held = held
-        self.name = stock.name
-
-    async def __call__(self, request: Any, **options: Any) -> Any:
-        if not self._client._snapshotted:  # its calls go to another client
-            try:
-                return await self._client._call_safely(self._ask(request), self.name)
-            except Unusable:
-                pass
-        response = await self._stock(request, **options)
-        self._note(request, response)
-        return response
-
-    async def _ask(self, request: Any) -> Any:
-        """Over the link. What is in hand is noted at once: a connection that is made anew tells it."""
-        raise NotImplementedError
-
-    def _note(self, request: Any, response: Any) -> None:
-        raise NotImplementedError
 
 
-class _GetInputs(_Call):
+class _GetInputs(_Linked):
     async def _ask(self, request: Any) -> Any:
         from modal_proto.api_pb2 import FunctionGetInputsResponse
 
@@ -80,7 +49,7 @@ class _GetInputs(_Call):
         self._held.update((item.input_id, item.retry_count) for item in response.inputs if item.input_id)
 
 
-class _PutOutputs(_Call):
+class _PutOutputs(_Linked):
     _has_reported = False
 
     async def _ask(self, request: Any) -> Any:

@@ -35,11 +35,14 @@ def _nothing(**_: bool) -> bytes:
     return b""
 
 
-def link_to_engine(held: Callable[[], Mapping[str, int]]) -> Link:
+def link_to_engine(held: Callable[[], Mapping[str, int]], *, greeting: int = HELLO) -> Link:
     """As the engine has said in the environment. Raises when it has not."""
     headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
     folder = Path(os.environ["MODAL_SERVER_URL"].removeprefix("unix://")).parent
-    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], held, report)
+    path, task, token = str(folder / _SOCKET), headers["x-task"], headers["x-task-token"]
+    if greeting != HELLO:
+        return Link(path, task, token, held, greeting=greeting)
+    return Link(path, task, token, held, report)
 
 
 class Link:
@@ -50,9 +53,17 @@ class Link:
     """
 
     def __init__(
-        self, path: str, task_id: str, token: str, held: Callable[[], Mapping[str, int]], report: Callable[..., bytes] = _nothing
+        self,
+        path: str,
+        task_id: str,
+        token: str,
+        held: Callable[[], Mapping[str, int]],
+        report: Callable[..., bytes] = _nothing,
+        *,
+        greeting: int = HELLO,
     ) -> None:
         self._path = path
+        self._greeting = greeting
         self._identity = {"task": task_id, "token": token}
         self._held = held
         self._report = report
@@ -164,7 +175,7 @@ class Link:
         await loop.sock_connect(wire.sock, self._path)
         await loop.create_unix_connection(lambda: wire, sock=wire.sock)
         try:
-            await wire.ask(HELLO, json.dumps({**self._identity, "held": dict(self._held())}).encode())
+            await wire.ask(self._greeting, json.dumps({**self._identity, "held": dict(self._held())}).encode())
         except Unusable:
             self._is_over = True
             raise

@@ -30,7 +30,7 @@ from . import embryo, phases, stdio, web
 from .zygote import DEVICES, breed, entries, load_runtime, receive, resident, send, take_control
 
 _ENTRYPOINT = "modal._container_entrypoint"
-_OF_THE_TASK = frozenset({"phases", "inputs"})  # seams that need to know which task it is
+_OF_THE_TASK = frozenset({"phases", "inputs", "calls"})  # seams that need to know which task it is
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 — a path in the container
 _HARMLESS = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _LONGEST_REASON = 300  # characters

@@ -13,6 +13,7 @@ class Seam(StrEnum):
 
     PHASES = "phases"  # a start is timed, import by import
     INPUTS = "inputs"  # inputs and results over the engine's own socket
+    CALLS = "calls"  # calls that the container makes, over the same
     PATIENCE = "patience"  # an engine that does not answer is waited for
     STDIO = "stdio"  # output says which input wrote it
     WEB = "web"  # web functions serve HTTP themselves
@@ -41,10 +42,10 @@ class WebPath(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
+    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
 }
 _SNAPSHOTS_PROVED = frozenset({"1.6.4"})
-_ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.WEB})  # of the engine
+_ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.CALLS, Seam.WEB})  # of the engine
 
 
 def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AUTO, *, is_server: bool = False) -> tuple[Seam, ...]:

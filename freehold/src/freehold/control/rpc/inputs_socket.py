@@ -1,13 +1,12 @@
-"""The socket on which containers take inputs and give back results: an edge like gRPC's, for the two calls that each input costs.
+"""The socket on which containers take inputs and give back results, and call functions: an edge like gRPC's, for what each input costs.
 
 What goes over it is in `freehold.container.frames`. The first frame says which task this is; from then on the connection is that
 task's, and a newer one replaces it.
 """
 
 import asyncio
-import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,11 @@ from modal_proto import api_pb2
 from freehold.container.frames import (
     ANSWER,
     CANCEL,
+    FUNCTION_MAP,
     GET_INPUTS,
+    GET_OUTPUTS,
     HELLO,
+    HELLO_CALLS,
     LONGEST,
     PUT_OUTPUTS,
     REFUSED,
@@ -31,45 +33,70 @@ from freehold.container.frames import (
     Splitter,
     frame,
 )
+from freehold.control.caller import Caller
 from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.control.services.claims import Claims
 from freehold.control.services.lanes import Lanes
-from freehold.domain.errors import FreeholdError, InvalidRequest
-from freehold.domain.ids import InputId, TaskId
+from freehold.domain.errors import FreeholdError, PermissionDenied
+from freehold.domain.ids import TaskId
 from freehold.domain.seams import Transport
+from freehold.wire.greetings import Greeting, read_greeting, read_offer
 
 log = structlog.get_logger()
 
 _GREETING = 10.0  # seconds for a new connection to say whose it is
 _LONGEST_GREETING = 256 * 1024  # bytes: ids of all inputs in hand
-_LONGEST_WORDS = 1000  # characters
 _MOST_STRANGERS = 64  # connections that have not said it yet; the oldest goes first
+_LONG_POLLS = frozenset({GET_INPUTS, GET_OUTPUTS, SERVE})  # these change nothing while they wait, and end with their connection
 _MOST_REQUESTS = 4096  # of one connection under way; a container has one for each input in hand, and one more
 
 
 class TaskTokens(Protocol):
     def accepts_task(self, task_id: TaskId, token: str) -> bool: ...
 
+    def is_restricted(self, task_id: TaskId) -> bool: ...
+
 
 class StartReports(Protocol):
     async def report(self, task_id: TaskId, payload: bytes) -> None: ...
+
+
+class CallHandlers(Protocol):
+    """What answers the same calls over gRPC."""
+
+    async def FunctionMap(self, request: api_pb2.FunctionMapRequest, caller: Caller) -> api_pb2.FunctionMapResponse: ...
+
+    async def FunctionGetOutputs(
+        self, request: api_pb2.FunctionGetOutputsRequest, caller: Caller
+    ) -> api_pb2.FunctionGetOutputsResponse: ...
 
 
 class _BadFrameError(Exception):
     """Nobody of ours sends this: the connection is closed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What answers the requests, and says whose they are."""
+
+    claims: Claims
+    lanes: Lanes
+    calls: CallHandlers
+    tokens: TaskTokens
+    reports: StartReports
+
+
+_Role = tuple[TaskId, int]  # a task, and the kind of its greeting
+
+
 class InputsSocket:
     """All connections, and the work that they have asked for."""
 
-    def __init__(self, claims: Claims, lanes: Lanes, tokens: TaskTokens, reports: StartReports, group: asyncio.TaskGroup) -> None:
-        self.claims = claims
-        self.lanes = lanes
-        self.tokens = tokens
-        self.reports = reports
+    def __init__(self, behind: Behind, group: asyncio.TaskGroup) -> None:
+        self.behind = behind
         self.group = group
         self._strangers: dict[_Connection, None] = {}
-        self._of_task: dict[TaskId, _Connection] = {}
+        self._of_task: dict[_Role, _Connection] = {}
 
     def connection(self) -> "_Connection":
         return _Connection(self)
@@ -79,17 +106,17 @@ class InputsSocket:
         if len(self._strangers) > _MOST_STRANGERS:
             next(iter(self._strangers)).close()
 
-    def assign(self, connection: "_Connection", task_id: TaskId) -> None:
-        """The connection is this task's from now on; an older one of the same task is dead, if it does not know that yet."""
+    def assign(self, connection: "_Connection", role: "_Role") -> None:
+        """The connection is this task's from now on; an older one of the same role is dead, if it does not know that yet."""
         self._strangers.pop(connection, None)
-        if (older := self._of_task.get(task_id)) is not None:
+        if (older := self._of_task.get(role)) is not None:
             older.close()
-        self._of_task[task_id] = connection
+        self._of_task[role] = connection
 
-    def dismiss(self, connection: "_Connection", task_id: TaskId | None) -> None:
+    def dismiss(self, connection: "_Connection", role: "_Role | None") -> None:
         self._strangers.pop(connection, None)
-        if task_id is not None and self._of_task.get(task_id) is connection:
-            del self._of_task[task_id]
+        if role is not None and self._of_task.get(role) is connection:
+            del self._of_task[role]
 
     def close(self) -> None:
         for connection in (*self._strangers, *self._of_task.values()):
@@ -101,12 +128,21 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, server: InputsSocket) -> None:
         self._server = server
+        self._behind = server.behind
         self._frames = Splitter(_LONGEST_GREETING)
         self._transport: asyncio.Transport
         self._deadline: asyncio.TimerHandle | None = None
         self._task_id: TaskId | None = None
+        self._role: _Role | None = None
+        self._token = ""
         self._pending: dict[int, asyncio.Task[None]] = {}
         self._waiting: set[int] = set()
+        self._handlers: dict[int, Callable[[TaskId, bytes], Awaitable[bytes]]] = {
+            GET_INPUTS: self._get_inputs,
+            PUT_OUTPUTS: self._put_outputs,
+            REPORT: self._report,
+            SERVE: self._serve,
+        }
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment] # sockets have no other kind
@@ -116,7 +152,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._settle()
-        self._server.dismiss(self, self._task_id)
+        self._server.dismiss(self, self._role)
         self._stop_waiting()
 
     def close(self) -> None:
@@ -157,32 +193,34 @@ class _Connection(asyncio.Protocol):
             self._cancel(number)
         elif number in self._pending or len(self._pending) >= _MOST_REQUESTS:
             raise _BadFrameError(number)
-        elif kind == GET_INPUTS:
-            self._waiting.add(number)
-            self._start(number, self._get_inputs, payload)
-        elif kind == PUT_OUTPUTS:
-            self._start(number, self._put_outputs, payload)
-        elif kind == REPORT:
-            self._start(number, self._report, payload)
-        elif kind == SERVE:
-            self._waiting.add(number)
-            self._start(number, self._serve, payload)
         else:
+            self._begin(kind, number, payload)
+
+    def _begin(self, kind: int, number: int, payload: bytes) -> None:
+        handler = self._handlers.get(kind)
+        if handler is None:
             raise _BadFrameError(kind)
+        if kind in _LONG_POLLS:
+            self._waiting.add(number)
+        self._start(number, handler, payload)
 
     def _greet(self, kind: int, number: int, payload: bytes) -> None:
-        greeting = _greeting(payload) if kind == HELLO else None
+        greeting = read_greeting(payload) if kind in (HELLO, HELLO_CALLS) else None
         if greeting is None:
             raise _BadFrameError(kind)
         self._settle()
-        if not self._server.tokens.accepts_task(greeting.task_id, greeting.token):
+        if not self._behind.tokens.accepts_task(greeting.task_id, greeting.token):
             self._send(REFUSED, number, f"Task {greeting.task_id} is not one of this engine's running tasks.".encode())
             self._transport.close()
             return
-        self._task_id = greeting.task_id
+        self._task_id, self._token, self._role = greeting.task_id, greeting.token, (greeting.task_id, kind)
         self._frames.longest = LONGEST
-        self._server.assign(self, greeting.task_id)
-        self._start(number, self._welcome, greeting)
+        self._server.assign(self, self._role)
+        if kind == HELLO_CALLS:
+            self._handlers = {FUNCTION_MAP: self._function_map, GET_OUTPUTS: self._get_outputs}
+            self._send(ANSWER, number, b"")
+        else:
+            self._start(number, self._welcome, greeting)
 
     def _settle(self) -> None:
         if self._deadline is not None:
@@ -212,66 +250,59 @@ class _Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.write(frame(kind, number, payload))
 
-    async def _welcome(self, task_id: TaskId, greeting: "_Greeting") -> bytes:
-        self._server.claims.recover(task_id, greeting.held)
+    async def _welcome(self, task_id: TaskId, greeting: Greeting) -> bytes:
+        self._behind.claims.recover(task_id, greeting.held)
         return b""
 
     async def _get_inputs(self, task_id: TaskId, payload: bytes) -> bytes:
         request = api_pb2.FunctionGetInputsRequest.FromString(payload)
-        response = await self._server.claims.claim(
+        response = await self._behind.claims.claim(
             task_id, batch=request.batch_max_size, linger=request.batch_linger_ms / 1000, transport=Transport.OWN
         )
         return response.SerializeToString()
 
     async def _put_outputs(self, task_id: TaskId, payload: bytes) -> bytes:
-        await self._server.claims.put_outputs(task_id, list(api_pb2.FunctionPutOutputsRequest.FromString(payload).outputs))
+        await self._behind.claims.put_outputs(task_id, list(api_pb2.FunctionPutOutputsRequest.FromString(payload).outputs))
         return b""
+
+    async def _function_map(self, task_id: TaskId, payload: bytes) -> bytes:
+        self._check(task_id)
+        request = api_pb2.FunctionMapRequest.FromString(payload)
+        return (await self._behind.calls.FunctionMap(request, Caller(task_id=task_id))).SerializeToString()
+
+    async def _get_outputs(self, task_id: TaskId, payload: bytes) -> bytes:
+        self._check(task_id)
+        request = api_pb2.FunctionGetOutputsRequest.FromString(payload)
+        return (await self._behind.calls.FunctionGetOutputs(request, Caller(task_id=task_id))).SerializeToString()
+
+    def _check(self, task_id: TaskId) -> None:
+        """At each call: a task may end while its connection stands. Raises PermissionDenied; the container asks over gRPC, and is told there."""
+        tokens = self._behind.tokens
+        if not tokens.accepts_task(task_id, self._token) or tokens.is_restricted(task_id):
+            msg = f"Task {task_id} may not call functions."
+            raise PermissionDenied(msg)
 
     async def _report(self, task_id: TaskId, payload: bytes) -> bytes:
         try:
-            await self._server.reports.report(task_id, payload)
+            await self._behind.reports.report(task_id, payload)
         except FreeholdError as error:  # nobody waits for the answer
             log.info("start_report_refused", task_id=task_id, why=str(error))
         return b""
 
     async def _serve(self, task_id: TaskId, payload: bytes) -> bytes:
-        address, why_not = _offer(payload)
+        address, why_not = read_offer(payload)
         if why_not:
-            self._server.lanes.fall_back(task_id, why_not)
+            self._behind.lanes.fall_back(task_id, why_not)
         else:
-            await self._server.lanes.serve(task_id, address)
+            await self._behind.lanes.serve(task_id, address)
         return b""
 
 
-@dataclass(frozen=True, slots=True)
-class _Greeting:
-    task_id: TaskId
-    token: str
-    held: Mapping[InputId, int]  # attempts of the inputs that the container has in hand
-
-
-def _greeting(payload: bytes) -> _Greeting | None:
-    try:
-        said = json.loads(payload)
-        return _Greeting(TaskId(str(said["task"])), str(said["token"]), {InputId(name): int(said["held"][name]) for name in said["held"]})
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _offer(payload: bytes) -> tuple[str, str]:
-    """Where the container listens, or why it serves no web requests itself."""
-    try:
-        said = json.loads(payload)
-        return str(said["address"])[:_LONGEST_WORDS], str(said["why_not"])[:_LONGEST_WORDS]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidRequest(repr(error)) from error
-
-
 @asynccontextmanager
-async def serve(claims: Claims, lanes: Lanes, tokens: TaskTokens, reports: StartReports, path: Path) -> AsyncIterator[None]:
+async def serve(behind: Behind, path: Path) -> AsyncIterator[None]:
     """Serve at `path` until the block ends."""
     async with asyncio.TaskGroup() as group:
-        connections = InputsSocket(claims, lanes, tokens, reports, group)
+        connections = InputsSocket(behind, group)
         server = await asyncio.get_running_loop().create_unix_server(connections.connection, sock=_bound(path))
         try:
             yield
