@@ -56,6 +56,14 @@ def test_spawned_calls_and_their_results(app: Deployment) -> None:
     assert list(modal.FunctionCall.gather(*calls)) == [0, 1, 4, 9, 16]
 
 
+def test_calls_that_containers_make(app: Deployment, is_own: bool) -> None:
+    results, told, carrier = app.function("calls_others").remote(3)
+
+    assert results == [9, 9, 16, 1, 2, 9]
+    assert "can't multiply" in told
+    assert carrier == ("freehold_container.calls" if is_own else "modal._grpc_client")
+
+
 def test_generators(app: Deployment) -> None:
     assert list(app.function("count_to").remote_gen(5)) == [1, 2, 3, 4, 5]
 

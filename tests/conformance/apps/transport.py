@@ -45,6 +45,18 @@ def pairs(xs: list[int]) -> list[tuple[int, int]]:
     return [(x, len(xs)) for x in xs]
 
 
+@app.function()
+def calls_others(x: int) -> tuple[list[int], str, str]:
+    """Results of what it calls, what it is told of a call that fails, and whose code carried all that."""
+    results = [square.remote(x), *square.map([x, x + 1]), *count_to.remote_gen(2), square.spawn(x).get()]
+    try:
+        square.remote("no number")
+    except TypeError as error:
+        told = str(error)
+    client = modal.client._Client._client_from_env
+    return results, told, type(client._control_plane_stub.FunctionMap).__module__
+
+
 @app.cls()
 class Greeter:
     @modal.enter()
