@@ -32,6 +32,7 @@ from freehold.domain.ids import (
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken, allow
+from freehold.domain.rollups import Bucket, Figures, Histogram
 from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
@@ -43,6 +44,7 @@ from freehold.store.memory import MemoryStore
 from freehold.store.sql.store import SqlStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 NAMES = ("min_containers", "target_concurrency")
 
@@ -899,6 +901,48 @@ class TestUsages:
             await tx.usages.delete_before(hours=self.row(2).begins_at, totals=NOW + MINUTE)
             assert len(await tx.usages.sums(NOW - 24 * self.HOUR, NOW + 24 * self.HOUR)) == 1
             assert list(await tx.usages.totals(["ta-1", "ta-2"])) == ["ta-2"]
+
+
+class TestMetrics:
+    async def test_a_bucket_comes_back_as_it_was(self, store):
+        bucket = a_bucket(
+            latency=Histogram.of([0.0001, 0.02, 5000.0]), statuses=(0, 0, 5, 0, 1, 0), failed=2, samples=5, queued=7, last_containers=1
+        )
+        async with store.transaction() as tx:
+            await tx.metrics.put([bucket])
+        async with store.transaction() as tx:
+            assert await tx.metrics.between(10, NOON, NOON + MINUTE) == [bucket]
+
+    async def test_one_of_the_same_function_width_and_start_replaces_it(self, store):
+        first = a_bucket(succeeded=1)
+        async with store.transaction() as tx:
+            await tx.metrics.put([first])
+            await tx.metrics.put([replace(first, figures=Figures(succeeded=2)), replace(first, width=60)])
+        async with store.transaction() as tx:
+            assert [row.figures.succeeded for row in await tx.metrics.between(10, NOON, NOON + MINUTE)] == [2]
+            assert len(await tx.metrics.between(60, NOON, NOON + MINUTE)) == 1
+
+    async def test_they_are_read_in_order_by_time_and_function(self, store):
+        early, late, other = (a_bucket(start=NOON + n * MINUTE) for n in (0, 2, 1))
+        mine = {early.function_id, late.function_id}
+        async with store.transaction() as tx:
+            await tx.metrics.put([late, other, early])
+            await tx.metrics.put([])
+        async with store.transaction() as tx:
+            assert await tx.metrics.between(10, NOON, NOON + 3 * MINUTE) == [early, other, late]
+            assert await tx.metrics.between(10, NOON, NOON + 3 * MINUTE, mine) == [early, late]
+            assert await tx.metrics.between(10, NOON + MINUTE, NOON + 2 * MINUTE) == [other]
+            assert await tx.metrics.between(10, NOON, NOON + 3 * MINUTE, set()) == []
+
+    async def test_old_ones_of_one_width_are_deleted(self, store):
+        async with store.transaction() as tx:
+            await tx.metrics.put([a_bucket(start=NOON + n * MINUTE, width=width) for n in range(4) for width in (10, 60)])
+            assert await tx.metrics.delete_before(10, NOON + 2 * MINUTE) == 2
+            assert [len(await tx.metrics.between(width, NOON, NOON + 5 * MINUTE)) for width in (10, 60)] == [2, 4]
+
+
+def a_bucket(*, start=NOON, width=10, **figures):
+    return Bucket(function_id=new_function_id(), app_id=new_app_id(), start=start, width=width, figures=Figures(**figures))
 
 
 @pytest.mark.parametrize(

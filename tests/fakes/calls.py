@@ -7,6 +7,7 @@ from modal_proto import api_pb2
 
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
+from freehold.control.services.counters import Counters
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.journal import Journal
 from freehold.control.services.tasks import Tasks
@@ -29,12 +30,13 @@ class World:
         self.store = store or MemoryStore()
         self.demand = Wakeup()
         self.journal = Journal(store=self.store, clock=clock)
-        self.tasks = Tasks(clock=clock, journal=self.journal, changed=Wakeup(also=self.demand))
+        self.counters = Counters(clock)
+        self.tasks = Tasks(clock=clock, journal=self.journal, changed=Wakeup(also=self.demand), counters=self.counters)
         limits = {"max_queued_inputs": 1000, **settings}
         durable = DurableCalls(store=self.store, clock=clock, journal=self.journal)
-        self.calls = Calls(durable=durable, tasks=self.tasks, clock=clock, demand=self.demand, **limits)
+        self.calls = Calls(durable=durable, tasks=self.tasks, clock=clock, demand=self.demand, measured=self.counters.call_ended, **limits)
         self.tasks.report_ends_to(self.calls)
-        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock)
+        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock, batch_taken=self.counters.batch_taken)
         self.function = Function(id=new_function_id(), app_id=AppId("ap-x"), tag="f")
 
     async def call(self, *, kind=CallKind.UNARY, invocation=Invocation.SYNC, inputs=1, retries=0, initial_delay_ms=0, **fields):

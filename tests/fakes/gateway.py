@@ -120,6 +120,8 @@ async def a_gateway(
     traces: Any = None,
     routes: Sequence[BaseRoute] = (),
     ssl_context: ssl.SSLContext | None = None,
+    measurements: Any = None,
+    measured: Any = None,
     **settings: Any,
 ) -> AsyncIterator[RunningGateway]:
     port = free_port()
@@ -136,6 +138,8 @@ async def a_gateway(
             traces=traces or FakeTraces(),
             routes=routes,
             ssl_context=ssl_context,
+            measurements=measurements,
+            measured=measured,
         ),
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE)) as http,
     ):

@@ -8,12 +8,14 @@ import gc
 import os
 import ssl
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 import anyio
+import psutil
 import structlog
 from anyio.abc import TaskGroup
 from starlette.routing import BaseRoute
@@ -26,6 +28,7 @@ from freehold.control.controllers.farewell import Farewell
 from freehold.control.controllers.foresight import Foresight
 from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.loop import Controller
+from freehold.control.controllers.metrics import Historian
 from freehold.control.controllers.restart import Restart
 from freehold.control.controllers.retention import Retention
 from freehold.control.controllers.scheduler import Scheduler
@@ -42,6 +45,7 @@ from freehold.control.rpc.environments import EnvironmentRpcs
 from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
+from freehold.control.rpc.metrics import MetricRpcs
 from freehold.control.rpc.mounts import MountRpcs
 from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
@@ -58,6 +62,7 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.cost import Costs
+from freehold.control.services.counters import Counters
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -71,11 +76,13 @@ from freehold.control.services.lanes import Lanes
 from freehold.control.services.launches import Launches
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
+from freehold.control.services.metrics import Metrics
 from freehold.control.services.mounts import Mounts
 from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
+from freehold.control.services.statistics import Statistics
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
@@ -92,13 +99,17 @@ from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport, Zygotes
+from freehold.domain.tasks import TaskState
 from freehold.domain.volumes import FOLDER as VOLUMES_FOLDER
 from freehold.gateway.ask import AskRoutes
 from freehold.gateway.call_api import CallRoutes
 from freehold.gateway.certificates import Certificates
+from freehold.gateway.exposition import EngineFigures
+from freehold.gateway.exposition import Functions as FunctionFigures
 from freehold.gateway.server import Gateway
 from freehold.gateway.tokens import TokenRoutes
 from freehold.gateway.volumes import VolumeRoutes
+from freehold.observability.lag import LoopLag
 from freehold.observability.otlp import find_sender
 from freehold.placement.local import LocalReports
 from freehold.placement.machine import capacity, this_machine
@@ -157,13 +168,16 @@ class Engine:
         self.import_lists = ImportLists(home / "imports")
         self.prices = PriceFile(home)
         self.journal = Journal(store=self.store, clock=self.clock)
+        self.counters = Counters(self.clock)
+        self.loop_lag = LoopLag()
 
     def _serve_calls(self, settings: Settings) -> None:
         """Tasks, the inputs that they take, and who is woken by what."""
         self.demand = Wakeup()
         self.tasks_changed = Wakeup(also=self.demand)
         self.images_wanted = Wakeup()
-        self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed)
+        counters = self.counters if settings.metrics else None
+        self.tasks = Tasks(clock=self.clock, journal=self.journal, changed=self.tasks_changed, counters=counters)
         self.gpus = find_gpus(settings.pretend_gpus)
         self.machines = Machines(
             tasks=self.tasks,
@@ -180,9 +194,18 @@ class Engine:
             clock=self.clock,
             demand=self.demand,
             max_queued_inputs=settings.max_queued_inputs,
+            measured=counters.call_ended if counters else None,
         )
         self.tasks.report_ends_to(self.calls)
-        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=self.clock)
+        self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=self.clock, batch_taken=counters.batch_taken if counters else None)
+        self.metrics = Metrics(
+            store=self.store,
+            counters=self.counters,
+            calls=self.calls,
+            tasks=self.tasks,
+            clock=self.clock,
+            kept=settings.metrics_ttl,
+        )
         self.logs = Logs(store=self.log_store, tasks=self.tasks, clock=self.clock)
 
     def _serve_apps(self, settings: Settings) -> None:
@@ -273,6 +296,15 @@ class Engine:
             imports=self.import_lists,
         )
         self.traces = Traces(store=self.store, records=self.records, cold_starts=self.cold_starts, clock=self.clock)
+        self.statistics = Statistics(
+            store=self.store,
+            apps=self.apps,
+            functions=self.functions,
+            explanations=self.explanations,
+            metrics=self.metrics,
+            counters=self.counters,
+            clock=self.clock,
+        )
         self.stories = Stories(
             store=self.store, apps=self.apps, functions=self.functions, explanations=self.explanations, journal=self.journal
         )
@@ -422,8 +454,15 @@ class Engine:
             Controller("schedules", clockwork.step, changed=self.schedules_changed, every=30.0),
             Controller("tokens", self.tokens.step, changed=Wakeup(), every=60.0),
             Controller("usage", self.usage.flush, changed=self.usage.changed, every=60.0, rest=_USAGE_REST),
+            *self._historians(),
             Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
         ]
+
+    def _historians(self) -> list[Controller]:
+        if not self.settings.metrics:
+            return []
+        historian = Historian(metrics=self.metrics, clock=self.clock)
+        return [Controller("metrics", historian.step, changed=Wakeup(), every=2.0)]
 
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
@@ -445,6 +484,7 @@ class Engine:
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
             ImageRpcs(images=self.images, logs=self.logs),
             LogRpcs(logs=self.logs, apps=self.apps, functions=self.functions, history=self.history),
+            MetricRpcs(statistics=self.statistics, metrics=self.metrics, apps=self.apps, clock=self.clock),
             MountRpcs(self.mounts),
             ProxyTokenRpcs(tokens=self.proxy_tokens, workspaces=self.workspaces),
             SecretRpcs(self.secrets),
@@ -476,9 +516,24 @@ class Engine:
             "ColdStart": self.cold_starts.show,
             "Cost": self.costs.table,
             "Trace": self.traces.show,
+            "Stats": self.statistics.stats,
+            "Top": self._top,
             **ScheduleOperations(self.schedules).table(),
             **TokenOperations(tokens=self.tokens, flows=self.token_flows).table(),
         }
+
+    async def _top(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What `freehold top` shows: the functions, and the engine above them."""
+        _, engine = await self.measurements()
+        now = {
+            "uptime_s": time.monotonic() - self._started_at,
+            "cpu_seconds": engine.cpu_seconds,
+            "resident_bytes": engine.resident_bytes,
+            "containers": dict(engine.containers),
+            "loop_lag_s": engine.loop_lag,
+            "commit_s": engine.commits.percentile(99),
+        }
+        return {"engine": now, **await self.statistics.top(request)}
 
     def status(self) -> dict[str, Any]:
         """What `/healthz` answers and `freehold status` shows."""
@@ -502,6 +557,23 @@ class Engine:
             "gateway_url": self.settings.gateway_url,
         }
 
+    async def measurements(self) -> tuple[FunctionFigures, EngineFigures]:
+        """What `/metrics` shows."""
+        process = psutil.Process()
+        times = process.cpu_times()
+        states = Counter(live.state.value for live in self.tasks.all())
+        engine = EngineFigures(
+            version=version("freehold"),
+            modal=version("modal"),
+            started_at=process.create_time(),
+            cpu_seconds=times.user + times.system,
+            resident_bytes=process.memory_info().rss,
+            containers={state.value: states[state.value] for state in TaskState if state is not TaskState.ENDED},
+            loop_lag=self.loop_lag.worst,
+            commits=self.store.commits.histogram(),
+        )
+        return await self.metrics.exposition(), engine
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start everything in order; stop it in reverse. Containers leave before the control plane that they talk to."""
@@ -513,6 +585,7 @@ class Engine:
             stack.push_async_callback(self._close_store)
             await self.restart.restore()
             await self.usage.restore()
+            await self.metrics.restore()
             await self.proxy_tokens.restore()
             await self.tokens.restore()
             await stack.enter_async_context(
@@ -541,6 +614,8 @@ class Engine:
                     status=self.status,
                     stories=self.stories,
                     traces=self.traces,
+                    measurements=self.measurements,
+                    measured=self.counters.request_ended if self.settings.metrics else None,
                     routes=self.pages(),
                     listener=self._supervision.gateway,
                     ssl_context=self._tls(),
@@ -552,6 +627,7 @@ class Engine:
             group.start_soon(self.journal.run)
             if self.trace_exports:
                 group.start_soon(self.trace_exports.run)
+            group.start_soon(self.loop_lag.run)
             for controller in self.controllers:
                 group.start_soon(loop.run, controller)
             yield
@@ -560,6 +636,7 @@ class Engine:
         await self.journal.flush()
         await self.tokens.step()
         await self.usage.flush()
+        await self.metrics.flush()
         await self.blobs.flush()
         self.log_store.close()
         await self.store.close()

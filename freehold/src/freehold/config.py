@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     usage_ttl: timedelta = Field(
         default=timedelta(days=400), description="How long is remembered what each function used by the hour; what it cost goes by that."
     )
+    metrics: bool = Field(default=True, description="Count calls, their times and containers, for /metrics and `freehold stats`.")
+    metrics_ttl: Duration = Field(
+        default=timedelta(days=7),
+        ge=timedelta(hours=1),
+        description="How long figures over time are kept: by ten seconds for an hour, by the minute for a day, by ten minutes for the rest.",
+    )
     blob_cache_bytes: int = Field(default=20 * 1024 * _MIB, ge=_MIB, description="Size of the blob folder above which unused blobs go.")
     max_blob_bytes: int = Field(default=5 * 1024 * _MIB, ge=_MIB, description="Largest single blob.")
     max_inline_bytes: int = Field(default=2 * _MIB, ge=1024, description="Payloads above this travel as blobs.")

@@ -20,8 +20,8 @@ def freehold(*arguments):
 
 class TestCommandLine:
     def test_an_unknown_command_suggests_the_nearest(self, capsys):
-        assert freehold("stauts") == 2
-        assert "Did you mean 'status'" in capsys.readouterr().err
+        assert freehold("dctor") == 2
+        assert "Did you mean 'doctor'" in capsys.readouterr().err
 
     def test_help_lists_every_command(self, capsys):
         assert freehold("--help") == 0

@@ -791,6 +791,71 @@ class TestLongResponses:
                 assert response.status == 404
 
 
+class Measurements(list):
+    """What the gateway says of requests that have ended."""
+
+    def __call__(self, target, place, task_id, status, *, latency, execution):
+        assert latency >= execution >= 0
+        self.append((place, task_id[:3], status, execution > 0))
+
+
+class TestMeasured:
+    async def test_a_request_is_told_once_with_its_status_and_its_container(self, tmp_path):
+        seen = Measurements()
+        async with served(echo, tmp_path, measured=seen) as site:
+            await site.seen("/a?x=1")
+            await site.free()
+
+        assert seen == [(b"/a?x=1", "ta-", 200, True)]
+
+    async def test_a_container_that_breaks_off_is_a_failure_even_after_a_good_beginning(self, tmp_path):
+        seen = Measurements()
+        half = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"
+        async with answering(half, tmp_path=tmp_path, measured=seen) as site:
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await site.seen()
+            await site.free()
+
+        assert seen == [(b"/", "ta-", 502, True)]
+
+    async def test_one_that_no_container_takes_has_waited_and_not_run(self, tmp_path):
+        seen = Measurements()
+        async with served(echo, tmp_path, measured=seen) as site:
+            site.lanes.lanes.clear()
+            site.lanes.refusal = ResourceExhausted("Too many wait.")
+            async with site.gateway.request(LABEL) as response:
+                assert response.status == 503
+
+        assert seen == [(b"/", "", 503, False)]
+
+    async def test_one_whose_caller_leaves_has_no_status(self, tmp_path):
+        seen = Measurements()
+        async with served(silent, tmp_path, measured=seen) as site:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5), site.gateway.request(LABEL):
+                    pass
+            await site.free()
+
+        assert [status for _, _, status, _ in seen] == [0]
+
+    async def test_a_websocket_is_told_when_it_opens_and_not_again(self, tmp_path):
+        async def socket(scope, receive, send):
+            websocket = WebSocket(scope, receive, send)
+            await websocket.accept()
+            await websocket.send_text(await websocket.receive_text())
+            await websocket.close()
+
+        seen = Measurements()
+        async with served(socket, tmp_path, measured=seen) as site:
+            async with site.gateway.websocket(LABEL) as websocket:
+                assert [status for _, _, status, _ in seen] == [101]
+                await websocket.send_str("on")
+                assert await websocket.receive_str() == "on"
+            await site.free()
+
+        assert len(seen) == 1
+
+
 async def test_the_figures_count_each_way(tmp_path):
     async with served(echo, tmp_path) as site:
         await site.seen()

@@ -14,8 +14,10 @@ from freehold.cli.login import login
 from freehold.cli.logs import logs
 from freehold.cli.modal import COMMANDS, modal
 from freehold.cli.schedules import schedules
+from freehold.cli.stats import stats
 from freehold.cli.status import status
 from freehold.cli.tokens import tokens
+from freehold.cli.top import top
 from freehold.cli.trace import trace
 from freehold.cli.trust import trust
 from freehold.cli.up import up
@@ -30,7 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, doctor, why, coldstart, trace, cost, login, trust, config, version):
+for own in (up, down, status, top, stats, doctor, why, coldstart, trace, cost, login, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 app.add_typer(tokens, name="tokens")

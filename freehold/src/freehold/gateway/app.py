@@ -1,6 +1,6 @@
 """Functions whose containers take requests as messages, as one ASGI application; and the pages of the engine itself."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.domain.errors import FreeholdError
-from freehold.gateway import metrics, pages
+from freehold.gateway import exposition, pages
 from freehold.gateway.asgi import OPENED
 from freehold.gateway.blobs import BlobRoutes, Blobs
 from freehold.gateway.errors import NotDeployed, response_to
@@ -61,7 +61,9 @@ class Functions:
             await HttpExchange(call=call, receive=receive, send=send, start_timeout=self._patience).run()
 
 
-def own_pages(*, blobs: Blobs, status: Status, stories: Stories, figures: Callable[[], str], routes: Sequence[BaseRoute] = ()) -> Starlette:
+def own_pages(
+    *, blobs: Blobs, status: Status, stories: Stories, figures: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
+) -> Starlette:
     """What the bare host serves; `figures` are those of `metrics`, `routes` come from other modules."""
 
     async def index(_: Request) -> Response:
@@ -71,7 +73,7 @@ def own_pages(*, blobs: Blobs, status: Status, stories: Stories, figures: Callab
         return JSONResponse(dict(status()))
 
     async def measured(_: Request) -> Response:
-        return Response(figures(), media_type=metrics.CONTENT_TYPE)
+        return Response(await figures(), media_type=exposition.CONTENT_TYPE)
 
     async def story(request: Request) -> Response:
         return pages.story(await stories.of(request.path_params["subject"]))

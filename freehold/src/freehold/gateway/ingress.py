@@ -19,7 +19,7 @@ from freehold.gateway.heads import Head
 from freehold.gateway.late import Late, call_id_in
 from freehold.gateway.limits import KEEP_ALIVE_SECONDS, LINGER_SECONDS, SWEEP_SECONDS, Deadlines, Limits, Visitors
 from freehold.gateway.metrics import Metrics
-from freehold.gateway.ports import Lanes, ProxyTokens, Traces
+from freehold.gateway.ports import Lanes, Measured, ProxyTokens, Traces
 from freehold.gateway.proxy_auth import credentials
 from freehold.gateway.relay import Relay
 from freehold.gateway.routing import Addresses
@@ -41,9 +41,11 @@ class Ingress:
         limits: Limits,
         own_pages: ASGIApp,
         functions: ASGIApp,
+        measured: Measured | None = None,
     ) -> None:
         """`functions` is the application that carries requests to containers as messages."""
         self.lanes = lanes
+        self.measured = measured
         self.traces = traces
         self.limits = limits
         self.metrics = Metrics()

@@ -86,6 +86,16 @@ class Lanes(Protocol[LaneT]):
         ...
 
 
+class Measured(Protocol):
+    """Told of each request that has ended, once."""
+
+    def __call__(self, target: WebTarget, place: bytes, task_id: str, status: int, *, latency: float, execution: float) -> None:
+        """`place` is path and query. `status` is 0 if the caller left before the end of its response. Seconds: since the request came, and since a container was found
+        for it (0 if none was).
+        """
+        ...
+
+
 class ProxyTokens(Protocol):
     def accepts(self, key: str, secret: str, environment_id: EnvironmentId | None = None) -> bool:
         """Whether this is a token and its secret, and opens that environment."""

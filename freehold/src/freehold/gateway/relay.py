@@ -10,7 +10,7 @@ from freehold.domain.errors import DeadlineExceeded, Unavailable
 from freehold.domain.functions import WebKind, WebRoute, WebTarget
 from freehold.domain.ids import CallId, new_request_ids
 from freehold.gateway.asgi import scope_of
-from freehold.gateway.errors import NoRoomInTime
+from freehold.gateway.errors import NoRoomInTime, answer_of
 from freehold.gateway.exchanges import Exchange
 from freehold.gateway.heads import Head
 from freehold.gateway.routing import Address, target_for, told_to_container
@@ -43,6 +43,7 @@ class Relay(Exchange):
         "_is_over",
         "_is_raw",
         "_lane",
+        "_outcome",
         "_peer",
         "_repeatable",
         "_route",
@@ -73,7 +74,7 @@ class Relay(Exchange):
         self._tries = 0
         self._began_at = time.time()
         self._booked_at = self._answered_at = 0.0
-        self._status = 0
+        self._status = self._outcome = 0
         self._task_id = ""
 
     # The caller's side.
@@ -97,6 +98,7 @@ class Relay(Exchange):
             upstream.write(self._framed(content))
 
     def abandon(self) -> None:
+        self._outcome = 0
         self._leave()
 
     def scope(self) -> dict[str, Any]:
@@ -128,7 +130,8 @@ class Relay(Exchange):
         status = response.status
         if status >= _OK:
             self._repeatable = None
-            self._status, self._answered_at = status, time.time()
+            self._status = self._outcome = status
+            self._answered_at = time.time()
             self.caller.begin(status, response.joined() + self._response_lines(response), response.length)
         elif status == _SWITCHING_PROTOCOLS:
             self._switch(response)
@@ -316,19 +319,25 @@ class Relay(Exchange):
             self._fail(Unavailable("The container changes the protocol without being asked."))
             return
         self._is_raw = True
+        self._outcome = _SWITCHING_PROTOCOLS
+        self._measure(time.time())
         lines = response.joined() + b"\r\nconnection: Upgrade\r\nupgrade: " + response.upgrade
         self.caller.switch(lines + self._response_lines(response))
 
     def _fail(self, error: Exception) -> None:
         if self._is_over:
             return
+        self._outcome = answer_of(error).status
         self._leave()
         self.caller.refuse(error)
 
     def _leave(self) -> None:
         """Nothing of it goes on."""
         if not self._is_over:
-            self._note()
+            now = time.time()
+            self._note(now)
+            if not self._is_raw:
+                self._measure(now)
         self._is_over = True
         self._deadline = 0.0
         if self._waiting:
@@ -338,7 +347,15 @@ class Relay(Exchange):
             upstream.abort()
         self._release()
 
-    def _note(self) -> None:
+    def _measure(self, now: float) -> None:
+        """Of what changed the protocol, up to that change: how long such a connection lasts says nothing."""
+        if self.ingress.measured is not None:
+            task_id, took = (self._lane.id, now - self._booked_at) if self._lane is not None else ("", 0.0)
+            self.ingress.measured(
+                self._route.target, self.head.target, task_id, self._outcome, latency=now - self._began_at, execution=took
+            )
+
+    def _note(self, now: float) -> None:
         seen = (
             self._route.target.function_id,
             self.head.method.decode("ascii"),
@@ -346,7 +363,7 @@ class Relay(Exchange):
             self._began_at,
             self._booked_at,
             self._answered_at,
-            time.time(),
+            now,
             self._task_id,
             self._traceparent,
         )

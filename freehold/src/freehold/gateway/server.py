@@ -16,14 +16,15 @@ from starlette.routing import BaseRoute
 
 from freehold.config import Settings
 from freehold.domain.errors import Conflict, FreeholdError
-from freehold.gateway import doors
+from freehold.gateway import doors, exposition
 from freehold.gateway.app import Functions, Status, own_pages
 from freehold.gateway.blobs import Blobs
 from freehold.gateway.connections import Connection
+from freehold.gateway.exposition import Measurements
 from freehold.gateway.ingress import Ingress
 from freehold.gateway.limits import Limits, allow_descriptors
 from freehold.gateway.own_hosts import OwnHosts
-from freehold.gateway.ports import Lanes, ProxyTokens, Stories, Traces, WebCalls
+from freehold.gateway.ports import Lanes, Measured, ProxyTokens, Stories, Traces, WebCalls
 from freehold.gateway.routing import Addresses
 
 _BACKLOG = 2048
@@ -47,14 +48,17 @@ class Gateway:
         status: Status,
         stories: Stories,
         traces: Traces,
+        measurements: Measurements | None = None,
+        measured: Measured | None = None,
         routes: Sequence[BaseRoute] = (),
         listener: socket.socket | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """`routes` are further pages of the bare host. `listener` is a socket that listens already; without one the gateway binds its own."""
+        """`measurements` are what `/metrics` shows besides the gateway's own. `routes` are further pages of the bare host. `listener` is a socket that listens already; without one the gateway binds its own."""
         self._settings = settings
         self._listener = listener
         self._ssl_context = ssl_context
+        self._measurements = measurements
         addresses = Addresses(lanes, settings.domain)
         self._ingress = Ingress(
             lanes=lanes,
@@ -62,6 +66,7 @@ class Gateway:
             traces=traces,
             addresses=addresses,
             limits=Limits.of(settings),
+            measured=measured,
             own_pages=OwnHosts(
                 own_pages(blobs=blobs, status=status, stories=stories, figures=self.figures, routes=routes), domain=settings.domain
             ),
@@ -74,8 +79,12 @@ class Gateway:
         )
         self._serving: AbstractAsyncContextManager[None] = self._serve()
 
-    def figures(self) -> str:
-        return self._ingress.metrics.text(self._ingress.gauges())
+    async def figures(self) -> str:
+        families = list(self._ingress.metrics.families(self._ingress.gauges()))
+        if self._measurements is not None:
+            functions, engine = await self._measurements()
+            families += [*exposition.of_functions(functions), *exposition.of_engine(engine)]
+        return exposition.text(families)
 
     async def __aenter__(self) -> Self:
         await self._serving.__aenter__()

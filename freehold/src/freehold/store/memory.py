@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -36,6 +36,7 @@ from freehold.domain.ids import (
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken
+from freehold.domain.rollups import Bucket
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -569,6 +570,28 @@ class _Usages:
                 self._totals.drop(subject)
 
 
+class _Metrics:
+    def __init__(self, undo: _Undo) -> None:
+        self._rows: _Rows[tuple[int, FunctionId, datetime], Bucket] = _Rows(undo)
+
+    async def put(self, buckets: Sequence[Bucket]) -> None:
+        for bucket in buckets:
+            self._rows.put((bucket.width, bucket.function_id, bucket.start), bucket)
+
+    async def between(
+        self, width: int, since: datetime, until: datetime, function_ids: Collection[FunctionId] | None = None
+    ) -> Sequence[Bucket]:
+        found = [row for row in self._rows if row.width == width and since <= row.start < until]
+        wanted = [row for row in found if function_ids is None or row.function_id in function_ids]
+        return sorted(wanted, key=lambda row: (row.start, row.function_id))
+
+    async def delete_before(self, width: int, moment: datetime) -> int:
+        old = [key for key, row in self._rows.items() if row.width == width and row.start < moment]
+        for key in old:
+            self._rows.drop(key)
+        return len(old)
+
+
 class MemoryTransaction:
     """All aggregates over one list of what to take back if the block fails."""
 
@@ -589,6 +612,7 @@ class MemoryTransaction:
         self.blobs: ports.Blobs = _Blobs(undo)
         self.events: ports.Events = _Events(undo)
         self.usages: ports.Usages = _Usages(undo)
+        self.metrics: ports.Metrics = _Metrics(undo)
 
 
 class MemoryStore:

@@ -8,7 +8,7 @@ A transaction commits once, at the end of its block; an exception rolls everythi
 raises NotFound with a sentence for the person; `find` answers None. Nothing here waits for network or containers.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
@@ -39,6 +39,7 @@ from freehold.domain.ids import (
 from freehold.domain.images import Image
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken
+from freehold.domain.rollups import Bucket
 from freehold.domain.schedules import Schedule
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import Task
@@ -340,6 +341,24 @@ class Usages(Protocol):
         ...
 
 
+class Metrics(Protocol):
+    """What functions did, in buckets of time."""
+
+    async def put(self, buckets: Sequence[Bucket]) -> None:
+        """By function, width and start."""
+        ...
+
+    async def between(
+        self, width: int, since: datetime, until: datetime, function_ids: Collection[FunctionId] | None = None
+    ) -> Sequence[Bucket]:
+        """Buckets of this width that start in [since, until), in order of time: of all functions, or of these."""
+        ...
+
+    async def delete_before(self, width: int, moment: datetime) -> int:
+        """Those of this width that started earlier; how many."""
+        ...
+
+
 class Content(Protocol):
     """Bytes by digest (SHA-256, hex), outside transactions: content that is there is whole, and never changes."""
 
@@ -447,6 +466,7 @@ class Transaction(Protocol):
     blobs: Blobs
     events: Events
     usages: Usages
+    metrics: Metrics
 
 
 class Store(Protocol):

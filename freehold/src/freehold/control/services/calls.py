@@ -10,7 +10,7 @@ from modal_proto import api_pb2
 from freehold.control.services.call_book import CallBook
 from freehold.control.services.call_history import CallHistory
 from freehold.control.services.durable_calls import DurableCalls
-from freehold.control.services.inputs import Inputs
+from freehold.control.services.inputs import Inputs, Measured
 from freehold.control.services.live import InputState, LiveCall, LiveInput
 from freehold.control.services.outputs import add_lost, cancelled, entry_id, lost, page_of
 from freehold.control.services.pools import Pool, Pools
@@ -39,14 +39,25 @@ class Draft(NamedTuple):
 
 
 class Calls:
-    def __init__(self, *, durable: DurableCalls, tasks: Tasks, clock: Clock, demand: Wakeup, max_queued_inputs: int) -> None:
+    def __init__(
+        self,
+        *,
+        durable: DurableCalls,
+        tasks: Tasks,
+        clock: Clock,
+        demand: Wakeup,
+        max_queued_inputs: int,
+        measured: Measured | None = None,
+    ) -> None:
         self._durable = durable
         self._tasks = tasks
         self._clock = clock
         self._max_queued = max_queued_inputs
         self._pools = Pools()
         self._resumed = Wakeup()
-        self.inputs = Inputs(durable=durable, pools=self._pools, tasks=tasks, clock=clock, demand=demand, done=self._call_done)
+        self.inputs = Inputs(
+            durable=durable, pools=self._pools, tasks=tasks, clock=clock, demand=demand, done=self._call_done, measured=measured
+        )
         self._ended: Callable[[LiveCall], None] | None = None
         self._book = CallBook(clock=clock, forgotten=self.inputs.forget)
 

@@ -1,7 +1,7 @@
 """Inputs on their way to tasks, and results on their way back."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from modal_proto import api_pb2
 
@@ -12,7 +12,7 @@ from freehold.control.services.pools import Pool
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
-from freehold.domain.ids import InputId, TaskId
+from freehold.domain.ids import AppId, FunctionId, InputId, TaskId
 from freehold.domain.seams import Transport
 from freehold.domain.tasks import TaskState
 
@@ -26,10 +26,14 @@ _INVOCATIONS = {
 
 
 class Claims:
-    def __init__(self, *, calls: Calls, tasks: Tasks, clock: Clock) -> None:
+    def __init__(
+        self, *, calls: Calls, tasks: Tasks, clock: Clock, batch_taken: Callable[[FunctionId, AppId, int], None] | None = None
+    ) -> None:
+        """`batch_taken` is told how many inputs a container got that asked for a batch."""
         self._calls = calls
         self._tasks = tasks
         self._clock = clock
+        self._batch_taken = batch_taken
 
     async def claim(
         self,
@@ -71,6 +75,8 @@ class Claims:
             items.append(live)
             self._tasks.note_input(task)
         task.remember(items)
+        if items and batch > 1 and self._batch_taken is not None:
+            self._batch_taken(pool.function_id, pool.app_id, len(items))
         if items and task.is_single_use:
             self._tasks.drain(task, "it is used once")
         return items

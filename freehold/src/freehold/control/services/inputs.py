@@ -19,7 +19,7 @@ from freehold.domain import retries
 from freehold.domain.calls import Attempt, CallKind
 from freehold.domain.clock import Clock
 from freehold.domain.errors import Unavailable
-from freehold.domain.ids import FunctionId, InputId, TaskId
+from freehold.domain.ids import AppId, FunctionId, InputId, TaskId
 from freehold.domain.tasks import ExitKind, TaskExit
 
 Result = tuple[LiveInput, api_pb2.FunctionGetOutputsItem]
@@ -36,11 +36,24 @@ _FAILURES = {  # what a function may do better the next time
 }
 
 
+Measured = Callable[[FunctionId, AppId, int, float, float], None]
+
+
 class Inputs:
-    """`done` is called with a call whose last open input has got its result."""
+    """`done` is called with a call whose last open input has got its result. `measured` is told of each result: its status, the seconds
+    since the input came, and those since a container took it (0 where none has).
+    """
 
     def __init__(
-        self, *, durable: DurableCalls, pools: Pools, tasks: Tasks, clock: Clock, demand: Wakeup, done: Callable[[LiveCall], None]
+        self,
+        *,
+        durable: DurableCalls,
+        pools: Pools,
+        tasks: Tasks,
+        clock: Clock,
+        demand: Wakeup,
+        done: Callable[[LiveCall], None],
+        measured: Measured | None = None,
     ) -> None:
         self._durable = durable
         self._pools = pools
@@ -48,6 +61,7 @@ class Inputs:
         self._clock = clock
         self._demand = demand
         self._done = done
+        self._measured = measured
         self._inputs: dict[InputId, LiveInput] = {}
         self._in_hand: dict[InputId, tuple[TaskId, int]] = {}  # attempts that tasks have from an earlier engine
 
@@ -204,6 +218,7 @@ class Inputs:
         return len(waiting)
 
     def _restore(self, live: LiveInput, attempt: Attempt | None) -> None:
+        live.admitted_at = self._clock.monotonic()
         live.tries = (attempt,) if attempt else ()
         task = self._tasks.find(attempt.task_id) if attempt and attempt.ended_at is None else None
         if task is None:
@@ -224,6 +239,7 @@ class Inputs:
         live.call.inputs[live.idx] = live
         live.call.unfinished += 1
         self._inputs[live.id] = live
+        live.admitted_at = self._clock.monotonic()
         return self._is_in_hand(live) or self._queue(live)
 
     def _is_in_hand(self, live: LiveInput) -> bool:
@@ -308,7 +324,10 @@ class Inputs:
         call.outputs.append(item)
         call.latest[live.idx] = item
         call.unfinished -= 1
-        call.last_seen = self._clock.monotonic()
+        call.last_seen = now = self._clock.monotonic()
+        if self._measured is not None:
+            took = now - live.claimed_at if live.claimed_at else 0.0
+            self._measured(call.function_id, call.record.app_id, item.result.status, now - live.admitted_at, took)
         if call.record.kind is CallKind.UNARY:
             call.close_streams()
         call.changed.notify()

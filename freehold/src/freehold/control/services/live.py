@@ -34,6 +34,7 @@ class LiveInput:
     payload: api_pb2.FunctionInput
     state: InputState = InputState.QUEUED
     queued_at: float = 0.0  # monotonic seconds
+    admitted_at: float = 0.0  # when it came, before all its tries
     attempt: int = 0
     losses: int = 0  # tries that ended with their container, not by the function's doing
     task_id: TaskId | None = None

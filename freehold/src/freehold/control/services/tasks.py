@@ -17,7 +17,7 @@ from freehold.domain import retries
 from freehold.domain.clock import Clock
 from freehold.domain.errors import NotFound
 from freehold.domain.functions import Function
-from freehold.domain.ids import DefinitionId, FunctionId, InputId, TaskId, new_task_id
+from freehold.domain.ids import AppId, DefinitionId, FunctionId, InputId, TaskId, new_task_id
 from freehold.domain.placement import Amounts
 from freehold.domain.seams import Transport
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
@@ -26,6 +26,7 @@ from freehold.domain.usage import Meter
 log = structlog.get_logger()
 
 _ONE_TASK = Amounts()  # nothing but itself
+_IN_ORDER = {ExitKind.FINISHED, ExitKind.STOPPED}
 _AUTHORS = 2000  # output comes some milliseconds after its input has ended, at most seconds; containers run up to 1000 inputs at once
 
 
@@ -130,11 +131,22 @@ class TaskEnds(Protocol):
     async def starts_failed(self, function_id: FunctionId, text: str, failure: bytes) -> None: ...
 
 
+class TaskCounters(Protocol):
+    """Counts the beginnings and ends of containers."""
+
+    def container_ready(self, function_id: FunctionId, app_id: AppId, seconds: float) -> None:
+        """So long after it was wanted."""
+        ...
+
+    def container_ended(self, function_id: FunctionId, app_id: AppId, *, is_broken: bool) -> None: ...
+
+
 class Tasks:
-    def __init__(self, *, clock: Clock, journal: Journal, changed: Wakeup) -> None:
+    def __init__(self, *, clock: Clock, journal: Journal, changed: Wakeup, counters: TaskCounters | None = None) -> None:
         self._clock = clock
         self._journal = journal
         self._changed = changed  # controllers wait for it
+        self._counters = counters
         self._alive: dict[TaskId, LiveTask] = {}
         self._by_function: dict[FunctionId, dict[TaskId, LiveTask]] = {}
         self._health: dict[FunctionId, _StartHealth] = {}
@@ -278,6 +290,8 @@ class Tasks:
             self._advance(live, TaskState.READY, fields={"transport": "http" if serves_http else transport})
             live.idle_since = self._clock.monotonic()
             self._health.pop(live.task.function_id, None)
+            if self._counters is not None and not live.is_build:
+                self._counters.container_ready(live.task.function_id, live.task.app_id, live.idle_since - live.wanted_at)
 
     def note_input(self, live: LiveTask) -> None:
         """It was given an input: perhaps its first."""
@@ -332,6 +346,9 @@ class Tasks:
             del self._by_function[live.task.function_id]
         has_failed_to_start = _has_failed_to_start(live, end)
         self._advance(live, TaskState.ENDED, cause=end.kind, end=end)
+        if self._counters is not None and not live.is_build:
+            is_broken = has_failed_to_start or end.kind not in _IN_ORDER
+            self._counters.container_ended(live.task.function_id, live.task.app_id, is_broken=is_broken)
         assert self._ends is not None
         await self._ends.task_ended(live, end)
         if has_failed_to_start:

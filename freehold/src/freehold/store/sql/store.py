@@ -1,6 +1,7 @@
 """The SQL store: one engine, one transaction at a time, migrations on the way up."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from freehold.domain.errors import Unavailable
+from freehold.domain.rollups import Durations
 from freehold.store import migrations, ports
 from freehold.store.sql import sqlite
 from freehold.store.sql.apps import SqlApps
@@ -19,6 +21,7 @@ from freehold.store.sql.environments import SqlEnvironments
 from freehold.store.sql.events import SqlEvents
 from freehold.store.sql.functions import SqlFunctions
 from freehold.store.sql.images import SqlImages
+from freehold.store.sql.metrics import SqlMetrics
 from freehold.store.sql.mounts import SqlMounts
 from freehold.store.sql.overrides import SqlOverrides
 from freehold.store.sql.proxy_tokens import SqlProxyTokens
@@ -52,6 +55,7 @@ class SqlTransaction:
         self.blobs: ports.Blobs = SqlBlobs(connection)
         self.events: ports.Events = SqlEvents(connection)
         self.usages: ports.Usages = SqlUsages(connection)
+        self.metrics: ports.Metrics = SqlMetrics(connection)
 
 
 class SqlStore:
@@ -64,6 +68,7 @@ class SqlStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._engine: AsyncEngine | None = None
+        self.commits = Durations()
 
     async def open(self) -> None:
         await asyncio.to_thread(self._prepare)
@@ -89,6 +94,8 @@ class SqlStore:
         try:
             async with self._engine.begin() as connection:
                 yield SqlTransaction(connection)
+                done = time.perf_counter()
+            self.commits.add(time.perf_counter() - done)
         except PoolTimeoutError as error:
             msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
             raise Unavailable(msg) from error

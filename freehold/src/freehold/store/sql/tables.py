@@ -357,3 +357,14 @@ usage_totals = Table(
     Column("amount", Float, nullable=False),
     Column("at", Moment, nullable=False, index=True),
 )
+
+metrics = Table(
+    "metrics",
+    metadata,
+    Column("width", Integer, primary_key=True),  # seconds
+    Column("function_id", String, primary_key=True),
+    Column("start", Moment, primary_key=True),
+    Column("app_id", String, nullable=False),
+    Column("figures", JSON, nullable=False),
+    Index(None, "width", "start"),
+)

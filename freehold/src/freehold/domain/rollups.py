@@ -1,0 +1,275 @@
+"""What functions did, in figures over spans of time that fold into longer ones.
+
+A `Bucket` holds the figures of one function from `start` for `width` seconds. History is kept at several widths at once: the narrow ones
+for the last hour, the wide ones for days. Durations are histograms with the same bounds everywhere, so that they add up; percentiles are
+read from them, and are as exact as the bounds are close.
+"""
+
+import operator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from freehold.domain.ids import AppId, FunctionId
+
+# Seconds; four to a decade from a millisecond to a quarter of an hour, and what is above.
+BOUNDS: tuple[float, ...] = (0.0005, *(float(f"{digit}e{power}") for power in range(-3, 3) for digit in (1, 2, 3, 5)), 1000.0)
+STATUS_CLASSES = 6  # of HTTP responses: none, 1xx, …, 5xx
+
+_EMPTY = (0,) * (len(BOUNDS) + 1)
+_FEWEST_POINTS = 60  # of a window that is not told how wide its buckets should be
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Durations in seconds: how many up to each of the bounds (and above the last), and their sum."""
+
+    counts: tuple[int, ...] = _EMPTY
+    total: float = 0.0
+
+    @staticmethod
+    def of(values: Iterable[float]) -> "Histogram":
+        durations = Durations()
+        for value in values:
+            durations.add(value)
+        return durations.histogram()
+
+    def __add__(self, other: "Histogram") -> "Histogram":
+        if other.counts is _EMPTY:
+            return self
+        if self.counts is _EMPTY:
+            return other
+        return Histogram(tuple(map(sum, zip(self.counts, other.counts, strict=True))), self.total + other.total)
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+    def percentile(self, percent: float) -> float | None:
+        """Seconds that so many percent stayed below; None of nothing. Within a bucket, durations are taken to be spread evenly."""
+        wanted, below = self.count * percent / 100, 0
+        if not self.count:
+            return None
+        for index, count in enumerate(self.counts):
+            if count and below + count >= wanted:
+                return _between(index, (wanted - below) / count)
+            below += count
+        return BOUNDS[-1]
+
+    def cumulative(self) -> list[int]:
+        """How many lasted at most as long as each of the bounds."""
+        sums, total = [], 0
+        for count in self.counts[:-1]:
+            total += count
+            sums.append(total)
+        return sums
+
+
+class Durations:
+    """A histogram that grows."""
+
+    __slots__ = ("_counts", "_total")
+
+    def __init__(self) -> None:
+        self._counts = [0] * len(_EMPTY)
+        self._total = 0.0
+
+    def add(self, seconds: float) -> None:
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
+        self._total += seconds
+
+    def histogram(self) -> Histogram:
+        return Histogram(tuple(self._counts), self._total)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What happened to one function, or to several together, in a span of time.
+
+    Calls are inputs and web requests that ended. Gauges were looked at `samples` times: sums, the largest, and the last seen.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    timed_out: int = 0
+    cancelled: int = 0  # by their callers: neither a success nor an error
+    statuses: tuple[int, ...] = (0,) * STATUS_CLASSES  # of web requests; the first: those that got no response
+    latency: Histogram = field(default_factory=Histogram)  # from when a call arrived to its end
+    execution: Histogram = field(default_factory=Histogram)  # from when a container took it to its end
+    starts: Histogram = field(default_factory=Histogram)  # containers that became ready: from the wish for them to then
+    ended: int = 0  # containers
+    broken: int = 0  # of these: crashed, out of memory, lost or never ready
+    batches: int = 0
+    batched: int = 0  # inputs in them
+    largest_batch: int = 0
+    samples: int = 0
+    queued: int = 0
+    most_queued: int = 0
+    running: int = 0
+    most_running: int = 0
+    containers: int = 0
+    most_containers: int = 0
+    last_containers: int = 0
+
+    @property
+    def calls(self) -> int:
+        return self.succeeded + self.failed + self.timed_out + self.cancelled
+
+    @property
+    def errors(self) -> int:
+        return self.failed + self.timed_out
+
+    @property
+    def requests(self) -> int:
+        return sum(self.statuses)
+
+    @property
+    def all_containers(self) -> int:
+        """How many different ones there were: those that ended, and those that are left."""
+        return self.ended + self.last_containers
+
+    @property
+    def mean_queued(self) -> float:
+        return self.queued / self.samples if self.samples else 0.0
+
+    @property
+    def mean_running(self) -> float:
+        return self.running / self.samples if self.samples else 0.0
+
+    @property
+    def mean_containers(self) -> float:
+        return self.containers / self.samples if self.samples else 0.0
+
+    @property
+    def mean_batch(self) -> float | None:
+        return self.batched / self.batches if self.batches else None
+
+    def then(self, later: "Figures") -> "Figures":
+        """Of the same function, over both spans of time."""
+        return self._joined(later, _OVER_TIME) if later != NOTHING else self
+
+    def beside(self, other: "Figures") -> "Figures":
+        """Of both functions, over the same span of time. The largest ones are added, as if they had been at the same moment."""
+        return self._joined(other, _OVER_FUNCTIONS) if other != NOTHING else self
+
+    def _joined(self, other: "Figures", rules: Mapping[str, str]) -> "Figures":
+        return Figures(
+            statuses=tuple(map(sum, zip(self.statuses, other.statuses, strict=True))),
+            last_containers=self._last(other) if rules is _OVER_TIME else self.last_containers + other.last_containers,
+            **{name: _JOINTS[rule](getattr(self, name), getattr(other, name)) for name, rule in rules.items()},
+        )
+
+    def _last(self, later: "Figures") -> int:
+        return later.last_containers if later.samples else self.last_containers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket:
+    function_id: FunctionId
+    app_id: AppId
+    start: datetime
+    width: int  # seconds
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    start: datetime
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    width: int  # seconds
+    kept: timedelta
+
+
+def resolutions(kept: timedelta) -> tuple[Resolution, ...]:
+    """The widths of buckets that are kept, the narrowest first, and for how long; nothing is kept longer than `kept`."""
+    return (
+        Resolution(10, min(timedelta(hours=1), kept)),
+        Resolution(60, min(timedelta(days=1), kept)),
+        Resolution(600, kept),
+    )
+
+
+def floor(moment: datetime, width: int) -> datetime:
+    """The start of the bucket that the moment is in."""
+    seconds = int(moment.timestamp())
+    return datetime.fromtimestamp(seconds - seconds % width, UTC)
+
+
+def source_for(kept: Sequence[Resolution], *, since: datetime, now: datetime, width: int) -> Resolution:
+    """Which buckets to read for points of this width: the widest that fit into them, of those that are still kept."""
+    there = [one for one in kept if now - since <= one.kept] or [kept[-1]]
+    fitting = [one for one in there if one.width <= width and width % one.width == 0]
+    return fitting[-1] if fitting else there[0]
+
+
+def width_for(kept: Sequence[Resolution], *, since: datetime, until: datetime, now: datetime) -> int:
+    """How wide the points of this window should be: few, but enough that its edges are where they were asked for."""
+    there = [one for one in kept if now - since <= one.kept] or [kept[-1]]
+    fine = [one for one in there if (until - since).total_seconds() / one.width >= _FEWEST_POINTS]
+    return (fine[-1] if fine else there[0]).width
+
+
+def fold(buckets: Iterable[Bucket], width: int) -> list[Bucket]:
+    """The same in buckets of this width, in order of time; each function on its own."""
+    joined: dict[tuple[datetime, FunctionId], Bucket] = {}
+    for bucket in sorted(buckets, key=lambda bucket: bucket.start):
+        key = floor(bucket.start, width), bucket.function_id
+        before = joined.get(key)
+        figures = before.figures.then(bucket.figures) if before else bucket.figures
+        joined[key] = Bucket(function_id=bucket.function_id, app_id=bucket.app_id, start=key[0], width=width, figures=figures)
+    return list(joined.values())
+
+
+def line(buckets: Iterable[Bucket], *, since: datetime, until: datetime, width: int) -> list[Point]:
+    """All functions together, one point for each bucket from the one `since` is in to the one before `until`; empty ones too."""
+    found: dict[datetime, Figures] = {}
+    for bucket in fold(buckets, width):
+        found[bucket.start] = found.get(bucket.start, NOTHING).beside(bucket.figures)
+    first, count = floor(since, width), 0
+    points = []
+    while (start := first + timedelta(seconds=width * count)) < until:
+        points.append(Point(start, found.get(start, NOTHING)))
+        count += 1
+    return points
+
+
+def totals(buckets: Iterable[Bucket]) -> dict[FunctionId, Figures]:
+    """Each function's figures over all of the buckets."""
+    found: dict[FunctionId, Figures] = {}
+    for bucket in sorted(buckets, key=lambda bucket: bucket.start):
+        found[bucket.function_id] = found.get(bucket.function_id, NOTHING).then(bucket.figures)
+    return found
+
+
+def together(figures: Iterable[Figures]) -> Figures:
+    """Of several functions over the same span of time."""
+    joined = NOTHING
+    for one in figures:
+        joined = joined.beside(one)
+    return joined
+
+
+def _between(index: int, share: float) -> float:
+    if index == len(BOUNDS):
+        return BOUNDS[-1]
+    low = BOUNDS[index - 1] if index else 0.0
+    return low + (BOUNDS[index] - low) * share
+
+
+_JOINTS: Mapping[str, Callable[[Any, Any], Any]] = {"sum": operator.add, "max": max}
+_APART = {"statuses", "last_containers"}
+_LARGEST = {"largest_batch", "most_queued", "most_running", "most_containers"}
+_NAMES = [one.name for one in fields(Figures) if one.name not in _APART]
+_OVER_TIME = {name: "max" if name in _LARGEST else "sum" for name in _NAMES}
+_OVER_FUNCTIONS = {name: "max" if name in {"largest_batch", "samples"} else "sum" for name in _NAMES}
+NOTHING = Figures()
