@@ -192,8 +192,8 @@ class Engine:
     def log_tail(self, characters: int = 4000) -> str:
         return self.log.read_text(errors="replace")[-characters:]
 
-    def freehold(self, *args: str | Path, within: float = 90, env: Mapping[str, str] | None = None) -> Finished:
-        return _finish([BIN / "freehold", *args], env={**self.environment, **(env or {})}, within=within)
+    def freehold(self, *args: str | Path, within: float = 90, env: Mapping[str, str] | None = None, cwd: Path = APPS) -> Finished:
+        return _finish([BIN / "freehold", *args], env={**self.environment, **(env or {})}, within=within, cwd=cwd)
 
     def modal(self, *args: str | Path, within: float = 120, env: Mapping[str, str] | None = None) -> Finished:
         """The real CLI, to its end. `env` replaces what it would otherwise run with."""

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -74,8 +73,8 @@ class TestModalsCommands:
         freehold("run", "--help", "-d", "app.py::f", "--x", "3", "--", "-y")
 
         program, arguments, _ = executed[0]
-        assert Path(program) == Path(sys.executable).with_name("modal")
-        assert arguments == ["modal", "run", "--help", "-d", "app.py::f", "--x", "3", "--", "-y"]
+        assert program == sys.executable
+        assert arguments[1:] == ["-P", "-m", "freehold.cli.guided", "run", "--help", "-d", "app.py::f", "--x", "3", "--", "-y"]
 
     def test_address_and_token_win_over_the_persons_profile(self, executed, home, settings, monkeypatch):
         monkeypatch.setenv("MODAL_PROFILE", "cloud")

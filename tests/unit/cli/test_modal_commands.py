@@ -69,7 +69,7 @@ class TestScripts:
 
     @pytest.mark.parametrize(
         ("others", "said"),
-        [([], "there is no Python file at all"), (["one.py"], "there is one.py."), (["a.py", "b.py"], "there are a.py, b.py.")],
+        [([], "there is no .py file at all"), (["one.py"], "there is one.py."), (["a.py", "b.py"], "there are a.py, b.py.")],
     )
     def test_what_is_there_instead_is_said(self, folder, capsys, others, said):
         for name in others:
@@ -77,7 +77,7 @@ class TestScripts:
         assert said in self.refused(capsys, "deploy", "nope-at-all.py")
 
     def test_a_folder_that_is_not_there_is_said(self, folder, capsys):
-        assert f"no folder examples is here, in {folder}" in self.refused(capsys, "run", "examples/app.py::f")
+        assert f"There is no folder examples in {folder}." in self.refused(capsys, "run", "examples/app.py::f")
 
     def test_wrong_syntax_is_told_with_its_line(self, folder, capsys):
         (folder / "app.py").write_text("import modal\napp = modal.App(\n")

@@ -1,6 +1,5 @@
 """The modal package's own commands, sent to this engine: `freehold deploy app.py` is `modal deploy app.py` with the profile chosen."""
 
-import difflib
 import itertools
 import os
 import sys
@@ -32,7 +31,6 @@ COMMANDS = {
     "environment": "Create and list environments.",
 }
 _TAKE_A_VALUE = {"--name", "--env", "-e", "--tag", "--strategy", "--write-result", "-w", "--timestamp"}
-_MOST_NAMES = 8  # of other files, where one is not found
 _STARTS_THE_ENGINE = {"run", "deploy", "serve"}
 
 
@@ -54,6 +52,7 @@ def become_modal(context: typer.Context, arguments: list[str]) -> NoReturn:
 
 def _check_script(arguments: list[str]) -> None:
     """A name that was mistyped is told before an engine is started for it."""
+    from freehold.cli import guided
     from freehold.domain.errors import InvalidRequest, NotFound
 
     command, *rest = arguments
@@ -61,7 +60,8 @@ def _check_script(arguments: list[str]) -> None:
     if script is None:
         return
     if not script.is_file():
-        raise NotFound(_no_file(script))
+        msg = f"There is no file {script}. {guided.no_file(script)}"
+        raise NotFound(msg)
     if text := _wrong_syntax(script):
         raise InvalidRequest(text)
 
@@ -89,26 +89,6 @@ def _wrong_syntax(script: Path) -> str:
     return ""
 
 
-def _no_file(path: Path) -> str:
-    folder = path.parent
-    if path.is_dir():
-        return f"{path} is a folder. Name the file in it that holds the app."
-    if not folder.is_dir():
-        return f"There is no file {path}: no folder {folder} is here, in {Path.cwd()}."
-    others = sorted(other.name for other in folder.glob("*.py"))
-    near = difflib.get_close_matches(path.name, others, n=1)
-    if near:
-        return f"There is no file {path}. Did you mean {folder / near[0]}?"
-    return f"There is no file {path}. In {folder.absolute()} there {_said(others)}."
-
-
-def _said(names: list[str]) -> str:
-    if not names:
-        return "is no Python file at all: change to the folder of your app"
-    shown = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
-    return f"{'is' if len(names) == 1 else 'are'} {shown}"
-
-
 def _require_engine(settings: "Settings", command: str) -> None:
     from freehold.cli import engine, preflight
     from freehold.domain.errors import Unavailable
@@ -128,5 +108,6 @@ def _replace_process(settings: "Settings", arguments: list[str]) -> NoReturn:
 
     environment = os.environ | {"MODAL_" + name.upper(): value for name, value in access(settings).items()}
     environment.pop("MODAL_PROFILE", None)
-    program = str(Path(sys.executable).with_name("modal"))
-    os.execve(program, ["modal", *arguments], environment)  # noqa: S606 — no shell is wanted
+    # -P: no file of the folder that this runs in is to be taken for a module of Python's.
+    program = [sys.executable, "-P", "-m", "freehold.cli.guided"]
+    os.execve(program[0], [*program, *arguments], environment)  # noqa: S606 — no shell is wanted

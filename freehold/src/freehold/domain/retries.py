@@ -9,6 +9,8 @@ from freehold.domain.tasks import ExitKind, TaskExit
 
 MAX_LOSSES = 8  # attempts lost to the machinery, not to the function, before we give up
 _NOT_STARTED_BEFORE_GIVING_UP = 3  # in a row; a machine under load may fail to make a container once
+# Looked for first where a container has died of it.
+MORE_MEMORY = "\nGive the function more, as in @app.function(memory=2048) (MiB; of a pair, the second is the limit), or load less at once."
 _NO_ROOM = "no space left on device"  # the kernel's words, whoever passes them on
 _KILLED = 128 + 9  # SIGKILL: by no code of the function's
 _FIRST_PAUSE = timedelta(seconds=0.5)
@@ -48,7 +50,7 @@ def after_exit(end: TaskExit, losses: int) -> Verdict:
     """The fate of an input that was running on a task when that ended. `losses` counts this one."""
     match end.kind:
         case ExitKind.OUT_OF_MEMORY:
-            return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", end))
+            return Verdict(fate=Fate.FAIL_OUT_OF_MEMORY, text=_told("The container ran out of memory and was killed", end) + MORE_MEMORY)
         case ExitKind.CRASHED | ExitKind.FINISHED:
             return Verdict(fate=Fate.FAIL, text=_told(f"The container exited with code {end.code} while running this input", end))
         case _:
@@ -75,7 +77,7 @@ def is_hopeless(end: TaskExit, failed_starts: int) -> bool:
 def start_failure(end: TaskExit) -> str:
     """What callers are told when containers keep dying before they ask for inputs."""
     if end.kind is ExitKind.OUT_OF_MEMORY:
-        return _told("The container ran out of memory while starting", end)
+        return _told("The container ran out of memory while starting", end) + MORE_MEMORY
     if end.kind is ExitKind.NOT_STARTED:
         return f"The container could not be started: {end.detail}"
     return _told(f"The container exited with code {end.code} before it was ready", end)

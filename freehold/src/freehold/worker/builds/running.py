@@ -11,6 +11,7 @@ from pathlib import Path
 import anyio
 import anyio.to_thread
 
+from freehold.domain.build_advice import build_advice
 from freehold.worker.builds.bench import Bench, Command
 from freehold.worker.builds.output import BuildLog
 from freehold.worker.builds.site import site_env
@@ -77,5 +78,5 @@ def _check(ended: ContainerExit, command: Command, what: str, tail: str) -> None
     if ended.out_of_memory:
         msg = f"{what} ran out of memory (limit: {command.limits.memory_mib or 'none'} MiB).\n{tail}"
     else:
-        msg = f"{what} failed with exit status {ended.code}.\n{tail}"
+        msg = f"{what} failed with exit status {ended.code}.\n{tail}\n{build_advice(tail)}"
     raise StepFailed(msg.strip())

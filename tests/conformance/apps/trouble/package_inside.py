@@ -1,0 +1,10 @@
+"""Imports what its image lacks."""
+
+import modal
+
+app = modal.App("trouble-package-inside")
+
+
+@app.function()
+def predict() -> None:
+    import sklearn  # noqa: F401
