@@ -6,7 +6,7 @@ UNITS := tests/unit tests/contracts tests/modalkit
 CODE := freehold/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo claims check fix test long unit contracts conformance faults bench bench-peers bench-flat simulate docs lock clean
+.PHONY: help setup demo claims check fix test long unit contracts conformance browser faults bench bench-peers bench-flat simulate docs lock clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ conformance: setup ## The real modal client and CLI against a live engine
 
 faults: setup ## Kill, freeze and restart under work, an hour at random; SEED=… and MINUTES=… repeat
 	MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/pytest tests/faults -s
+
+browser: ## The engine's pages in a real browser; screenshots go to docs/images
+	@scripts/setup.sh --browser
+	SCREENSHOTS=docs/images $(BIN)/pytest tests/browser
 
 bench: setup ## Latency, throughput, starts and limits, as a table and in build/bench.json; ONLY=http,cold for some
 	@$(BIN)/python benchmarks/run.py $(subst $(comma), ,$(ONLY))

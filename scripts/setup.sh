@@ -8,6 +8,9 @@ readonly inputs=(requirements.lock pyproject.toml freehold/pyproject.toml modalk
 
 main() {
   install_system_packages
+  if [[ ${1:-} == --browser ]] && ! command -v chromium >/dev/null; then
+    apt_install chromium
+  fi
   if [[ $(fingerprint) != "$(cat "$stamp" 2>/dev/null)" ]]; then
     install_python_packages
     fingerprint >"$stamp"
@@ -111,4 +114,4 @@ stop() {
   exit 1
 }
 
-main
+main "$@"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import grpc
 import modal
@@ -129,6 +129,14 @@ class Engine:
     def status(self) -> dict[str, Any]:
         """What it says of itself."""
         with urlopen(f"{self.gateway_url}/healthz", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+
+    def story(self, subject: str) -> dict[str, Any]:
+        """What the page of an id tells, for programs."""
+        token = ":".join((self.credentials["MODAL_TOKEN_ID"], self.credentials["MODAL_TOKEN_SECRET"]))
+        asked = Request(f"{self.gateway_url}/id/{subject}", headers={"Authorization": f"Bearer {token}", "Accept": "application/json"})
+        with urlopen(asked, timeout=10) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 

@@ -3,7 +3,6 @@
 import json
 import re
 import time
-import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -19,7 +18,7 @@ from conformance.engine import Engine
 from conformance.waiting import eventually
 
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
-_FIRED = re.compile(r"due at (\S+) · call_id=(\S+?)</td>")
+_DUE = "due at "
 
 TOO_FAST = """
 import modal
@@ -52,9 +51,8 @@ def next_run(row: dict[str, Any]) -> datetime:
 
 def fired(engine: Engine, function_id: str) -> list[tuple[datetime, str]]:
     """Due time and call of each run, from the function's story."""
-    with urllib.request.urlopen(f"{engine.gateway_url}/id/{function_id}", timeout=10) as page:
-        found = _FIRED.findall(page.read().decode())
-    return [(datetime.fromisoformat(due_at), call_id) for due_at, call_id in found]
+    events = [event for event in engine.story(function_id)["events"] if event["cause"].startswith(_DUE)]
+    return [(datetime.fromisoformat(event["cause"].removeprefix(_DUE)), event["call_id"]) for event in events]
 
 
 def assert_each_due_time_once(engine: Engine, app: str) -> None:

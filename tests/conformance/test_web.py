@@ -156,8 +156,8 @@ class TestPaths:
 
         if is_direct:
             assert status(app)["tasks_with_web_fallback"] >= 1
-            async with site.get(f"{app.engine.gateway_url}/id/{task_id}") as response:
-                assert "its class mixes web and other methods" in await response.text()
+            told = await asyncio.to_thread(app.engine.story, task_id)
+            assert "its class mixes web and other methods" in str(told["events"])
 
     async def test_a_request_knows_its_ids_and_its_lines_are_found_by_them(self, app: Deployment, site) -> None:
         async with site.get(await app.url("tell") + "/ids") as response:

@@ -304,7 +304,7 @@ class TestIsTold:
     def test_how_a_container_was_started_is_in_its_story(self, engine: Engine, app: Deployment) -> None:
         task = forked(app, "chance")["task"]
 
-        eventually(lambda: "start=forked" in story(engine, task), within=60, what="Its story")
+        eventually(lambda: "'start': 'forked'" in story(engine, task), within=60, what="Its story")
 
     def test_why_it_was_not_forked_is_too(self, engine: Engine, both: tuple[dict[str, Any], dict[str, Any]]) -> None:
         plain, _ = both
@@ -313,8 +313,7 @@ class TestIsTold:
 
 
 def story(engine: Engine, task_id: str) -> str:
-    with urlopen(f"{engine.gateway_url}/id/{task_id}", timeout=10) as answer:
-        return str(answer.read().decode())
+    return str(engine.story(task_id))
 
 
 @pytest.fixture(scope="module")

@@ -134,6 +134,14 @@ def a_task(**changes):
     return replace(task, **changes)
 
 
+def _made(call):
+    return call.created_at, call.id
+
+
+def _wanted(task):
+    return task.enqueued_at, task.id
+
+
 def a_schedule(rule=None, **changes):
     return replace(begin(new_function_id(), new_app_id(), rule or Period(hours=1), NOW), **changes)
 
@@ -293,6 +301,14 @@ class TestApps:
                 await tx.apps.put(an_app(id=app_id, environment=environment))
             await tx.apps.put(an_app(state=AppState.STOPPED))
             assert {app.id for app in await tx.apps.list_live()} == set(live)
+
+    async def test_stopped_apps_are_listed_page_by_page(self, store):
+        stopped = [an_app(state=AppState.STOPPED, environment=f"env-{n}", created_at=NOW - n * MINUTE) for n in range(3)]
+        async with store.transaction() as tx:
+            for app in (*stopped, an_app()):
+                await tx.apps.put(app)
+            assert await tx.apps.stopped(None, 2) == stopped[:2]
+            assert await tx.apps.stopped((stopped[1].created_at, stopped[1].id), 2) == stopped[2:]
 
     async def test_deployments_are_a_history_newest_first(self, store):
         app, function = an_app(), a_function(an_app())
@@ -469,6 +485,34 @@ class TestCalls:
             assert await tx.calls.recent([function_id], NOW, NOW + 9 * MINUTE, 2) == calls[:1:-1]
             assert set(await tx.calls.recent([function_id, other_id], NOW + MINUTE, NOW + 2 * MINUTE, 10)) == {calls[1], other}
 
+    async def test_calls_are_listed_page_by_page_newest_first(self, store):
+        function_id = new_function_id()
+        calls = sorted((a_call(function_id=function_id, created_at=NOW + n // 2 * MINUTE) for n in range(6)), key=_made, reverse=True)
+        async with store.transaction() as tx:
+            for call in (*calls, other := a_call(created_at=NOW - MINUTE)):
+                await tx.calls.put(call)
+        async with store.transaction() as tx:
+            assert await tx.calls.latest(None, 3) == calls[:3]
+            assert await tx.calls.latest(_made(calls[2]), 10) == [*calls[3:], other]
+            assert await tx.calls.latest(_made(calls[2]), 10, function_id=function_id) == calls[3:]
+            assert {call.id for call in await tx.calls.of_ids({calls[0].id, other.id, new_call_id()})} == {calls[0].id, other.id}
+
+    async def test_what_failed_is_listed_last_first(self, store):
+        one, two = a_call(), a_call()
+        inputs = [an_input(one, n) for n in range(3)] + [an_input(two)]
+        async with store.transaction() as tx:
+            await tx.calls.put(one)
+            await tx.calls.put(two)
+            await tx.calls.add_inputs(inputs)
+            for n, (item, status) in enumerate(zip(inputs, (2, 1, 4, 2), strict=True)):
+                await tx.calls.record_result(item.id, b"r", status, NOW + n * MINUTE)
+        async with store.transaction() as tx:
+            assert [item.id for item in await tx.calls.failures(None, 10)] == [inputs[n].id for n in (3, 2, 0)]
+            [last] = await tx.calls.failures(one.app_id, 1)
+            assert (last.id, last.status, last.result, last.payload) == (inputs[2].id, 4, None, b"")
+            [whole] = await tx.calls.contents([inputs[2].id])
+            assert (whole.payload, whole.result) == (inputs[2].payload, b"r")
+
     async def test_inputs_can_be_listed_without_what_is_large(self, store):
         one, two = a_call(), a_call()
         inputs = [an_input(one, 1, method_name="train"), an_input(one, 0), an_input(two)]
@@ -590,6 +634,14 @@ class TestImages:
                 await tx.images.put(image)
             found = await tx.images.unfinished()
         assert {image.state for image in found} == {ImageState.WANTED, ImageState.BUILDING}
+
+    async def test_images_are_listed_page_by_page_newest_first(self, store):
+        images = [an_image(created_at=NOW - n * MINUTE) for n in range(3)]
+        async with store.transaction() as tx:
+            for image in images:
+                await tx.images.put(image)
+            assert await tx.images.page(None, 2) == images[:2]
+            assert await tx.images.page((images[1].created_at, images[1].id), 2) == images[2:]
 
 
 class TestMounts:
@@ -804,6 +856,18 @@ class TestTasks:
                 await tx.tasks.put(task)
             assert await tx.tasks.of_app(old.app_id) == [new, old]
             assert await tx.tasks.of_app(old.app_id, limit=1) == [new]
+
+    async def test_they_are_listed_page_by_page_newest_first(self, store):
+        app_id, function_id = new_app_id(), new_function_id()
+        tasks = sorted((a_task(app_id=app_id, enqueued_at=NOW + n // 2 * MINUTE) for n in range(4)), key=_wanted, reverse=True)
+        mine = a_task(app_id=app_id, function_id=function_id, enqueued_at=NOW - MINUTE)
+        async with store.transaction() as tx:
+            for task in (*tasks, mine, other := a_task(enqueued_at=NOW - 2 * MINUTE)):
+                await tx.tasks.put(task)
+            assert await tx.tasks.page(None, 2) == tasks[:2]
+            assert await tx.tasks.page(_wanted(tasks[1]), 10) == [*tasks[2:], mine, other]
+            assert await tx.tasks.page(None, 10, app_id=app_id) == [*tasks, mine]
+            assert await tx.tasks.page(None, 10, app_id=app_id, function_ids={function_id}) == [mine]
 
     async def test_those_that_ended_long_ago_are_deleted(self, store):
         old, late = (a_task(state=TaskState.ENDED, ended_at=NOW + n * MINUTE) for n in (1, 3))

@@ -6,7 +6,6 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,8 @@ from starlette.routing import BaseRoute
 from freehold.config import Settings
 from freehold.domain.errors import InvalidRequest, NotFound, Unauthenticated
 from freehold.gateway.server import Gateway
-from freehold.observability.events import Event, Story
 
 STATUS = {"version": "0.1.0", "pid": 4242, "apps": 2}
-STORY = Story(
-    title="<iris>",
-    facts={"id": "ap-known", "state": "deployed"},
-    links={"predict": "http://local--iris-predict.localhost:8980"},
-    events=[Event(subject="ap-known", at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), kind="app_published", cause="deployed")],
-)
 DEADLINE = 30  # of any wait in these tests, in seconds
 
 
@@ -84,16 +76,6 @@ class FakeTraces:
         self.noted[call_id] = seen
 
 
-class FakeStories:
-    """Knows one id, whose story holds what a page must escape."""
-
-    async def of(self, subject: str) -> Story:
-        if subject != STORY.facts["id"]:
-            msg = f"Nothing is known here of {subject!r}."
-            raise NotFound(msg)
-        return STORY
-
-
 @dataclass
 class RunningGateway:
     port: int
@@ -134,7 +116,6 @@ async def a_gateway(
             proxy_tokens=FakeProxyTokens(),
             blobs=blobs or FakeBlobs(),
             status=lambda: STATUS,
-            stories=FakeStories(),
             traces=traces or FakeTraces(),
             routes=routes,
             ssl_context=ssl_context,

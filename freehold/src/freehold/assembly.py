@@ -57,6 +57,7 @@ from freehold.control.rpc.workspaces import WorkspaceRpcs
 from freehold.control.services.apps import Apps
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
+from freehold.control.services.call_details import CallDesk
 from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
@@ -74,6 +75,7 @@ from freehold.control.services.journal import Journal
 from freehold.control.services.json_calls import JsonCalls
 from freehold.control.services.lanes import Lanes
 from freehold.control.services.launches import Launches
+from freehold.control.services.listings import Listings
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.metrics import Metrics
@@ -91,12 +93,17 @@ from freehold.control.services.tokens import Tokens
 from freehold.control.services.trace_exports import TraceExports
 from freehold.control.services.traces import Traces
 from freehold.control.services.usage import UsageBook
+from freehold.control.services.version_diffs import VersionDiffs
 from freehold.control.services.volume_files import VolumeFiles
 from freehold.control.services.volumes import Volumes
 from freehold.control.services.web_calls import WebCalls
 from freehold.control.services.web_routes import WebRoutes
 from freehold.control.services.workspaces import Workspaces
 from freehold.control.wakeups import Wakeup
+from freehold.dashboard.access import Access
+from freehold.dashboard.app import Dashboard
+from freehold.dashboard.layer_sizes import LayerSizes
+from freehold.dashboard.parts import Parts
 from freehold.domain.clock import SystemClock
 from freehold.domain.seams import Transport, Zygotes
 from freehold.domain.tasks import TaskState
@@ -155,6 +162,7 @@ class Engine:
         self._send_traces(settings)
         self._run_tasks(settings)
         self._control()
+        self._show(settings)
 
     def _keep(self, settings: Settings) -> None:
         """What survives: the store, blobs, volumes, keys, logs."""
@@ -363,6 +371,7 @@ class Engine:
         """The machine's own worker and what it works with."""
         home = settings.root
         runtime, snapshots, networks = RuncRuntime(home=home), OverlaySnapshots(home=home), VethNetworks(home=home)
+        self.layer_path = snapshots.path
         trees = Trees(home, self.content)
         bundles = Bundles(home=home, snapshots=snapshots, runtime=runtime, networks=networks, clock=self.clock)
         reports = LocalReports(tasks=self.tasks, usage=self.usage, logs=self.logs, images=self.images, build_functions=self.build_functions)
@@ -464,6 +473,47 @@ class Engine:
         historian = Historian(metrics=self.metrics, clock=self.clock)
         return [Controller("metrics", historian.step, changed=Wakeup(), every=2.0)]
 
+    def _show(self, settings: Settings) -> None:
+        """What people look at."""
+        parts = Parts(
+            settings=settings,
+            status=self.status,
+            apps=self.apps,
+            calls=self.calls,
+            claims=self.claims,
+            cold_starts=self.cold_starts,
+            deployments=self.deployments,
+            desk=CallDesk(store=self.store, records=self.records, calls=self.calls, functions=self.functions, journal=self.journal),
+            diffs=VersionDiffs(store=self.store),
+            environments=self.environments,
+            explanations=self.explanations,
+            functions=self.functions,
+            history=self.history,
+            images=self.images,
+            journal=self.journal,
+            layer_sizes=LayerSizes(self.layer_path),
+            listings=Listings(store=self.store, calls=self.calls, records=self.records, journal=self.journal),
+            logs=self.logs,
+            machines=self.machines,
+            proxy_tokens=self.proxy_tokens,
+            records=self.records,
+            scaling=self.scaling,
+            schedules=self.schedules,
+            secrets=self.secrets,
+            stories=self.stories,
+            tasks=self.tasks,
+            tokens=self.tokens,
+            volumes=self.volumes,
+            volume_files=self.volume_files,
+        )
+        access = Access(keyring=self.keyring, tokens=self.tokens, clock=self.clock)
+        self.dashboard = Dashboard(parts, access, changed=(self.tasks_changed, self.schedules_changed, self.images_wanted))
+
+    async def dashboard_link(self, _request: dict[str, Any]) -> dict[str, Any]:
+        """The address of a page that lets one visitor in, once."""
+        origin = f"{'https' if self.settings.tls else 'http'}://{self.settings.host}:{self.settings.gateway_port}"
+        return {"url": origin + self.dashboard.access.new_link()}
+
     def resources(self) -> list[object]:
         """Everything that answers RPCs."""
         return [
@@ -498,7 +548,13 @@ class Engine:
         """What the gateway's bare host serves besides its own pages."""
         calls = CallRoutes(self.json_calls, self.tokens, patience=self.settings.http_request_timeout)
         tokens = TokenRoutes(self.token_flows)
-        return [*calls.routes, *AskRoutes(self.routes).routes, *VolumeRoutes(self.volume_files).routes, *tokens.routes]
+        return [
+            *calls.routes,
+            *AskRoutes(self.routes).routes,
+            *VolumeRoutes(self.volume_files).routes,
+            *tokens.routes,
+            *self.dashboard.routes,
+        ]
 
     def _tls(self) -> ssl.SSLContext | None:
         """For HTTPS with the home's own authority, if that is wanted."""
@@ -518,6 +574,7 @@ class Engine:
             "Trace": self.traces.show,
             "Stats": self.statistics.stats,
             "Top": self._top,
+            "DashboardLink": self.dashboard_link,
             **ScheduleOperations(self.schedules).table(),
             **TokenOperations(tokens=self.tokens, flows=self.token_flows).table(),
         }
@@ -612,7 +669,6 @@ class Engine:
                     web_calls=self.web_calls,
                     blobs=self.blobs,
                     status=self.status,
-                    stories=self.stories,
                     traces=self.traces,
                     measurements=self.measurements,
                     measured=self.counters.request_ended if self.settings.metrics else None,
@@ -628,6 +684,7 @@ class Engine:
             if self.trace_exports:
                 group.start_soon(self.trace_exports.run)
             group.start_soon(self.loop_lag.run)
+            group.start_soon(self.dashboard.hub.run)
             for controller in self.controllers:
                 group.start_soon(loop.run, controller)
             yield
@@ -652,15 +709,16 @@ async def _background() -> AsyncIterator[TaskGroup]:
             group.cancel_scope.cancel()
 
 
-async def serve(settings: Settings, *, supervision: Supervision, on_ready: Callable[[], None]) -> None:
-    """Run one engine until SIGTERM or SIGINT, and not much longer; `on_ready` is called once when it answers."""
+async def serve(settings: Settings, *, supervision: Supervision, on_ready: Callable[[str], None]) -> None:
+    """Run one engine until SIGTERM or SIGINT, and not much longer; `on_ready` is called once when it answers, with a link to its pages."""
     stopping = Stopping()
     stopping.heed_signals()
     try:
-        async with Engine(settings, supervision).running():
+        engine = Engine(settings, supervision)
+        async with engine.running():
             log.info("engine_ready", control=settings.control_url, gateway=settings.gateway_url, home=str(settings.root))
             gc.freeze()  # a full collection over all that was loaded takes a tenth of a second, in which nobody is answered
-            on_ready()
+            on_ready((await engine.dashboard_link({}))["url"])
             await stopping.asked.wait()
             log.info("engine_stopping")
     except ExceptionGroup as group:

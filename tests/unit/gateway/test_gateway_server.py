@@ -8,7 +8,7 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, silent
-from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeStories, FakeTraces, a_gateway
+from fakes.gateway import DEADLINE, STATUS, FakeBlobs, FakeTraces, a_gateway
 from fakes.lanes import FakeProxyTokens, StockLanes
 from fakes.web import FakeWebCalls
 from ports import free_port
@@ -31,7 +31,6 @@ def a_gateway_of(calls: FakeWebCalls, port: int) -> Gateway:
         proxy_tokens=FakeProxyTokens(),
         blobs=FakeBlobs(),
         status=lambda: STATUS,
-        stories=FakeStories(),
         traces=FakeTraces(),
     )
 
@@ -105,13 +104,6 @@ class TestOwnPages:
         async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/healthz") as response:
             assert await response.json() == STATUS
 
-    async def test_the_bare_host_shows_the_status_to_people(self):
-        async with a_gateway() as gateway, gateway.http.get(gateway.url) as response:
-            page = await response.text()
-
-        assert response.content_type == "text/html"
-        assert "4242" in page
-
     async def test_other_paths_say_where_functions_are(self):
         async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/predict") as response:
             answer = await response.json()
@@ -122,17 +114,4 @@ class TestOwnPages:
 
     async def test_a_functions_host_has_its_own_healthz(self):
         async with a_gateway() as gateway, gateway.request("local--nobody", "/healthz") as response:
-            assert response.status == 404
-
-    async def test_the_page_of_an_id_tells_its_story_and_takes_no_text_for_markup(self):
-        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/id/ap-known") as response:
-            text = await response.text()
-        assert response.status == 200
-        assert "app_published" in text
-        assert "http://local--iris-predict.localhost:8980" in text
-        assert "&lt;iris&gt;" in text
-        assert "<iris>" not in text
-
-    async def test_an_id_that_nobody_knows_is_not_found(self):
-        async with a_gateway() as gateway, gateway.http.get(f"{gateway.url}/id/ap-unknown") as response:
             assert response.status == 404

@@ -8,6 +8,7 @@ import typer
 from freehold.cli.coldstart import coldstart
 from freehold.cli.config import config
 from freehold.cli.cost import cost
+from freehold.cli.dashboard import dashboard
 from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
@@ -32,7 +33,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, top, stats, doctor, why, coldstart, trace, cost, login, trust, config, version):
+for own in (up, down, status, top, stats, dashboard, doctor, why, coldstart, trace, cost, login, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 app.add_typer(tokens, name="tokens")

@@ -19,6 +19,11 @@ def ask(operation: str, **request: Any) -> dict[str, Any]:
     return _call(settings, operation, request)
 
 
+def ask_at(settings: Settings, operation: str, **request: Any) -> dict[str, Any]:
+    """The same of an engine that is known to run, with settings that flags may have changed."""
+    return _call(settings, operation, request)
+
+
 def _call(settings: Settings, operation: str, request: dict[str, Any]) -> dict[str, Any]:
     import grpc
 

@@ -70,6 +70,7 @@ def _up_detached(settings: "Settings", flags: list[str]) -> None:
     preflight.check(settings)
     running = engine.start(settings, flags)
     typer.echo(f"The engine is up: control plane {running.control_url}, gateway {_gateway(settings)}.")
+    typer.echo(f"Its pages, for one visit within ten minutes: {_link(settings)}")
     _say_trust(settings)
     typer.echo(f"Its log: {engine.log_file(settings.root)}. `freehold down` ends it.")
 
@@ -100,10 +101,11 @@ def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> 
     from freehold.observability import logging
     from freehold.worker.mountns import enter_private_mount_namespace
 
-    def on_ready() -> None:
+    def on_ready(link: str) -> None:
         supervision.say_ready()
         if ready_fd is None:
             typer.echo(f"The engine is up: control plane {settings.control_url}, gateway {_gateway(settings)}. Ctrl-C ends it.")
+            typer.echo(f"Its pages, for one visit within ten minutes: {link}")
             _say_trust(settings)
         else:
             os.write(ready_fd, b"\n")
@@ -118,6 +120,12 @@ def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> 
 
 def _gateway(settings: "Settings") -> str:
     return f"{'https' if settings.tls else 'http'}://{settings.host}:{settings.gateway_port}"
+
+
+def _link(settings: "Settings") -> str:
+    from freehold.cli import operator
+
+    return str(operator.ask_at(settings, "DashboardLink")["url"])
 
 
 def _say_trust(settings: "Settings") -> None:

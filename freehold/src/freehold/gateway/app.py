@@ -12,11 +12,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from freehold.domain.errors import FreeholdError
-from freehold.gateway import exposition, pages
+from freehold.gateway import exposition
 from freehold.gateway.asgi import OPENED
 from freehold.gateway.blobs import BlobRoutes, Blobs
 from freehold.gateway.errors import NotDeployed, response_to
-from freehold.gateway.ports import Stories, WebCalls
+from freehold.gateway.ports import WebCalls
 from freehold.gateway.proxy import HttpExchange
 from freehold.gateway.routing import Addresses, scope_for
 from freehold.gateway.websockets import WebSocketExchange
@@ -61,13 +61,8 @@ class Functions:
             await HttpExchange(call=call, receive=receive, send=send, start_timeout=self._patience).run()
 
 
-def own_pages(
-    *, blobs: Blobs, status: Status, stories: Stories, figures: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()
-) -> Starlette:
-    """What the bare host serves; `figures` are those of `metrics`, `routes` come from other modules."""
-
-    async def index(_: Request) -> Response:
-        return pages.index(status())
+def own_pages(*, blobs: Blobs, status: Status, figures: Callable[[], Awaitable[str]], routes: Sequence[BaseRoute] = ()) -> Starlette:
+    """What the bare host serves; `figures` are those of `metrics`, `routes` come from other modules, those that people look at too."""
 
     async def healthz(_: Request) -> Response:
         return JSONResponse(dict(status()))
@@ -75,15 +70,10 @@ def own_pages(
     async def measured(_: Request) -> Response:
         return Response(await figures(), media_type=exposition.CONTENT_TYPE)
 
-    async def story(request: Request) -> Response:
-        return pages.story(await stories.of(request.path_params["subject"]))
-
     return Starlette(
         routes=[
-            Route("/", index),
             Route("/healthz", healthz),
             Route("/metrics", measured),
-            Route("/id/{subject}", story),
             *BlobRoutes(blobs).routes,
             *routes,
         ],

@@ -5,7 +5,6 @@ from typing import Any, Protocol, TypeVar
 
 from freehold.domain.functions import WebRoute, WebTarget
 from freehold.domain.ids import CallId, EnvironmentId, FunctionId, InputId, TaskId
-from freehold.observability.events import Story
 
 AsgiMessage = Mapping[str, Any]
 
@@ -99,12 +98,6 @@ class Measured(Protocol):
 class ProxyTokens(Protocol):
     def accepts(self, key: str, secret: str, environment_id: EnvironmentId | None = None) -> bool:
         """Whether this is a token and its secret, and opens that environment."""
-        ...
-
-
-class Stories(Protocol):
-    async def of(self, subject: str) -> Story:
-        """What is known of one id. Raises NotFound."""
         ...
 
 

@@ -24,7 +24,7 @@ from freehold.gateway.exposition import Measurements
 from freehold.gateway.ingress import Ingress
 from freehold.gateway.limits import Limits, allow_descriptors
 from freehold.gateway.own_hosts import OwnHosts
-from freehold.gateway.ports import Lanes, Measured, ProxyTokens, Stories, Traces, WebCalls
+from freehold.gateway.ports import Lanes, Measured, ProxyTokens, Traces, WebCalls
 from freehold.gateway.routing import Addresses
 
 _BACKLOG = 2048
@@ -46,7 +46,6 @@ class Gateway:
         proxy_tokens: ProxyTokens,
         blobs: Blobs,
         status: Status,
-        stories: Stories,
         traces: Traces,
         measurements: Measurements | None = None,
         measured: Measured | None = None,
@@ -67,9 +66,7 @@ class Gateway:
             addresses=addresses,
             limits=Limits.of(settings),
             measured=measured,
-            own_pages=OwnHosts(
-                own_pages(blobs=blobs, status=status, stories=stories, figures=self.figures, routes=routes), domain=settings.domain
-            ),
+            own_pages=OwnHosts(own_pages(blobs=blobs, status=status, figures=self.figures, routes=routes), domain=settings.domain),
             functions=Functions(
                 addresses=addresses,
                 web_calls=web_calls,

@@ -2,7 +2,7 @@
 
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -45,6 +45,7 @@ from freehold.domain.usage import NOTHING, FunctionUsage, Total, Usage
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
 from freehold.store import missing, ports
+from freehold.store.ports import Place
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -92,6 +93,10 @@ def _required(found: V | None, error: NotFound) -> V:
     return found
 
 
+def _page(rows: Iterable[V], place_of: Callable[[V], Place], before: Place | None, limit: int) -> list[V]:
+    return sorted((row for row in rows if before is None or place_of(row) < before), key=place_of, reverse=True)[:limit]
+
+
 class _Environments:
     def __init__(self, undo: _Undo) -> None:
         self._rows: _Rows[str, Environment] = _Rows(undo)
@@ -135,6 +140,9 @@ class _Apps:
 
     async def list_live(self) -> Sequence[App]:
         return sorted((app for app in self._rows if app.is_live), key=lambda app: (app.created_at, app.id), reverse=True)
+
+    async def stopped(self, before: Place | None, limit: int) -> Sequence[App]:
+        return _page((app for app in self._rows if not app.is_live), lambda app: (app.created_at, app.id), before, limit)
 
     async def put_deployment(self, deployment: Deployment) -> None:
         self._deployments.put((deployment.app_id, deployment.version), deployment)
@@ -217,6 +225,9 @@ class _Calls:
     async def find(self, call_id: CallId) -> FunctionCall | None:
         return self._rows.get(call_id)
 
+    async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
+        return [call for call in self._rows if call.id in call_ids]
+
     async def find_by_request(self, request_key: str) -> FunctionCall | None:
         return next((call for call in self._rows if request_key and call.request_key == request_key), None)
 
@@ -238,6 +249,18 @@ class _Calls:
     async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
         found = (replace(row, payload=b"", result=None) for row in self._inputs if row.call_id in call_ids)
         return sorted(found, key=lambda row: (row.call_id, row.idx))
+
+    async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
+        return [row for row in self._inputs if row.id in input_ids]
+
+    async def latest(self, before: Place | None, limit: int, *, function_id: FunctionId | None = None) -> Sequence[FunctionCall]:
+        found = (call for call in self._rows if function_id in (None, call.function_id))
+        return _page(found, lambda call: (call.created_at, call.id), before, limit)
+
+    async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
+        calls = {call.id for call in self._rows if app_id in (None, call.app_id)}
+        found = [replace(row, payload=b"", result=None) for row in self._inputs if (row.status or 0) > 1 and row.call_id in calls]
+        return sorted(found, key=lambda row: row.finished_at or row.created_at, reverse=True)[:limit]
 
     async def call_of(self, input_id: InputId) -> CallId | None:
         found = self._inputs.get(input_id)
@@ -308,6 +331,9 @@ class _Images:
     async def unfinished(self) -> Sequence[Image]:
         found = [row for row in self._rows if not row.is_finished]
         return sorted(found, key=lambda row: (row.created_at, row.id))
+
+    async def page(self, before: Place | None, limit: int) -> Sequence[Image]:
+        return _page(self._rows, lambda row: (row.created_at, row.id), before, limit)
 
 
 class _Mounts:
@@ -463,6 +489,12 @@ class _Tasks:
     async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
         found = [row for row in self._rows if row.app_id == app_id]
         return sorted(found, key=lambda row: (row.enqueued_at, row.id), reverse=True)[:limit]
+
+    async def page(
+        self, before: Place | None, limit: int, *, app_id: AppId | None = None, function_ids: Collection[FunctionId] = ()
+    ) -> Sequence[Task]:
+        found = (row for row in self._rows if app_id in (None, row.app_id) and (not function_ids or row.function_id in function_ids))
+        return _page(found, lambda row: (row.enqueued_at, row.id), before, limit)
 
     async def delete_ended_before(self, moment: datetime) -> int:
         old = [task.id for task in self._rows if task.ended_at is not None and task.ended_at < moment]

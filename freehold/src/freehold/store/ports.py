@@ -48,6 +48,8 @@ from freehold.domain.usage import FunctionUsage, Total, Usage
 from freehold.domain.volumes import Entry, FoundFile, NewFile, Parts, Volume
 from freehold.observability.events import Event
 
+Place = tuple[datetime, str]  # in a list that goes by time and id
+
 
 class Environments(Protocol):
     async def put(self, environment: Environment) -> None: ...
@@ -70,6 +72,10 @@ class Apps(Protocol):
 
     async def list_live(self) -> Sequence[App]:
         """Apps of all environments that are not stopped."""
+        ...
+
+    async def stopped(self, before: Place | None, limit: int) -> Sequence[App]:
+        """A page of those of all environments that are, newest first: from `before` on, which is the last one's time of creation and id."""
         ...
 
     async def put_deployment(self, deployment: Deployment) -> None: ...
@@ -120,6 +126,10 @@ class Calls(Protocol):
 
     async def put(self, call: FunctionCall) -> None: ...
     async def find(self, call_id: CallId) -> FunctionCall | None: ...
+    async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
+        """Those that there are, in no order."""
+        ...
+
     async def find_by_request(self, request_key: str) -> FunctionCall | None:
         """The call that the request with this key made."""
         ...
@@ -139,6 +149,18 @@ class Calls(Protocol):
 
     async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
         """The inputs of these calls, in order of call and idx, without payloads and results."""
+        ...
+
+    async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
+        """These inputs with payloads and results, in no order."""
+        ...
+
+    async def latest(self, before: Place | None, limit: int, *, function_id: FunctionId | None = None) -> Sequence[FunctionCall]:
+        """Of a function, or of all, newest first: from `before` on, which is the last one's time of creation and id."""
+        ...
+
+    async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
+        """Inputs that ended without success, the last first, without payloads and results. Of an app: among the last thousand of all."""
         ...
 
     async def call_of(self, input_id: InputId) -> CallId | None: ...
@@ -181,6 +203,10 @@ class Images(Protocol):
 
     async def unfinished(self) -> Sequence[Image]:
         """Wanted or building."""
+        ...
+
+    async def page(self, before: Place | None, limit: int) -> Sequence[Image]:
+        """Newest first: from `before` on, which is the last one's time of creation and id."""
         ...
 
 
@@ -273,6 +299,12 @@ class Tasks(Protocol):
 
     async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
         """Newest first."""
+        ...
+
+    async def page(
+        self, before: Place | None, limit: int, *, app_id: AppId | None = None, function_ids: Collection[FunctionId] = ()
+    ) -> Sequence[Task]:
+        """Of all, of an app, or of some functions of an app, newest first: from `before` on, the last one's time of the wish and id."""
         ...
 
     async def delete_ended_before(self, moment: datetime) -> int: ...

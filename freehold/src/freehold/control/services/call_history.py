@@ -13,6 +13,8 @@ from freehold.domain.ids import CallId, InputId
 
 _CALLS = 5_000
 _INPUTS = 10_000  # of all of them together; each takes some 2 KB
+_SMALL = 2048  # bytes of arguments, and of a result, that are kept with them
+_LONGEST = 20_000  # characters of a traceback
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class PastInput:
     tries: tuple[Attempt, ...]
     finished_at: datetime | None = None
     ran: tuple[float, float] | None = None
+    payload: api_pb2.FunctionInput | None = None  # what it was called with, while that is known
+    output: api_pb2.FunctionGetOutputsItem | None = None  # what came of it
 
     @property
     def is_running(self) -> bool:
@@ -83,8 +87,21 @@ def _past_input(call: LiveCall, live: LiveInput) -> PastInput:
         tries=live.tries,
         finished_at=live.tries[-1].ended_at if item and live.tries else None,
         ran=ran_in(item) if item else None,
+        payload=live.payload if len(live.payload.args) <= _SMALL else None,
+        output=_small(item) if item else None,
     )
 
 
 def ran_in(item: api_pb2.FunctionGetOutputsItem) -> tuple[float, float] | None:
     return (item.input_started_at, item.output_created_at) if item.input_started_at and item.output_created_at else None
+
+
+def _small(item: api_pb2.FunctionGetOutputsItem) -> api_pb2.FunctionGetOutputsItem | None:
+    """Without the serialized exception, which is for Python; nothing of what is too large to be kept a thousand times."""
+    if item.result.status == api_pb2.GenericResult.GENERIC_STATUS_SUCCESS:
+        return item if len(item.result.data) <= _SMALL else None
+    told = api_pb2.FunctionGetOutputsItem(idx=item.idx, input_id=item.input_id)
+    told.result.status = item.result.status
+    told.result.exception = item.result.exception[:_LONGEST]
+    told.result.traceback = item.result.traceback[-_LONGEST:]
+    return told

@@ -41,8 +41,8 @@ class CallRecords:
         """Calls of these functions made in [since, until), newest first."""
         await self._journal.flush()
         async with self._store.transaction() as tx:
-            durable = await _past(tx, await tx.calls.recent(function_ids, since, until, limit))
-        synchronous = [call for call in self._synchronous() if _is_among(call, function_ids, since, until)]
+            durable = await past_calls(tx, await tx.calls.recent(function_ids, since, until, limit))
+        synchronous = [call for call in self.synchronous() if _is_among(call, function_ids, since, until)]
         return sorted([*durable, *synchronous], key=lambda call: call.record.created_at, reverse=True)[:limit]
 
     async def graph(self, call_id: CallId, limit: int) -> list[PastCall]:
@@ -88,11 +88,12 @@ class CallRecords:
 
     async def _children(self, input_ids: Sequence[InputId]) -> list[PastCall]:
         parents = set(input_ids)
-        synchronous = [call for call in self._synchronous() if call.record.parent_input_id in parents]
+        synchronous = [call for call in self.synchronous() if call.record.parent_input_id in parents]
         async with self._store.transaction() as tx:
-            return [*synchronous, *await _past(tx, await tx.calls.children(list(parents)))]
+            return [*synchronous, *await past_calls(tx, await tx.calls.children(list(parents)))]
 
-    def _synchronous(self) -> Iterable[PastCall]:
+    def synchronous(self) -> Iterable[PastCall]:
+        """Those that memory knows: under way in the order of their making, then past ones, the newest first."""
         yield from (past_of(call) for call in self._calls.live() if not call.is_durable)
         yield from self._calls.history.newest_first()
 
@@ -100,14 +101,14 @@ class CallRecords:
         await self._journal.flush()
         async with self._store.transaction() as tx:
             record = await tx.calls.find(call_id)
-            return (await _past(tx, [record]))[0] if record else None
+            return (await past_calls(tx, [record]))[0] if record else None
 
 
 def _is_among(call: PastCall, function_ids: Sequence[FunctionId], since: datetime, until: datetime) -> bool:
     return call.record.function_id in function_ids and since <= call.record.created_at < until
 
 
-async def _past(tx: Transaction, records: Sequence[FunctionCall]) -> list[PastCall]:
+async def past_calls(tx: Transaction, records: Sequence[FunctionCall]) -> list[PastCall]:
     inputs: dict[CallId, list[StoredInput]] = defaultdict(list)
     tries: dict[InputId, list[Attempt]] = defaultdict(list)
     for item in await tx.calls.outline([record.id for record in records]):

@@ -91,7 +91,7 @@ class ColdStarts:
     async def show(self, request: dict[str, Any]) -> dict[str, Any]:
         """`subject` is an app, `app.function`, or the id of a function or task; `environment` that of the name. Milliseconds."""
         subject, environment = str(request.get("subject", "")), str(request.get("environment", ""))
-        starts = [await self._start_of(task) for task in await self._tasks_of(subject, environment)]
+        starts = [await self.start_of(task) for task in await self._tasks_of(subject, environment)]
         known = [start for start in starts if start.moments]
         names = await self._names(known)
         return {
@@ -105,7 +105,7 @@ class ColdStarts:
 
     async def of_task(self, task_id: TaskId) -> ColdStart:
         """Raises NotFound."""
-        return await self._start_of(await self._history.get(task_id))
+        return await self.start_of(await self._history.get(task_id))
 
     async def _tasks_of(self, subject: str, environment: str) -> Sequence[Task]:
         """The last ones that became ready, newest first."""
@@ -125,7 +125,7 @@ class ColdStarts:
             variants = {function.id for function in await tx.functions.of_app(app_id) if function.base_id == function_id}
         return [task for task in ready if function_id is None or task.function_id == function_id or task.function_id in variants][:_SHOWN]
 
-    async def _start_of(self, task: Task) -> ColdStart:
+    async def start_of(self, task: Task) -> ColdStart:
         await self._journal.flush()
         async with self._store.transaction() as tx:
             events = await tx.events.of(task.id, limit=20)

@@ -69,11 +69,23 @@ class Tokens:
             claims = self._keyring.verify(bearer)
         except Unauthenticated:
             return False
-        return claims.get("op") == _AUTH and self._still_counts(claims.get("token", ""))
+        return claims.get("op") == _AUTH and self.still_counts(claims.get("token", ""))
 
     def proof_of(self, caller: Caller) -> str:
         """A short-lived proof of having a token, for the services beside the control plane. It ends with that token."""
-        return self._keyring.sign({"op": _AUTH, "token": self._key(caller.token_id)}, _PROOF_LIFE)
+        return self._keyring.sign({"op": _AUTH, "token": self.key_of(caller.token_id)}, _PROOF_LIFE)
+
+    def key_of(self, token_id: str) -> str:
+        """What a proof says of its token. The home's keeps its id when it is revoked, and so names a hash of its secret too."""
+        is_home = token_id in ("", self._keyring.token_id)
+        return f"{self._keyring.token_id} {hash_of(self._keyring.token_secret)[:16]}" if is_home else token_id
+
+    def still_counts(self, key: str) -> bool:
+        """Whether the token that is named so would be accepted."""
+        token = self._tokens.get(key)
+        if token is None:
+            return key == self.key_of("")
+        return not token.is_disabled and not token.has_expired(self._clock.now())
 
     # What there is.
 
@@ -157,17 +169,6 @@ class Tokens:
     def _forget(self, token_id: TokenId) -> None:
         self._tokens.pop(token_id, None)
         self._used.pop(token_id, None)
-
-    def _key(self, token_id: str) -> str:
-        """What a proof says of its token. The home's keeps its id when it is revoked, and so names a hash of its secret too."""
-        is_home = token_id in ("", self._keyring.token_id)
-        return f"{self._keyring.token_id} {hash_of(self._keyring.token_secret)[:16]}" if is_home else token_id
-
-    def _still_counts(self, key: str) -> bool:
-        token = self._tokens.get(key)
-        if token is None:
-            return key == self._key("")
-        return not token.is_disabled and not token.has_expired(self._clock.now())
 
 
 def check_client(caller: Caller) -> None:

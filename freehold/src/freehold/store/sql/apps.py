@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout
 from freehold.domain.ids import AppId
 from freehold.store import missing
+from freehold.store.ports import Place
 from freehold.store.sql import statements
 from freehold.store.sql.tables import apps, deployments
 
@@ -38,6 +39,11 @@ class SqlApps:
     async def list_live(self) -> Sequence[App]:
         query = select(apps).where(apps.c.state != AppState.STOPPED.value).order_by(*_NEWEST_FIRST)
         return [_app(row) for row in await self._connection.execute(query)]
+
+    async def stopped(self, before: Place | None, limit: int) -> Sequence[App]:
+        query = select(apps).where(apps.c.state == AppState.STOPPED.value)
+        page = statements.page(query, apps.c.created_at, apps.c.id, before, limit)
+        return [_app(row) for row in await self._connection.execute(page)]
 
     async def put_deployment(self, deployment: Deployment) -> None:
         await statements.put(self._connection, deployments, _deployment_row(deployment))

@@ -1,20 +1,23 @@
 """Asynchronous calls and their inputs in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, literal, null, or_, select, update
+from sqlalchemy import Row, Select, delete, exists, func, literal, literal_column, null, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
-from freehold.domain.ids import CallId, FunctionId, InputId
+from freehold.domain.ids import AppId, CallId, FunctionId, InputId
+from freehold.store.ports import Place
 from freehold.store.sql import statements, tables
 
 _calls = tables.calls
 _inputs = tables.inputs
 _attempts = tables.attempts
+_SUCCESS = "1"  # `GenericStatus`; all above are failures of some kind. Literally, so that the partial index serves
+_LOOK_AT = 1000  # failures of all apps that are searched for those of one
 
 
 class SqlCalls:
@@ -27,6 +30,9 @@ class SqlCalls:
     async def find(self, call_id: CallId) -> FunctionCall | None:
         row = await statements.one(self._connection, select(_calls).where(_calls.c.id == call_id))
         return _call(row) if row else None
+
+    async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
+        return [_call(row) for row in await self._connection.execute(select(_calls).where(_calls.c.id.in_(call_ids)))]
 
     async def find_by_request(self, request_key: str) -> FunctionCall | None:
         made = (_calls.c.request_key == request_key) & (_calls.c.request_key != "")  # the second lets the partial index serve
@@ -49,9 +55,25 @@ class SqlCalls:
         query = select(_inputs).where(_inputs.c.call_id == call_id).order_by(_inputs.c.idx)
         return [_input(row) for row in await self._connection.execute(query)]
 
+    async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
+        return [_input(row) for row in await self._connection.execute(select(_inputs).where(_inputs.c.id.in_(input_ids)))]
+
+    async def latest(self, before: Place | None, limit: int, *, function_id: FunctionId | None = None) -> Sequence[FunctionCall]:
+        query = select(_calls) if function_id is None else select(_calls).where(_calls.c.function_id == function_id)
+        page = statements.page(query, _calls.c.created_at, _calls.c.id, before, limit)
+        return [_call(row) for row in await self._connection.execute(page)]
+
+    async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
+        last = (
+            _outlined().where(_inputs.c.status > literal_column(_SUCCESS)).order_by(_inputs.c.finished_at.desc()).limit(_LOOK_AT).subquery()
+        )
+        query = select(last).join(_calls, _calls.c.id == last.c.call_id)
+        if app_id is not None:
+            query = query.where(_calls.c.app_id == app_id)
+        return [_input(row) for row in await self._connection.execute(query.order_by(last.c.finished_at.desc()).limit(limit))]
+
     async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
-        columns = [column for column in _inputs.c if column.name not in ("payload", "result")]
-        query: Select[Any] = select(*columns, literal(b"").label("payload"), null().label("result"))
+        query = _outlined()
         rows = await self._connection.execute(query.where(_inputs.c.call_id.in_(call_ids)).order_by(_inputs.c.call_id, _inputs.c.idx))
         return [_input(row) for row in rows]
 
@@ -107,6 +129,12 @@ class SqlCalls:
     async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
         query = select(_inputs).where(_inputs.c.id > after).order_by(_inputs.c.id).limit(limit)
         return [_input(row) for row in await self._connection.execute(query)]
+
+
+def _outlined() -> Select[Any]:
+    """Inputs without what is large."""
+    columns = [column for column in _inputs.c if column.name not in ("payload", "result")]
+    return select(*columns, literal(b"").label("payload"), null().label("result"))
 
 
 def _call_row(call: FunctionCall) -> dict[str, Any]:

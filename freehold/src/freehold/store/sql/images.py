@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from freehold.domain.ids import ImageId
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.store import missing
+from freehold.store.ports import Place
 from freehold.store.sql import statements
 from freehold.store.sql.tables import images
 
@@ -35,6 +36,10 @@ class SqlImages:
     async def unfinished(self) -> Sequence[Image]:
         query = select(images).where(images.c.state.in_(_UNFINISHED)).order_by(images.c.created_at, images.c.id)
         return [_image(row) for row in await self._connection.execute(query)]
+
+    async def page(self, before: Place | None, limit: int) -> Sequence[Image]:
+        page = statements.page(select(images), images.c.created_at, images.c.id, before, limit)
+        return [_image(row) for row in await self._connection.execute(page)]
 
 
 def _row(image: Image) -> dict[str, Any]:

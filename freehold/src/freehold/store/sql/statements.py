@@ -1,10 +1,11 @@
 """What the aggregates share: inserting or replacing a row, and asking for one."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Row, Select, Table
+from sqlalchemy import Column, Row, Select, Table, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql.dml import Insert
@@ -37,6 +38,13 @@ async def required(connection: AsyncConnection, query: Select[Any], error: NotFo
     if row is None:
         raise error
     return row
+
+
+def page(query: Select[Any], at: Column[datetime], id_: Column[str], before: tuple[datetime, str] | None, limit: int) -> Select[Any]:
+    """Newest first, from the row after the one with this time and id on."""
+    if before is not None:
+        query = query.where(at <= before[0], tuple_(at, id_) < before)
+    return query.order_by(at.desc(), id_.desc()).limit(limit)
 
 
 @cache

@@ -161,6 +161,7 @@ inputs = Table(
     Column("method_name", String, nullable=False, server_default=""),
     Index(None, "call_id", "idx"),
     Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
+    Index("ix_inputs_failed", "finished_at", sqlite_where=text("status > 1"), postgresql_where=text("status > 1")),
 )
 
 attempts = Table(
@@ -298,7 +299,7 @@ tasks = Table(
     Column("function_id", String, nullable=False),
     Column("definition_id", String, nullable=False),
     Column("state", String, nullable=False),
-    Column("enqueued_at", Moment, nullable=False),
+    Column("enqueued_at", Moment, nullable=False, index=True),
     Column("started_at", Moment),
     Column("ready_at", Moment),
     Column("ended_at", Moment),

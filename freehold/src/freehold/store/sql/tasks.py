@@ -1,15 +1,16 @@
 """Tasks in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from freehold.domain.ids import AppId, TaskId
+from freehold.domain.ids import AppId, FunctionId, TaskId
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.store import missing
+from freehold.store.ports import Place
 from freehold.store.sql import statements
 from freehold.store.sql.tables import tasks
 
@@ -32,6 +33,17 @@ class SqlTasks:
     async def of_app(self, app_id: AppId, limit: int = 1000) -> Sequence[Task]:
         newest = select(tasks).where(tasks.c.app_id == app_id).order_by(tasks.c.enqueued_at.desc(), tasks.c.id.desc())
         return [_task(row) for row in await self._connection.execute(newest.limit(limit))]
+
+    async def page(
+        self, before: Place | None, limit: int, *, app_id: AppId | None = None, function_ids: Collection[FunctionId] = ()
+    ) -> Sequence[Task]:
+        query = select(tasks)
+        if app_id is not None:
+            query = query.where(tasks.c.app_id == app_id)
+        if function_ids:
+            query = query.where(tasks.c.function_id.in_(function_ids))
+        page = statements.page(query, tasks.c.enqueued_at, tasks.c.id, before, limit)
+        return [_task(row) for row in await self._connection.execute(page)]
 
     async def delete_ended_before(self, moment: datetime) -> int:
         old = (tasks.c.state == TaskState.ENDED.value) & (tasks.c.ended_at < moment)

@@ -1,0 +1,113 @@
+"""One function: what it does now and why, its settings, its calls and containers."""
+
+from collections.abc import Mapping
+
+from modal_proto import api_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from freehold.control.services.functions import LiveFunction
+from freehold.dashboard.acting import actor, as_cursor, field, go, place_in, whole
+from freehold.dashboard.log_lines import end_of
+from freehold.dashboard.parts import Parts
+from freehold.dashboard.views import Views
+from freehold.domain.errors import InvalidRequest, NotFound
+from freehold.domain.functions import AutoscalerSettings
+from freehold.domain.ids import FunctionId
+from freehold.domain.logs import LogFilter
+
+_TASKS = 10
+_EVENTS = 30
+# What can be changed while it runs, and what each is for.
+_SETTINGS = {
+    "min_containers": "kept running without work",
+    "max_containers": "at most; 0: as many as the machine takes",
+    "buffer_containers": "spare ones while there is work",
+    "scaledown_window": "seconds idle before one is let go",
+}
+
+
+class FunctionPages:
+    def __init__(self, parts: Parts, views: Views) -> None:
+        self._parts = parts
+        self._views = views
+        self.routes = [
+            Route("/functions/{function_id}", self._one),
+            Route("/functions/{function_id}/autoscaler", self._scale, methods=["POST"]),
+        ]
+
+    async def _one(self, request: Request) -> Response:
+        function_id = FunctionId(request.path_params["function_id"])
+        explanation = await self._parts.explanations.of(function_id)
+        try:
+            live = await self._parts.functions.live(function_id)
+        except NotFound:  # its app has stopped
+            live = None
+        function = await self._parts.listings.function(function_id)
+        variants = await self._parts.functions.variants_of(function.app_id, function_id)
+        calls = await self._parts.listings.calls(place_in(request), function_id=function_id)
+        wanted = LogFilter(function_ids=frozenset(variants))
+        return self._views.page(
+            request,
+            "function",
+            function=function,
+            app=await self._parts.apps.get(function.app_id),
+            live=live,
+            why=explanation.sentences,
+            stats=self._parts.scaling.stats(live) if live else None,
+            settings=self._settings(live) if live else {},
+            changed=self._parts.functions.override_of(live).changed_at if live else {},
+            explained=_SETTINGS,
+            resources=_resources(live) if live else {},
+            variants=sorted(variants - {function_id}),
+            tasks=(await self._parts.listings.tasks(None, app_id=function.app_id, function_ids=variants, limit=_TASKS)).items,
+            calls=calls.items,
+            more=as_cursor(calls.after),
+            events=(await self._parts.stories.of(function_id)).events[-_EVENTS:],
+            log=await end_of(self._parts.logs, function.app_id, wanted, f"log={function.app_id}&function={function_id}"),
+        )
+
+    async def _scale(self, request: Request) -> Response:
+        live = await self._parts.functions.live(FunctionId(request.path_params["function_id"]))
+        now = self._settings(live)
+        given = {name: whole(field(request, name), name) for name in _SETTINGS if field(request, name)}
+        new = {name: value for name, value in given.items() if value != now[name]}
+        if not new:
+            msg = "Nothing was changed: these are the settings already."
+            raise InvalidRequest(msg)
+        settings = api_pb2.AutoscalerSettings(**new)
+        await self._parts.scaling.update(live, api_pb2.FunctionUpdateSchedulingParamsRequest(function_id=live.id, settings=settings))
+        fields = {name: f"{now[name]} → {value}" for name, value in new.items()}
+        self._parts.journal.event(live.id, "autoscaler_changed", cause=actor(request), fields=fields)
+        return go(f"/functions/{live.id}")
+
+    def _settings(self, live: LiveFunction) -> Mapping[str, int]:
+        return _values(self._parts.functions.autoscaler_of(live))
+
+
+def _values(settings: AutoscalerSettings) -> Mapping[str, int]:
+    return {
+        "min_containers": settings.min_containers,
+        "max_containers": settings.max_containers or 0,
+        "buffer_containers": settings.buffer_containers,
+        "scaledown_window": int(settings.scaledown_window.total_seconds()),
+    }
+
+
+def _resources(live: LiveFunction) -> Mapping[str, str]:
+    """What it asks for, in words."""
+    spec = live.spec
+    asked = spec.resources
+    found = {
+        "image": spec.image_id,
+        "cpu": f"{asked.milli_cpu / 1000:g}" if asked.milli_cpu else "",
+        "memory": f"{asked.memory_mib} MiB" if asked.memory_mib else "",
+        "gpu": " or ".join(f"{gpu.type}:{gpu.count}" for gpu in asked.gpus),
+        "timeout": f"{spec.timeout.total_seconds():g} s",
+        "inputs at once": str(spec.concurrency.max_inputs) if spec.concurrency.max_inputs > 1 else "",
+        "retries": str(live.message.retry_policy.retries or ""),
+        "secrets": str(len(spec.secret_ids) or ""),
+        "volumes": ", ".join(mount.path for mount in spec.volumes),
+    }
+    return {name: words for name, words in found.items() if words}

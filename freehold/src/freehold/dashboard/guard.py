@@ -1,0 +1,129 @@
+"""What every request for the pages passes: the host it means, who asks, and whether a change was asked for by one of these pages."""
+
+import ipaddress
+from http import HTTPStatus
+from urllib.parse import parse_qsl, quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from freehold.dashboard.access import COOKIE, ROOT, Access, is_same
+from freehold.domain.domains import name_in_host
+
+SESSION = "freehold.session"  # in the scope: who asks
+FORM = "freehold.form"  # in the scope: the fields of a change
+_OPEN = (f"{ROOT}/login", f"{ROOT}/static/")
+_SAFE = {"GET", "HEAD"}
+_MOST_FORM = 256 * 1024  # bytes
+_FRAMES = {"iframe", "frame", "embed", "object"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Guard:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, *, access: Access, domain: str) -> None:
+        self._app = app
+        self._access = access
+        self._domain = domain
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = await self._refusal(Request(scope, receive))
+        await (refusal or self._app)(scope, receive, _with_headers(scope, send))
+
+    async def _refusal(self, request: Request) -> Response | None:
+        """None for what may pass; who asks, and what a change is to be, is in the scope then."""
+        if not self._is_ours(request.headers.get("host", "")):
+            return PlainTextResponse("The pages of the engine are at its own address only.", HTTPStatus.MISDIRECTED_REQUEST)
+        bearer = self._access.session_of_bearer(request.headers.get("authorization", ""))
+        session = bearer or self._access.session(request.cookies.get(COOKIE, ""))
+        request.scope[SESSION] = session
+        is_open = _path(request.scope).startswith(_OPEN)
+        if session is None and not is_open:
+            return _to_login(request)
+        if request.headers.get("sec-fetch-dest") in _FRAMES:
+            return _forged()
+        if request.method in _SAFE:
+            return None
+        form = await _form(request)
+        if form is None:
+            return PlainTextResponse("That is more than these pages take.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        request.scope[FORM] = form
+        said = request.headers.get("x-csrf-token") or form.get("csrf", "")
+        is_meant = bearer is not None or (_is_from_here(request.headers) and (is_open or session is None or is_same(said, session.csrf)))
+        return None if is_meant else _forged()
+
+    def _is_ours(self, host: str) -> bool:
+        """Names of other people's domains may be made to mean this machine; they are not ours."""
+        name = name_in_host(host).strip("[]")
+        return bool(name) and ("." not in name or name == self._domain or _is_address(name))
+
+
+async def _form(request: Request) -> dict[str, str] | None:
+    """None if it is too long. Of a field that comes twice, the last."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_FORM:
+            return None
+    return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+
+
+def _is_from_here(headers: Headers) -> bool:
+    """Browsers say with each change which page asked for it."""
+    if origin := headers.get("origin", ""):
+        return urlsplit(origin).netloc == headers.get("host", "")
+    return headers.get("sec-fetch-site", "") == "same-origin"
+
+
+def _to_login(request: Request) -> Response:
+    wants_page = request.method in _SAFE and "text/html" in request.headers.get("accept", "") and "x-live" not in request.headers
+    if not wants_page:
+        words = "Log in first, or send the workspace's token: Authorization: Bearer <id>:<secret>."
+        challenge = {"WWW-Authenticate": 'Bearer realm="freehold"'}
+        return JSONResponse({"error": "unauthorized", "detail": words}, HTTPStatus.UNAUTHORIZED, challenge)
+    query = request.url.query
+    there = _path(request.scope) + (f"?{query}" if query else "")
+    return RedirectResponse(f"{ROOT}/login?next={quote(there, safe='')}", HTTPStatus.SEE_OTHER)
+
+
+def _forged() -> Response:
+    return PlainTextResponse("This was not asked for by a page of this engine. Load the page again.", HTTPStatus.FORBIDDEN)
+
+
+def _path(scope: Scope) -> str:
+    return str(scope["path"])
+
+
+def _with_headers(scope: Scope, send: Send) -> Send:
+    caching = "public, max-age=3600" if _path(scope).startswith(f"{ROOT}/static/") else "no-store"
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in _HEADERS.items():
+                headers[name] = value
+            headers["Cache-Control"] = caching
+        await send(message)
+
+    return answer
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

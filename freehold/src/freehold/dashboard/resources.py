@@ -1,0 +1,87 @@
+"""What functions use, and the engine's own: secrets (names, never values), volumes, the machine, settings and tokens."""
+
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from freehold.dashboard.parts import Parts
+from freehold.dashboard.views import Views
+from freehold.domain.ids import VolumeId
+from freehold.domain.volumes import Entry
+
+_ENTRIES = 500
+
+
+class ResourcePages:
+    def __init__(self, parts: Parts, views: Views) -> None:
+        self._parts = parts
+        self._views = views
+        self.routes = [
+            Route("/secrets", self._secrets),
+            Route("/volumes", self._volumes),
+            Route("/volumes/{volume_id}", self._volume),
+            Route("/machines", self._machines),
+            Route("/settings", self._settings),
+        ]
+
+    async def _secrets(self, request: Request) -> Response:
+        """What pages get has no values: not even sealed ones."""
+        spaces = [space.name for space in await self._parts.environments.list()]
+        found = [secret for name in spaces for secret in await self._parts.secrets.list(name, limit=0, created_before=0)]
+        rows = [
+            {
+                "id": secret.id,
+                "name": secret.name,
+                "environment": secret.environment,
+                "keys": secret.keys,
+                "created_at": secret.created_at,
+                "last_used_at": secret.last_used_at,
+            }
+            for secret in found
+        ]
+        return self._views.page(request, "secrets", secrets=rows)
+
+    async def _volumes(self, request: Request) -> Response:
+        spaces = [space.name for space in await self._parts.environments.list()]
+        found = [volume for name in spaces for volume in await self._parts.volumes.list(name, limit=0, created_before=0)]
+        return self._views.page(request, "volumes", volumes=found)
+
+    async def _volume(self, request: Request) -> Response:
+        volume = await self._parts.volumes.get(VolumeId(request.path_params["volume_id"]))
+        path = request.query_params.get("path", "/")
+        entries: list[Entry] = []
+        async with aclosing(self._parts.volume_files.entries(volume.id, path, recursive=False, limit=_ENTRIES)) as batches:
+            async for batch in batches:
+                entries += batch
+        parent = path.strip("/").rpartition("/")[0] if path.strip("/") else None
+        entries.sort(key=lambda entry: (entry.kind != 2, entry.path))  # noqa: PLR2004 — folders first
+        return self._views.page(request, "volume", volume=volume, path=path, parent=parent, entries=entries)
+
+    async def _machines(self, request: Request) -> Response:
+        [machine] = self._parts.machines.fleet().machines
+        return self._views.page(
+            request,
+            "machines",
+            machine=machine,
+            status=self._parts.status(),
+            tasks=sorted(self._parts.tasks.all(), key=lambda t: t.wanted_at),
+        )
+
+    async def _settings(self, request: Request) -> Response:
+        settings = self._parts.settings
+        sources = settings.sources()
+        rows = [
+            (name, str(getattr(settings, name)), sources[name], field.description or "")
+            for name, field in type(settings).model_fields.items()
+        ]
+        return self._views.page(
+            request,
+            "settings",
+            rows=rows,
+            tokens=await self._parts.proxy_tokens.list(),
+            environments=await self._parts.environments.list(),
+            own_tokens=self._parts.tokens.list(),
+            status=self._parts.status(),
+        )

@@ -1,0 +1,130 @@
+"""Templates, and how times, lengths and sizes are written in them. All text is escaped; what a page shows of users' output is text."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from modal_proto import api_pb2
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from freehold.control.services.call_history import PastCall, PastInput
+from freehold.dashboard.access import ROOT, Session
+from freehold.dashboard.guard import SESSION
+
+_R = api_pb2.GenericResult
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_NONE = "\N{EN DASH}"
+_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+_ENDS = {
+    0: "waiting",
+    _R.GENERIC_STATUS_SUCCESS: "success",
+    _R.GENERIC_STATUS_FAILURE: "failed",
+    _R.GENERIC_STATUS_TERMINATED: "cancelled",
+    _R.GENERIC_STATUS_TIMEOUT: "timeout",
+    _R.GENERIC_STATUS_INIT_FAILURE: "no container",
+    _R.GENERIC_STATUS_KERNEL_OOM_KILL: "out of memory",
+}
+_TONES = {
+    "ok": {"success", "ready", "deployed", "built", "live"},
+    "busy": {"running", "waiting", "starting", "pending", "building", "wanted", "ephemeral", "detached", "draining", "initializing"},
+    "bad": {"failed", "timeout", "no container", "out of memory", "crashed", "not started", "lost"},
+}
+
+
+class Views:
+    """Renders pages. `facts` are what every page shows of the engine."""
+
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self._templates = Environment(
+            loader=PackageLoader("freehold.dashboard"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        self._templates.filters |= {
+            "ago": ago,
+            "moment": moment,
+            "span": span,
+            "size": size,
+            "tone": tone,
+            "plain": plain,
+            "status": status_of_input,
+            "short": short,
+        }
+        self._templates.globals |= {"ROOT": ROOT, "call_status": call_status, "took": took, **facts}
+
+    def page(self, request: Request, name: str, /, http_status: int = 200, **values: Any) -> HTMLResponse:
+        session: Session | None = request.scope.get(SESSION)
+        template = self._templates.get_template(f"{name}.html")
+        csrf = session.csrf if session else ""
+        return HTMLResponse(template.render(**values, csrf=csrf, path=request.url.path), http_status)
+
+
+def ago(then: datetime | None) -> str:
+    """How long ago, in one unit."""
+    if then is None:
+        return _NONE
+    seconds = (datetime.now(UTC) - then).total_seconds()
+    return f"in {span(-seconds)}" if seconds < -1 else f"{span(max(seconds, 0))} ago"
+
+
+def moment(then: datetime | None) -> str:
+    return then.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if then else _NONE
+
+
+def span(seconds: float | timedelta | None) -> str:
+    """A length of time, short."""
+    if seconds is None:
+        return _NONE
+    if isinstance(seconds, timedelta):
+        seconds = seconds.total_seconds()
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 10:  # noqa: PLR2004 — below, tenths say something
+        return f"{seconds:.1f} s"
+    size, unit = next((size, unit) for size, unit in _UNITS if seconds >= size)
+    return f"{seconds / size:.0f} {unit}"
+
+
+def size(count: float | None) -> str:
+    if count is None:
+        return _NONE
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:  # noqa: PLR2004 — of the unit before
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def plain(text: str) -> str:
+    """Without what moves a terminal's cursor and colours its text."""
+    return _ANSI.sub("", text).replace("\r\n", "\n")
+
+
+def short(text: str, longest: int = 80) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def tone(word: str) -> str:
+    """Which colour a state has; what it is says its word."""
+    return next((name for name, words in _TONES.items() if word in words), "calm")
+
+
+def status_of_input(item: PastInput) -> str:
+    return "running" if item.is_running else _ENDS.get(item.status, "failed")
+
+
+def call_status(call: PastCall) -> str:
+    """The worst of its inputs, or what they wait for."""
+    found = {status_of_input(item) for item in call.inputs}
+    for word in ("failed", "timeout", "out of memory", "no container", "cancelled", "running", "waiting"):
+        if word in found:
+            return word
+    return "success" if found else "waiting"
+
+
+def took(call: PastCall) -> float | None:
+    """Seconds from when it was made until its last input ended; None while one has not."""
+    ends = [item.finished_at for item in call.inputs]
+    known = [end for end in ends if end is not None]
+    return (max(known) - call.record.created_at).total_seconds() if known and len(known) == len(ends) else None
