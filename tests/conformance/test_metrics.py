@@ -65,11 +65,14 @@ class TestFreehold:
         assert (page["calls"], page["errors"]) == (2, 1)
         assert (site["calls"], site["errors"]) == (2, 0)
         assert found["squares"]["mean_batch"] > 1
+        assert divide["used"]["cpu_core_seconds"] >= 0
+        assert float(divide["used"]["cost"]) >= 0
 
     def test_stats_are_printed_as_a_table(self, app: Deployment) -> None:
         output = app.engine.freehold("stats", app.name, "--since", "2h").succeeded().output
         assert "metrics (deployed)" in output
         assert "33.3 %" in output
+        assert "memory, GiB-s" in output
         one = app.engine.freehold("stats", f"{app.name}.divide").succeeded().output
         assert "divide" in one
         assert "page" not in one

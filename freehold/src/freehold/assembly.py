@@ -311,6 +311,7 @@ class Engine:
             explanations=self.explanations,
             metrics=self.metrics,
             counters=self.counters,
+            costs=self.costs,
             clock=self.clock,
         )
         self.stories = Stories(

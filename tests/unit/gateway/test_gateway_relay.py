@@ -838,6 +838,16 @@ class TestMeasured:
 
         assert [status for _, _, status, _ in seen] == [0]
 
+    async def test_one_whose_caller_leaves_in_the_middle_of_a_response_has_its_status(self, tmp_path):
+        seen = Measurements()
+        half = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"
+        async with answering([half], tmp_path=tmp_path, measured=seen) as site:
+            async with site.gateway.request(LABEL) as response:
+                assert response.status == 200
+            await site.free()
+
+        assert [status for _, _, status, _ in seen] == [200]
+
     async def test_a_websocket_is_told_when_it_opens_and_not_again(self, tmp_path):
         async def socket(scope, receive, send):
             websocket = WebSocket(scope, receive, send)

@@ -22,7 +22,7 @@ def stats(
     environment: Annotated[str, typer.Option("--env", help="Environment of the app; the default one if not given.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Show requests, errors, latencies, containers and cold starts of an app.
+    """Show requests, errors, latencies, containers, cold starts, and what an app has used and cost.
 
     Latency is from when a call or web request arrived to its end. Cold starts are containers that became ready.
     """
@@ -70,7 +70,8 @@ def _screen(answer: dict[str, Any]) -> Any:
     if not rows:
         return Group(heading, Text("It has no functions."))
     everything = [*rows, answer["total"]] if len(rows) > 1 else rows
-    return Group(heading, Text(), _calls(everything), Text(), _containers(everything))
+    used = Text(f"used since {_clock(answer['used_since'])}", style="bold")
+    return Group(heading, Text(), _calls(everything), Text(), _containers(everything), Text(), used, _used(everything, answer["currency"]))
 
 
 def _calls(rows: list[dict[str, Any]]) -> Any:
@@ -90,6 +91,20 @@ def _containers(rows: list[dict[str, Any]]) -> Any:
         now = sum(row["containers"].values())
         table.add_row(
             _name(row), f"{now:,}", f"{row['most_containers']:,}", f"{row['cold_starts']:,}", *start, f"{row['broken_containers']:,}", batch
+        )
+    return table
+
+
+def _used(rows: list[dict[str, Any]], currency: str) -> Any:
+    table = _table("function", "CPU, core-s", "memory, GiB-s", "GPU, s", f"cost, {currency}")
+    for row in rows:
+        used = row["used"]
+        table.add_row(
+            _name(row),
+            f"{used['cpu_core_seconds']:,.1f}",
+            f"{used['memory_gib_seconds']:,.1f}",
+            f"{sum(used['gpu_seconds'].values()):,.1f}",
+            f"{float(used['cost']):,.4f}",
         )
     return table
 

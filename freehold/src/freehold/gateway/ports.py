@@ -89,7 +89,7 @@ class Measured(Protocol):
     """Told of each request that has ended, once."""
 
     def __call__(self, target: WebTarget, place: bytes, task_id: str, status: int, *, latency: float, execution: float) -> None:
-        """`place` is path and query. `status` is 0 if the caller left before the end of its response. Seconds: since the request came, and since a container was found
+        """`place` is path and query. `status` is 0 if the caller left before there was one. Seconds: since the request came, and since a container was found
         for it (0 if none was).
         """
         ...

@@ -98,7 +98,6 @@ class Relay(Exchange):
             upstream.write(self._framed(content))
 
     def abandon(self) -> None:
-        self._outcome = 0
         self._leave()
 
     def scope(self) -> dict[str, Any]:

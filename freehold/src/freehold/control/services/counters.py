@@ -27,7 +27,7 @@ _LOGS = 200  # servers of which they are
 
 @dataclass(frozen=True, slots=True)
 class ServedRequest:
-    """A request that a server answered. `status` is 0 where its caller had left."""
+    """A request that a server answered. `status` is 0 where its caller left before there was one."""
 
     at: datetime
     path: str

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from freehold.control.services.apps import Apps
+from freehold.control.services.cost import Costs
 from freehold.control.services.counters import Counters, ServedRequest
 from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
@@ -16,6 +17,7 @@ from freehold.domain.errors import InvalidRequest, NotSupported
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, FunctionId, is_id
 from freehold.domain.rollups import NOTHING, Figures, Histogram, together
+from freehold.domain.usage import hour_of
 from freehold.store.ports import Store
 from freehold.wire import functions as wire
 
@@ -56,6 +58,7 @@ class Statistics:
         explanations: Explanations,
         metrics: Metrics,
         counters: Counters,
+        costs: Costs,
         clock: Clock,
     ) -> None:
         self._store = store
@@ -64,6 +67,7 @@ class Statistics:
         self._explanations = explanations
         self._metrics = metrics
         self._counters = counters
+        self._costs = costs
         self._clock = clock
 
     async def of_app(self, app_id: AppId, since: datetime, until: datetime, only: Collection[FunctionId] = ()) -> AppFigures:
@@ -112,12 +116,15 @@ class Statistics:
     # What the `freehold` command asks.
 
     async def stats(self, request: dict[str, Any]) -> dict[str, Any]:
-        """`subject` is an app, `app.function`, or the id of one; `environment` that of the name; `seconds` the length of the window."""
+        """`subject` is an app, `app.function`, or the id of one; `environment` that of the name; `seconds` the length of the window. What was
+        used is known by whole hours, so it is told from the hour on in which the window begins.
+        """
         seconds = _length(request.get("seconds", _HOUR))
         app_id, only = await self._subject(str(request.get("subject", "")), str(request.get("environment", "")))
         now = self._clock.now()
         found = await self.of_app(app_id, now - timedelta(seconds=seconds), now, only)
-        rows = [told(row.name, row.figures, row.now) for row in found.functions]
+        hour = hour_of(found.since)
+        rows = [told(row.name, row.figures, row.now) | await self._used(row.function.id, hour) for row in found.functions]
         total = together(row.figures for row in found.functions)
         all_now = Now()
         for row in found.functions:
@@ -128,9 +135,15 @@ class Statistics:
             "state": found.app.state.value,
             "since": found.since.isoformat(),
             "until": found.until.isoformat(),
+            "used_since": hour.isoformat(),
+            "currency": (await self._costs.prices()).currency,
             "functions": rows,
-            "total": told("all", total, all_now),
+            "total": told("all", total, all_now) | await self._used(next(iter(only), None) or found.app.id, hour),
         }
+
+    async def _used(self, subject: str, since: datetime) -> dict[str, Any]:
+        used = await self._costs.of(subject, since)
+        return {"used": {name: used[name] for name in ("cpu_core_seconds", "memory_gib_seconds", "gpu_seconds", "cost")}}
 
     async def top(self, request: dict[str, Any]) -> dict[str, Any]:
         """All functions that did something in the last minute or have containers; and all together."""
