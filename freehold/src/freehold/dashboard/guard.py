@@ -1,6 +1,5 @@
 """What every request for the pages passes: the host it means, who asks, and whether a change was asked for by one of these pages."""
 
-import ipaddress
 from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -10,13 +9,17 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from freehold.dashboard.access import COOKIE, ROOT, Access, is_same
-from freehold.domain.domains import name_in_host
+from freehold.domain.domains import finds_functions
 
 SESSION = "freehold.session"  # in the scope: who asks
 FORM = "freehold.form"  # in the scope: the fields of a change
 _OPEN = (f"{ROOT}/login", f"{ROOT}/static/")
 _SAFE = {"GET", "HEAD"}
 _MOST_FORM = 256 * 1024  # bytes
+_ELSEWHERE = (
+    "The pages of the engine are shown at localhost and at {domain}: at other addresses functions' pages share the host with them. From another "
+    "machine, take a tunnel (ssh -L 8980:127.0.0.1:8980 …), or give the engine a domain (FREEHOLD_DOMAIN) below which functions have names."
+)
 _FRAMES = {"iframe", "frame", "embed", "object"}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
@@ -46,7 +49,7 @@ class Guard:
     async def _refusal(self, request: Request) -> Response | None:
         """None for what may pass; who asks, and what a change is to be, is in the scope then."""
         if not self._is_ours(request.headers.get("host", "")):
-            return PlainTextResponse("The pages of the engine are at its own address only.", HTTPStatus.MISDIRECTED_REQUEST)
+            return PlainTextResponse(_ELSEWHERE.format(domain=self._domain), HTTPStatus.MISDIRECTED_REQUEST)
         bearer = self._access.session_of_bearer(request.headers.get("authorization", ""))
         session = bearer or self._access.session(request.cookies.get(COOKIE, ""))
         request.scope[SESSION] = session
@@ -66,9 +69,10 @@ class Guard:
         return None if is_meant else _forged()
 
     def _is_ours(self, host: str) -> bool:
-        """Names of other people's domains may be made to mean this machine; they are not ours."""
-        name = name_in_host(host).strip("[]")
-        return bool(name) and ("." not in name or name == self._domain or _is_address(name))
+        """Names of other people's domains may be made to mean this machine; they are not ours. And where functions have no hosts of their own,
+        their pages are at this one, and could do here whatever their visitor may.
+        """
+        return finds_functions(host, self._domain)
 
 
 async def _form(request: Request) -> dict[str, str] | None:
@@ -119,11 +123,3 @@ def _with_headers(scope: Scope, send: Send) -> Send:
         await send(message)
 
     return answer
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 (`*.example.com`).
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import TypeVar
@@ -37,3 +38,18 @@ def of_host(owners: Mapping[str, V], host: str) -> V | None:
     """Whose a host name is: an exact one goes before a wildcard, which stands for one part."""
     name = name_in_host(host)
     return owners.get(name) or owners.get(f"*.{name.partition('.')[2]}")
+
+
+def finds_functions(host: str, domain: str) -> bool:
+    """Whether who asks at this host of the engine's would find functions at hosts of their own, below `domain`: not who knows the engine by
+    its address in a network, or by a name of its machine only.
+    """
+    name = name_in_host(host).strip("[]")
+    return name in {domain, "localhost"} or _is_loopback(name)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from http import HTTPStatus
 from typing import Any
 
 import structlog
 from anyio.abc import TaskGroup
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp
 
 from freehold.domain.errors import FreeholdError
 from freehold.domain.functions import WebRoute
+from freehold.gateway.apart import own_address
 from freehold.gateway.asgi import AsgiExchange, scope_of
 from freehold.gateway.connections import Connection
 from freehold.gateway.errors import NoProxyToken
@@ -143,6 +146,9 @@ class Ingress:
             self._begin_own(connection, head, content, is_complete=is_complete)
             return
         address, route = found
+        if there := own_address(head, address, connection.peer.scheme, self._addresses.domain):
+            self._begin_own(connection, head, content, is_complete=is_complete, app=RedirectResponse(there, HTTPStatus.TEMPORARY_REDIRECT))
+            return
         self._check_token(head, route)
         if call_id := call_id_in(head.target):
             self.late.take(call_id, route.target).hand_over(connection)
@@ -165,9 +171,9 @@ class Ingress:
         connection.exchange = exchange
         exchange.start(content, relay.is_complete)
 
-    def _begin_own(self, connection: Connection, head: Head, content: bytes, *, is_complete: bool) -> None:
+    def _begin_own(self, connection: Connection, head: Head, content: bytes, *, is_complete: bool, app: ASGIApp | None = None) -> None:
         scope = scope_of(head, connection.peer)
-        connection.exchange = exchange = AsgiExchange(self, connection, head, app=self._own_pages, kind="own", scope=scope)
+        connection.exchange = exchange = AsgiExchange(self, connection, head, app=app or self._own_pages, kind="own", scope=scope)
         exchange.start(content, is_complete)
 
     def _check_token(self, head: Head, route: WebRoute) -> None:

@@ -55,6 +55,7 @@ class Addresses:
     """Which function a host or a path means."""
 
     def __init__(self, lanes: Lanes[Any], domain: str) -> None:
+        self.domain = domain
         self._lanes = lanes
         self._label_of_host = lru_cache(_KNOWN_HOSTS)(partial(label_of_host, domain=domain))
 
