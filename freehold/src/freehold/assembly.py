@@ -463,7 +463,7 @@ class Engine:
             # How long a machine may have slept, or a clock been set ahead, before that is noticed.
             Controller("schedules", clockwork.step, changed=self.schedules_changed, every=30.0),
             Controller("tokens", self.tokens.step, changed=Wakeup(), every=60.0),
-            Controller("usage", self.usage.flush, changed=self.usage.changed, every=60.0, rest=_USAGE_REST),
+            Controller("usage", self.usage.step, changed=self.usage.changed, every=60.0, rest=_USAGE_REST),
             *self._historians(),
             Controller("retention", lambda: retention.step(self.clock.now()), changed=Wakeup(), every=600.0),
         ]
@@ -573,6 +573,7 @@ class Engine:
             "ColdStart": self.cold_starts.show,
             "Cost": self.costs.table,
             "Trace": self.traces.show,
+            "Usage": self.costs.show,
             "Stats": self.statistics.stats,
             "Top": self._top,
             "DashboardLink": self.dashboard_link,
@@ -693,7 +694,7 @@ class Engine:
     async def _close_store(self) -> None:
         await self.journal.flush()
         await self.tokens.step()
-        await self.usage.flush()
+        await self.usage.step()
         await self.metrics.flush()
         await self.blobs.flush()
         self.log_store.close()

@@ -10,10 +10,12 @@ from modal_proto import api_pb2
 
 from freehold.control.rpc.cost import CostRpcs
 from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.cost import Prices
 from freehold.domain.creation import Creation
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.gpus import Gpu
 from freehold.domain.usage import GIB, Reading, Usage
+from freehold.store.prices import PriceFile
 from freehold.wire.worker import TaskSample
 
 PRICES = "[per_second]\ncpu_core = 0.5\nmemory_gib = 0.25\n"
@@ -223,6 +225,16 @@ class TestCost:
         assert (row["name"], row["cpu_core_seconds"], row["memory_gib_seconds"]) == (name, 6.0, 3.0)
         assert Decimal(row["cost"]) == Decimal(answer["total"]["cost"]) == Decimal("3.75")
 
+    async def test_one_function_or_container_can_be_asked_for(self, plane, used):
+        app, live = used
+        [task] = plane.tasks_of(live)
+
+        rows = [(await plane.costs.show({"subject": subject}))["rows"][0] for subject in (app.id, live.id, task.id)]
+
+        assert [Decimal(row["cost"]) for row in rows] == [Decimal("3.75")] * 3
+        with pytest.raises(InvalidRequest, match="'shop' is no id"):
+            await plane.costs.show({"subject": "shop"})
+
     async def test_other_sums_are_refused(self, plane):
         with pytest.raises(InvalidRequest, match="not by 'moon'"):
             await plane.costs.table({"by": "moon"})
@@ -246,6 +258,12 @@ class TestCost:
         plane.prices.open()
 
         assert file.read_text() == PRICES
+
+    async def test_where_it_cannot_be_written_prices_are_nothing_and_the_engine_starts(self, plane, tmp_path):
+        nowhere = PriceFile(tmp_path / "not" / "there")
+        nowhere.open()
+
+        assert await nowhere.prices() == Prices()
 
     @pytest.mark.parametrize(("resolution", "costs"), [("h", ["1", "2.75"]), ("d", ["3.75"])])
     async def test_the_clients_report_is_by_hours_or_days(self, plane, rpcs, used, resolution, costs):

@@ -12,7 +12,7 @@ import aiohttp
 import anyio
 import pytest
 from fakes.asgi_apps import Stepwise, Upload, body, echo, silent, start
-from fakes.gateway import DEADLINE, RunningGateway, a_gateway
+from fakes.gateway import DEADLINE, FakeTraces, RunningGateway, a_gateway
 from fakes.lanes import TOKEN, FakeLanes, a_server
 from starlette.websockets import WebSocket
 
@@ -20,6 +20,7 @@ from freehold.domain.errors import DeadlineExceeded, ResourceExhausted, Unavaila
 from freehold.domain.functions import WebKind
 
 LABEL = "local--iris-predict"
+CALL_ID = "modal-function-call-id"
 MIB = 1024 * 1024
 
 
@@ -102,6 +103,24 @@ class TestRequests:
 
         assert (request["method"], request["path"], request["query"], request["body"]) == ("POST", "/a b", "x=1", "hello")
         assert {("x-kept", "2"), ("traceparent", "00-1-2-01")} <= set(map(tuple, request["headers"]))
+
+    async def test_its_container_may_be_told_of_another_span_in_its_place(self, tmp_path):
+        async with served(echo, tmp_path, traces=FakeTraces(b"00-1-9-01")) as site:
+            fields = [tuple(pair) for pair in (await site.seen(headers={"traceparent": "00-1-2-01"}))["headers"]]
+
+        assert [value for name, value in fields if name == "traceparent"] == ["00-1-9-01"]
+
+    async def test_what_was_seen_of_it_is_noted_when_it_ends(self, tmp_path):
+        traces = FakeTraces()
+        async with served(echo, tmp_path, traces=traces) as site:
+            async with site.gateway.request(LABEL, headers={"traceparent": "00-1-2-01"}) as response:
+                await response.read()
+            await site.free()
+
+        function_id, method, status, began, booked, answered, ended, task_id, traceparent = traces.noted[response.headers[CALL_ID]]
+        assert (method, status, traceparent) == ("GET", 200, b"00-1-2-01")
+        assert began <= booked <= answered <= ended
+        assert (function_id[:3], task_id[:3]) == ("fu-", "ta-")
 
     async def test_it_gets_ids_and_its_caller_is_told_them(self, tmp_path):
         async with served(echo, tmp_path) as site, site.gateway.request(LABEL, headers={"X-Request-Id": "mine"}) as response:
@@ -540,13 +559,18 @@ class TestWaiting:
             await site.free()
 
     async def test_if_all_refuse_the_caller_is_told(self, tmp_path):
-        async with served(echo, tmp_path) as site:
+        traces = FakeTraces()
+        async with served(echo, tmp_path, traces=traces) as site:
             site.lanes.lanes.clear()
             for number in range(4):
                 site.lanes.open(str(tmp_path / f"nobody{number}.sock"))
             async with site.gateway.request(LABEL) as response:
                 assert response.status == 502
             await site.free()
+
+        [(_, _, status, _, booked, answered, *_)] = traces.noted.values()
+        assert (status, answered) == (0, 0.0)
+        assert booked
 
     async def test_a_function_without_lanes_goes_the_other_way(self, tmp_path):
         async with a_gateway() as gateway:

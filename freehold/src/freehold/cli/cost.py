@@ -9,6 +9,7 @@ from freehold.cli.status import AsJson
 
 
 def cost(
+    subject: Annotated[str, typer.Argument(metavar="[SUBJECT]", help="Of one thing alone: fc-…, ta-…, fu-… or ap-….")] = "",
     *,
     by: Annotated[str, typer.Option(metavar="app|function|day", help="What the sums are for.")] = "app",
     since: Annotated[str, typer.Option(help="From when on, by whole hours: 24h, 7d, today, or a date (UTC).")] = "30d",
@@ -20,7 +21,7 @@ def cost(
     """
     from freehold.cli.operator import ask
 
-    answer = ask("Cost", by=by, since=since)
+    answer = ask("Usage", subject=subject, since=since) if subject else ask("Cost", by=by, since=since)
     if as_json:
         typer.echo(json.dumps(answer, indent=2))
     elif answer["rows"]:

@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import anyio.to_thread
+import structlog
 
 from freehold.domain.cost import DEFAULT, FILE, Prices, parse
 from freehold.domain.errors import InvalidRequest
+
+log = structlog.get_logger()
 
 
 class PriceFile:
@@ -17,9 +20,12 @@ class PriceFile:
         self._prices = Prices()
 
     def open(self) -> None:
-        """Write one with all prices 0 and what they mean, where there is none."""
-        if not self._file.exists():
-            self._file.write_text(DEFAULT)
+        """Write one with all prices 0 and what they mean, where there is none. Without it they are 0 too: a full disk stops no engine."""
+        try:
+            if not self._file.exists():
+                self._file.write_text(DEFAULT)
+        except OSError as error:
+            log.warning("prices_not_written", file=str(self._file), reason=str(error))
 
     async def prices(self) -> Prices:
         """Raises InvalidRequest, with file and line, when they cannot be understood."""

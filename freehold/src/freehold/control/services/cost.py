@@ -13,7 +13,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.cost import Prices, cost_of
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.functions import Function
-from freehold.domain.ids import AppId, FunctionId
+from freehold.domain.ids import AppId, FunctionId, is_id
 from freehold.domain.since import since
 from freehold.domain.usage import HOUR, NOTHING, FunctionUsage, Usage
 from freehold.store.ports import Store
@@ -92,6 +92,16 @@ class Costs:
     async def of(self, subject: str, begin: datetime | None = None) -> dict[str, Any]:
         """What an app, function, call or task has used, by id, and what that cost."""
         return _row(subject, subject, await self._usage.of(subject, begin), await self.prices())
+
+    async def show(self, request: dict[str, Any]) -> dict[str, Any]:
+        """`subject` is the id of an app, function, call or task; `since`, as people write it, counts for the first two. As `table`."""
+        subject, begin = str(request.get("subject", "")), since(str(request.get("since") or _DEFAULT_SINCE), self._clock.now())
+        if not any(is_id(subject, prefix) for prefix in ("ap", "fu", "fc", "ta")):
+            msg = f"{subject!r} is no id of a call (fc-…), container (ta-…), function (fu-…) or app (ap-…)."
+            raise InvalidRequest(msg)
+        row = await self.of(subject, begin)
+        currency = (await self.prices()).currency
+        return {"by": "id", "since": begin.isoformat(), "currency": currency, "rows": [row], "total": row}
 
     async def by_app(
         self, begin: datetime, end: datetime, resolution: str, *, environments: Collection[str] = (), app_ids: Collection[str] = ()

@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import structlog
+
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import Clock
+from freehold.domain.errors import FreeholdError
 from freehold.domain.gpus import Gpu
 from freehold.domain.ids import FunctionId, TaskId, is_id
 from freehold.domain.usage import (
@@ -30,6 +33,8 @@ from freehold.domain.usage import (
 )
 from freehold.store.ports import Store
 from freehold.wire.worker import TaskSample
+
+log = structlog.get_logger()
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _POINTS = 180  # of one container: a quarter of an hour
@@ -116,6 +121,13 @@ class UsageBook:
             self._curves.popitem(last=False)
 
     # To the disk.
+
+    async def step(self) -> None:
+        """As `flush`, for when nobody is there to be told that it does not work now."""
+        try:
+            await self.flush()
+        except FreeholdError as error:
+            log.warning("usage_delayed", why=str(error))
 
     async def flush(self) -> None:
         """Write what waits. If that fails, it waits on."""
