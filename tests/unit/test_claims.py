@@ -32,6 +32,12 @@ def test_files_are_those_that_somebody_writes_to_deploy(claims):
     assert not any(name.endswith((".md", ".pkl")) for name in found)
 
 
+def test_the_app_that_is_deployed_first_differs_in_nothing_but_its_packages(claims):
+    app = claims.OURS.read_text()
+
+    assert claims.with_packages_anew(app).replace(", force_build=True", "") == app != claims.with_packages_anew(app)
+
+
 def test_replicas_are_those_that_the_manifests_keep(claims):
     assert claims.replicas_of(claims.TRADITIONAL) == 2
 
@@ -45,7 +51,7 @@ def test_the_table_shows_each_figure_where_it_belongs(claims):
     assert rows[2:] == [
         ["Files", "2: a, b", "1: app.py"],
         ["Lines, without blank ones and comments", "211", "17"],
-        ["First deploy, its image made anew", "61.0 s¹", "30.1 s"],
+        ["First deploy, its packages installed anew", "61.0 s¹", "30.1 s"],
         ["Next deploy", "1.5 s¹", "2.1 s"],
         ["Cold start, to the first answer", "1.2 s", "250.0 ms"],
         ["A request after that, median", "4.2 ms", "5.1 ms"],
