@@ -177,6 +177,19 @@ class TestFailures:
             with pytest.raises(aiohttp.ClientPayloadError):
                 await answer.read()
 
+    async def test_an_error_after_a_whole_response_leaves_the_connection_to_the_next_request(self, tmp_path):
+        async def app(scope, receive, send):
+            await start(send, 500, (b"content-length", b"2"))
+            await send({"type": "http.response.body", "body": b"no"})
+            raise BugError
+
+        async with served(tmp_path, app):
+            reader, writer = await asyncio.open_unix_connection(str(tmp_path / "http.sock"))
+            for _ in range(3):
+                writer.write(b"GET / HTTP/1.1\r\nhost: modal\r\n\r\n")
+                assert (await reader.readuntil(b"\r\n\r\nno")).startswith(b"HTTP/1.1 500")
+            writer.close()
+
     async def test_an_error_in_a_websocket_closes_it(self, tmp_path):
         async def app(scope, receive, send):
             await receive()

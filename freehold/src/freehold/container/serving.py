@@ -200,12 +200,14 @@ async def _no_such_method(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _fail(scope: Any, exchange: Any, send: Any) -> None:
-    """A 500 if nothing was said yet; else the connection is cut, so that nobody takes half a response for a whole one."""
+    """A 500 if nothing was said yet. Half a response is cut off, so that nobody takes it for a whole one; a whole one, as frameworks send it
+    before they raise their error again, leaves the connection to the next request, which may be on its way already.
+    """
     if scope["type"] == "websocket":
         await _fail_websocket(exchange, send)
     elif not exchange.response_started:
         await exchange.send_500_response()
-    else:
+    elif not exchange.response_complete:
         exchange.disconnected = True
         exchange.transport.close()
 
