@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 comma := ,
-UNITS := tests/unit tests/contracts tests/modalkit
-CODE := freehold/src modalkit/src tests scripts examples benchmarks
+UNITS := tests/unit tests/contracts tests/modal_compat tests/modalkit
+CODE := freehold/src modal-compat/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo claims check fix test long unit contracts conformance browser faults bench bench-peers bench-flat simulate docs lock clean
@@ -26,6 +26,7 @@ check: setup ## Format, lint, types, import contracts, generated docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/lint-imports --config .importlinter-modalkit
+	$(BIN)/lint-imports --config .importlinter-modal-compat
 	$(BIN)/python scripts/generate_docs.py --check
 	$(BIN)/python scripts/rpc_coverage.py --check
 
@@ -47,7 +48,7 @@ long: check ## The same, with the tests that wait for half a minute or more
 	LONG=1 $(BIN)/pytest tests
 
 unit: setup ## Decisions and services, in seconds
-	$(BIN)/pytest tests/unit tests/modalkit
+	$(BIN)/pytest tests/unit tests/modal_compat tests/modalkit
 
 contracts: setup ## Each Protocol's suite, over every implementation
 	$(BIN)/pytest tests/contracts
@@ -80,9 +81,9 @@ docs: setup ## Generate the reference pages
 	@$(BIN)/python scripts/rpc_coverage.py
 
 lock: setup ## Bring requirements.lock up to date with the pyproject files
-	$(BIN)/uv pip compile --quiet freehold/pyproject.toml modalkit/pyproject.toml --all-extras --group dev --group examples --universal --python-version 3.11 \
-	  --generate-hashes --no-header --no-emit-index-url --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet freehold/pyproject.toml modal-compat/pyproject.toml modalkit/pyproject.toml --all-extras --group dev --group examples --universal --python-version 3.11 \
+	  --generate-hashes --no-header --no-emit-index-url --no-emit-package modal-compat --output-file requirements.lock
 
 clean: ## Remove what the commands above made in this checkout
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find freehold modalkit tests scripts examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find freehold modal-compat modalkit tests scripts examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly stamp=.venv/.ready
-readonly inputs=(requirements.lock pyproject.toml freehold/pyproject.toml modalkit/pyproject.toml scripts/setup.sh)
+readonly inputs=(requirements.lock pyproject.toml freehold/pyproject.toml modal-compat/pyproject.toml modalkit/pyproject.toml scripts/setup.sh)
 
 main() {
   install_system_packages
@@ -68,13 +68,13 @@ install_python_packages() {
   fi
   [[ -x .venv/bin/python ]] || "$uv" venv --quiet --clear --no-python-downloads --python "$python" .venv
   say "Installing the locked Python packages into .venv"
-  VIRTUAL_ENV=.venv "$uv" pip install --quiet --requirements requirements.lock --editable ./freehold --editable ./modalkit
+  VIRTUAL_ENV=.venv "$uv" pip install --quiet --requirements requirements.lock --editable ./freehold --editable ./modal-compat --editable ./modalkit
   compile_bytecode
 }
 
 # Where PYTHONDONTWRITEBYTECODE is set, every start would otherwise compile all that it imports: seconds instead of a half.
 compile_bytecode() {
-  .venv/bin/python -m compileall -q -j 0 .venv/lib freehold/src modalkit/src >/dev/null 2>&1 || true # some packages ship files for other Pythons
+  .venv/bin/python -m compileall -q -j 0 .venv/lib freehold/src modal-compat/src modalkit/src >/dev/null 2>&1 || true # some packages ship files for other Pythons
 }
 
 # The interpreter itself, not a shim that may mean another one tomorrow.

@@ -6,13 +6,13 @@ from freehold.domain.seams import Seam, Transport, WebPath, may_snapshot, seams_
 
 
 def test_only_versions_that_were_proved_get_ours():
-    assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB)
+    assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB, Seam.OLD_NAMES)
     assert seams_for("1.6.5", Transport.AUTO) == ()
     assert seams_for("", Transport.AUTO) == ()
 
 
 def test_the_owner_may_wish_for_the_stock_way():
-    assert seams_for("1.6.4", Transport.STOCK) == (Seam.PHASES, Seam.PATIENCE, Seam.STDIO)
+    assert seams_for("1.6.4", Transport.STOCK) == (Seam.PHASES, Seam.PATIENCE, Seam.STDIO, Seam.OLD_NAMES)
 
 
 def test_web_requests_may_be_wished_to_be_inputs():

@@ -1,6 +1,7 @@
 """`python -m freehold.cli.guided …`: modal's own command, and what to do where it only says what is wrong.
 
-It runs in place of `modal` for the commands of `freehold` that are modal's. What modal prints stays as it is; a hint comes below.
+It runs in place of `modal` for the commands of `freehold` that are modal's. What modal prints stays as it is; a hint comes below. Apps that were
+written for older SDKs find the names of these.
 """
 
 import difflib
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from modal_compat import hook
 
 _MOST_NAMES = 8
 
@@ -84,5 +87,7 @@ _ADVICE: Sequence[tuple[str, Callable[..., str]]] = (
 )
 
 
+if __name__ in {"__main__", "__mp_main__"}:  # the second in processes that `modal serve` starts for a changed app
+    hook.activate()
 if __name__ == "__main__":
     main()

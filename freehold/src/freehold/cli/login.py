@@ -9,13 +9,18 @@ import typer
 
 Profile = Annotated[str, typer.Option(help="Name of the profile.")]
 Activate = Annotated[bool, typer.Option(help="Make it the profile that plain `modal` uses.")]
+Legacy = Annotated[
+    bool | None,
+    typer.Option(help="Give the environment of that `modal` the names of older SDKs, or take them away.", show_default=False),
+]
 _UNNAMED = "default"  # the profile that modal uses when none is active
 
 
-def login(*, profile: Profile = "freehold", activate: Activate = True) -> None:
+def login(*, profile: Profile = "freehold", activate: Activate = True, legacy: Legacy = None) -> None:
     """Write a profile, so that plain `modal` comes here.
 
-    It goes to ~/.modal.toml, or the file that MODAL_CONFIG_PATH names. Other profiles stay as they are.
+    It goes to ~/.modal.toml, or the file that MODAL_CONFIG_PATH names. Other profiles stay as they are. With --legacy, apps that were
+    written for older SDKs can be deployed with it, too: a .pth file in its environment sees to that, until --no-legacy removes it.
     """
     from freehold.cli.access import access
     from freehold.config import Settings
@@ -26,6 +31,26 @@ def login(*, profile: Profile = "freehold", activate: Activate = True) -> None:
     _write(path, profiles)
     typer.echo(f"Wrote profile {profile!r} to {path}.")
     typer.echo("`modal` now comes to this engine." if activate else f"Use it with MODAL_PROFILE={profile}, or `modal profile activate`.")
+    if legacy is not None:
+        _give_old_names(wanted=legacy)
+
+
+def _give_old_names(*, wanted: bool) -> None:
+    from freehold.domain.errors import InvalidRequest
+    from modal_compat.environment import EnvironmentFailed, of_command
+
+    try:
+        environment = of_command()
+        if wanted:
+            environment.install()
+            typer.echo(f"Wrote {environment.hook}: modal {environment.modal} there knows the names of older SDKs now, in every program.")
+            typer.echo("`freehold login --no-legacy` removes it.")
+        elif environment.uninstall():
+            typer.echo(f"Removed {environment.hook}: modal {environment.modal} there knows its own names only.")
+        else:
+            typer.echo(f"{environment.hook} is not there, so there is nothing to remove.")
+    except EnvironmentFailed as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def with_profile(profiles: dict[str, Any], name: str, values: dict[str, str], *, activate: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from freehold.cli.doctor import doctor
 from freehold.cli.down import down
 from freehold.cli.login import login
 from freehold.cli.logs import logs
+from freehold.cli.migrate import migrate
 from freehold.cli.modal import COMMANDS, modal
 from freehold.cli.schedules import schedules
 from freehold.cli.stats import stats
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich takes twice as long as all the rest of --help
     pretty_exceptions_enable=False,
 )
-for own in (up, down, status, top, stats, dashboard, doctor, why, coldstart, trace, cost, login, trust, config, version):
+for own in (up, down, status, top, stats, dashboard, doctor, why, coldstart, trace, cost, login, migrate, trust, config, version):
     app.command()(own)
 app.add_typer(schedules, name="schedules")
 app.add_typer(tokens, name="tokens")

@@ -17,6 +17,7 @@ class Seam(StrEnum):
     PATIENCE = "patience"  # an engine that does not answer is waited for
     STDIO = "stdio"  # output says which input wrote it
     WEB = "web"  # web functions serve HTTP themselves
+    OLD_NAMES = "old_names"  # what apps call by the names of older SDKs
 
 
 class Transport(StrEnum):
@@ -42,7 +43,7 @@ class WebPath(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB}),
+    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB, Seam.OLD_NAMES}),
 }
 _SNAPSHOTS_PROVED = frozenset({"1.6.4"})
 _ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.CALLS, Seam.WEB})  # of the engine

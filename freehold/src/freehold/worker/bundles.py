@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio.to_thread
 import structlog
 
+import modal_compat.environment
 from freehold import container
 from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError, InvalidRequest
@@ -68,6 +69,7 @@ class Bundles:
         self._locks = KeyedLocks()
         self._given_up: dict[str, float] = {}  # servers that could not be made, and when
         self._own_modules = {path.name: path.read_bytes() for path in sorted(Path(container.__file__).parent.glob("*.py"))}
+        self._old_names = modal_compat.environment.sources()
 
     async def layers_for(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]:
         if not client.python_series:
@@ -90,16 +92,15 @@ class Bundles:
         return await self._made(f"modal-{client.version}-{client.python_series}", make)
 
     async def _own(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
-        """What of ours starts modal's entrypoint; made anew when its source has changed."""
+        """What of ours starts modal's entrypoint, and the names of older SDKs; made anew when their source has changed."""
+        packages = {OWN_PACKAGE: self._own_modules, modal_compat.__name__: self._old_names}
 
         async def make(folder: Path) -> None:
-            package = folder / _CLIENT / OWN_PACKAGE
-            package.mkdir(parents=True)
-            for name, content in self._own_modules.items():
-                (package / name).write_bytes(content)
+            for name, modules in packages.items():
+                await anyio.to_thread.run_sync(_write_package, folder / _CLIENT / name, modules)
             await self._compile(client, image_layers, {_CLIENT: folder})
 
-        return await self._made(f"own-{_digest(self._own_modules)}-{client.python_series}", make)
+        return await self._made(f"own-{_digest(packages)}-{client.python_series}", make)
 
     async def _web(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         async def make(folder: Path) -> None:
@@ -162,6 +163,12 @@ class Bundles:
 
 def _digest(content: object) -> str:
     return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
+
+
+def _write_package(folder: Path, modules: Mapping[str, bytes]) -> None:
+    folder.mkdir(parents=True)
+    for name, content in modules.items():
+        (folder / name).write_bytes(content)
 
 
 def _split(packages: Path, folder: Path) -> None:
