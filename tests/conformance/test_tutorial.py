@@ -26,7 +26,7 @@ def folder() -> Path:
     return TUTORIAL
 
 
-def deploys(engine: Engine, command: list[str | Path], folder: Path, env: dict[str, str]) -> Finished:
+def deploys(command: list[str | Path], folder: Path, env: dict[str, str]) -> Finished:
     ran = subprocess.run(
         command,
         cwd=folder,
@@ -38,7 +38,7 @@ def deploys(engine: Engine, command: list[str | Path], folder: Path, env: dict[s
         check=False,
         timeout=600,
     )
-    return Finished(ran.returncode, ran.stdout, 0).succeeded()
+    return Finished(ran.returncode, ran.stdout).succeeded()
 
 
 def verdict_on(engine: Engine) -> str:
@@ -64,7 +64,7 @@ class TestVerbatim:
 
     def test_it_is_deployed_by_freehold_and_passes_its_own_test(self, engine: Engine, folder: Path) -> None:
         command = [Path(sys.executable).with_name("freehold"), "deploy", "app_modal.py"]
-        output = deploys(engine, command, folder, engine.environment).output
+        output = deploys(command, folder, engine.environment).output
 
         assert "All checks passed." in verdict_on(engine)
         told = " ".join(output.replace("│", " ").split())
@@ -81,7 +81,7 @@ class TestVerbatim:
         assert "has no attribute 'Mount'" in refused.stderr + refused.stdout
 
         said = engine.freehold("login", "--legacy", env=environment).succeeded().output
-        deploys(engine, [modal, "deploy", "app_modal.py"], folder, environment)
+        deploys([modal, "deploy", "app_modal.py"], folder, environment)
 
         assert "knows the names of older SDKs now" in said
         assert "All checks passed." in verdict_on(engine)
