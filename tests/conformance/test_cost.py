@@ -41,12 +41,11 @@ def billed(engine: Engine, app: Deployment, *options: str) -> dict[str, Any]:
 def test_a_function_is_charged_for_what_it_burned(engine: Engine, app: Deployment) -> None:
     def row() -> dict[str, Any]:
         found = cost(engine, app, "burn")
-        return found if found.get("inputs") else {}
+        return found if found.get("inputs") and found["cpu_core_seconds"] >= 0.5 else {}
 
     found = eventually(row, within=WITHIN, what="A container that was read")
 
     assert found["name"] == "cost.burn"
-    assert found["cpu_core_seconds"] >= 0.5
     assert found["memory_gib_seconds"] > 0
     assert float(found["cost"]) >= 1.0
     assert "cost.burn" in engine.freehold("cost", "--by", "function").succeeded().output

@@ -12,6 +12,7 @@ from expectations import otlp
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
+from conformance.waiting import eventually
 
 WITHIN = 60
 
@@ -61,12 +62,13 @@ def test_a_web_request_its_container_and_what_it_calls_are_in_the_trace_of_its_c
     told, call_id = asked(app, f"00-{trace}-{caller}-01")
 
     def mine(name: str) -> otlp.Span:
-        return next(span for span in receiver.named(name) if span.trace == trace)
+        def arrived() -> otlp.Span | None:
+            return next((span for span in receiver.named(name) if span.trace == trace), None)
 
-    receiver.eventually("GET traces.front", seconds=WITHIN)
-    receiver.eventually("call traces.double", count=2, seconds=WITHIN)  # that of the test above too
+        return eventually(arrived, within=WITHIN, what=f"{name} of this trace")
+
     request, call = mine("GET traces.front"), mine("call traces.double")
-    [run] = [span for span in receiver.children(request) if span.name == "run"]
+    run = next(span for span in receiver.children(request) if span.name == "run")  # they come together
     assert request.parent == caller
     assert told == f"00-{trace}-{run.id}-01"
     assert call.parent == run.id
