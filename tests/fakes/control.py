@@ -15,7 +15,10 @@ from freehold.control.controllers.liveness import Liveness
 from freehold.control.controllers.restart import Restart
 from freehold.control.controllers.scheduler import Scheduler
 from freehold.control.controllers.schedules import Clockwork
+from freehold.control.rpc import inputs_socket
+from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.calls import CallRpcs
+from freehold.control.rpc.containers import ContainerRpcs
 from freehold.control.services.apps import Apps, Publication
 from freehold.control.services.blobs import Blobs
 from freehold.control.services.build_functions import BuildFunctions
@@ -95,6 +98,13 @@ class ListeningWorker:
 
     async def kill(self, task_id):
         self.killed.append(task_id)
+
+
+class NoClients:
+    """Nobody has a token."""
+
+    def accepts(self, token_id: str, token_secret: str) -> bool:
+        return False
 
 
 class ControlPlane:
@@ -236,6 +246,15 @@ class ControlPlane:
             tasks_folder=home / "run" / "tasks",
             max_waiting=3,
             seams_of=lambda app: self.seams,
+        )
+        container_rpcs = ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=history)
+        self.behind_sockets = inputs_socket.Behind(
+            claims=self.claims,
+            lanes=self.lanes,
+            rpcs=inputs_socket.rpcs_of(self.call_rpcs, container_rpcs),
+            tokens=self.tasks,
+            callers=Authenticator(credentials=NoClients(), tasks=self.tasks),
+            reports=self.cold_starts,
         )
         self.build_functions = BuildFunctions(
             images=self.images, apps=self.apps, functions=self.functions, calls=self.calls, tasks=self.tasks, launches=self.launches

@@ -279,6 +279,7 @@ class Engine:
         self.scaling = Scaling(functions=self.functions, calls=self.calls, tasks=self.tasks, machines=self.machines, clock=self.clock)
         self.records = CallRecords(store=self.store, calls=self.calls, journal=self.journal)
         self.history = TaskHistory(tasks=self.tasks, journal=self.journal, store=self.store)
+        self.container_rpcs = ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=self.history)
         self.explanations = Explanations(
             store=self.store,
             apps=self.apps,
@@ -529,7 +530,7 @@ class Engine:
             BlobRpcs(self.blobs),
             CallRecordRpcs(records=self.records, functions=self.functions),
             self.call_rpcs,
-            ContainerRpcs(claims=self.claims, tasks=self.tasks, apps=self.apps, history=self.history),
+            self.container_rpcs,
             CostRpcs(costs=self.costs, environments=self.environments),
             EnvironmentRpcs(self.environments),
             FunctionRpcs(apps=self.apps, functions=self.functions, scaling=self.scaling),
@@ -647,11 +648,12 @@ class Engine:
             await self.metrics.restore()
             await self.proxy_tokens.restore()
             await self.tokens.restore()
+            authenticator = Authenticator(credentials=self.tokens, tasks=self.tasks)
             await stack.enter_async_context(
                 server.serve(
                     self.resources(),
                     operations=self.operations(),
-                    authenticator=Authenticator(credentials=self.tokens, tasks=self.tasks),
+                    authenticator=authenticator,
                     address=f"{self.settings.host}:{self.settings.control_port}",
                     socket_path=self.settings.root / _CONTROL_SOCKET,
                     before_bind=self._supervision.free_port,
@@ -659,7 +661,14 @@ class Engine:
             )
             await stack.enter_async_context(
                 inputs_socket.serve(
-                    inputs_socket.Behind(self.claims, self.lanes, self.call_rpcs, tokens=self.tasks, reports=self.cold_starts),
+                    inputs_socket.Behind(
+                        claims=self.claims,
+                        lanes=self.lanes,
+                        rpcs=inputs_socket.rpcs_of(self.call_rpcs, self.container_rpcs),
+                        tokens=self.tasks,
+                        callers=authenticator,
+                        reports=self.cold_starts,
+                    ),
                     self.settings.root / _INPUTS_SOCKET,
                 )
             )

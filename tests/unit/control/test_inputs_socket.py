@@ -15,14 +15,13 @@ from modal_proto import api_pb2
 
 import freehold.container
 from freehold.container.frames import (
-    FUNCTION_MAP,
     GET_INPUTS,
-    GET_OUTPUTS,
     HELLO,
     HELLO_CALLS,
     LONGEST,
     PUT_OUTPUTS,
     REFUSED,
+    RPC,
     FrameTooLong,
     Splitter,
     frame,
@@ -56,13 +55,9 @@ async def container(plane):
 async def served(plane):
     async with (
         asyncio.timeout(2 * DEADLINE),
-        inputs_socket.serve(behind(plane), path_of(plane)),
+        inputs_socket.serve(plane.behind_sockets, path_of(plane)),
     ):
         yield
-
-
-def behind(plane):
-    return inputs_socket.Behind(plane.claims, plane.lanes, plane.call_rpcs, plane.tasks, plane.cold_starts)
 
 
 def path_of(plane):
@@ -459,7 +454,7 @@ class TestFrames:
         collect()
         async with (
             asyncio.timeout(60),
-            inputs_socket.serve(behind(plane), path_of(plane)),
+            inputs_socket.serve(plane.behind_sockets, path_of(plane)),
         ):
             for sent in tried:
                 reader, writer = await asyncio.open_unix_connection(str(path_of(plane)))
@@ -485,6 +480,10 @@ class Calling:
     def __init__(self, plane, task):
         self.link = Link(str(path_of(plane)), task.id, task.token, dict, greeting=HELLO_CALLS)
 
+    async def ask(self, name, request):
+        given = request if isinstance(request, bytes) else request.SerializeToString()
+        return await self.link.ask(RPC, name.encode() + b"\0" + given, patience=0)
+
     async def map(self, live, data=b"given"):
         item = api_pb2.FunctionPutInputsItem(input=api_pb2.FunctionInput(args=data))
         request = api_pb2.FunctionMapRequest(
@@ -493,11 +492,11 @@ class Calling:
             function_call_invocation_type=api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
             pipelined_inputs=[item],
         )
-        return api_pb2.FunctionMapResponse.FromString(await self.link.ask(FUNCTION_MAP, request.SerializeToString(), patience=0))
+        return api_pb2.FunctionMapResponse.FromString(await self.ask("FunctionMap", request))
 
     async def outputs(self, call_id):
         request = api_pb2.FunctionGetOutputsRequest(function_call_id=call_id, timeout=DEADLINE)
-        return api_pb2.FunctionGetOutputsResponse.FromString(await self.link.ask(GET_OUTPUTS, request.SerializeToString(), patience=0))
+        return api_pb2.FunctionGetOutputsResponse.FromString(await self.ask("FunctionGetOutputs", request))
 
 
 class TestCalls:
@@ -525,18 +524,34 @@ class TestCalls:
         _, live = await plane.deploy()
         calling = Calling(plane, await plane.a_ready_task(live))
         async with served(plane):
-            for wrong in (b"\xff", api_pb2.FunctionMapRequest(function_id="fu-unknown").SerializeToString()):
+            for wrong in (b"\xff", api_pb2.FunctionMapRequest(function_id="fu-unknown")):
                 with pytest.raises(Unusable):
-                    await calling.link.ask(FUNCTION_MAP, wrong, patience=0)
+                    await calling.ask("FunctionMap", wrong)
             assert (await calling.map(live)).function_call_id
+
+    async def test_a_heartbeat_waits_until_there_is_something_to_say(self, plane, container):
+        _, live = await plane.deploy()
+        mine = container(task := await plane.a_ready_task(live))
+        calling = Calling(plane, task)
+        async with served(plane), asyncio.TaskGroup() as group:
+            beating = group.create_task(calling.ask("ContainerHeartbeat", api_pb2.ContainerHeartbeatRequest()))
+            call = await plane.call(live)
+            [item] = await mine.get()
+            assert not beating.done()
+            await plane.calls.cancel(call.id)
+            async with asyncio.timeout(DEADLINE):
+                said = api_pb2.ContainerHeartbeatResponse.FromString(await beating)
+        assert list(said.cancel_input_event.input_ids) == [item.input_id]
 
     async def test_a_restricted_task_may_not_call(self, plane):
         _, live = await plane.deploy()
         task = await plane.a_ready_task(live)
         task.is_restricted = True
+        calling = Calling(plane, task)
         async with served(plane):
             with pytest.raises(Unusable, match="may not call"):
-                await Calling(plane, task).map(live)
+                await calling.map(live)
+            assert await calling.ask("ContainerHello", b"") == b""
 
     async def test_a_task_that_has_ended_may_not_call_over_a_connection_that_stands(self, plane):
         _, live = await plane.deploy()
@@ -548,11 +563,14 @@ class TestCalls:
             with pytest.raises(Unusable):
                 await calling.map(live)
 
-    @pytest.mark.parametrize(("greeting", "kind"), [(HELLO_CALLS, GET_INPUTS), (HELLO, FUNCTION_MAP)])
-    async def test_each_connection_is_for_its_own_kinds(self, plane, greeting, kind):
+    @pytest.mark.parametrize(
+        ("greeting", "then"),
+        [(HELLO_CALLS, frame(GET_INPUTS, 2)), (HELLO, frame(RPC, 2, b"ContainerHello\0")), (HELLO_CALLS, frame(RPC, 2, b"AppStop\0"))],
+    )
+    async def test_each_connection_is_for_its_own_kinds(self, plane, greeting, then):
         _, live = await plane.deploy()
         task = await plane.a_ready_task(live)
         said = json.dumps({"task": task.id, "token": task.token, "held": {}}).encode()
         async with served(plane):
-            told = await stranger(plane, frame(greeting, 1, said), frame(kind, 2))
+            told = await stranger(plane, frame(greeting, 1, said), then)
         assert [number for _, number, _ in Splitter().feed(told)] in ([], [1])  # and hung up on

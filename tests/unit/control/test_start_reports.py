@@ -161,8 +161,7 @@ async def test_a_container_reports_with_its_first_request_and_only_then(plane):
         return told[-1]
 
     link = Link(str(plane.settings.root / "run/control/inputs.sock"), task.id, task.token, dict, report)
-    behind = inputs_socket.Behind(plane.claims, plane.lanes, plane.call_rpcs, plane.tasks, plane.cold_starts)
-    serving = inputs_socket.serve(behind, plane.settings.root / "run/control/inputs.sock")
+    serving = inputs_socket.serve(plane.behind_sockets, plane.settings.root / "run/control/inputs.sock")
     async with asyncio.timeout(DEADLINE), serving:
         await plane.call(live)
         await link.ask(2, b"", patience=DEADLINE)

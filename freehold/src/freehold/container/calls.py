@@ -1,55 +1,59 @@
-"""Seam: calls that this container makes and waits for go over the engine's own socket instead of grpclib, at a fraction of the cost.
+"""Seam: calls that a container makes itself go over the engine's own socket instead of grpclib, at a fraction of the cost.
 
-That is `FunctionMap` and `FunctionGetOutputs` of `.remote()` and its kin. What must be on the engine's disk first (`.spawn()`) stays on
-gRPC, whose retries carry a key that tells the engine of a repetition.
+Those are its greeting and its heartbeats, without which a start opens no HTTP/2 connection at all, and `FunctionMap` and
+`FunctionGetOutputs` of `.remote()` and its kin. What must be on the engine's disk first (`.spawn()`) stays on gRPC, whose retries carry
+a key that tells the engine of a repetition.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
-from .frames import FUNCTION_MAP, GET_OUTPUTS, HELLO_CALLS
+from .frames import HELLO_CALLS, RPC
 from .link import Link, Unusable, link_to_engine
 from .stub import Call, replace
 
 _AT_ONCE = 0.0  # seconds: where the engine has gone, the stock way waits for it
-_GRACE = 10.0  # seconds that an answer may come later than was asked for; as the stock code has it
 
 
 def install() -> None:
     """Raises when this client is not as we know it; then nothing was changed."""
+    from google.protobuf.empty_pb2 import Empty
+    from modal_proto import api_pb2
+
     link = link_to_engine(dict, greeting=HELLO_CALLS)
     replace(
         {
-            "FunctionMap": lambda client, stock: _FunctionMap(client, stock, link),
-            "FunctionGetOutputs": lambda client, stock: _GetOutputs(client, stock, link),
+            "ContainerHello": partial(_Linked, link=link, response=Empty),
+            "ContainerHeartbeat": partial(_Linked, link=link, response=api_pb2.ContainerHeartbeatResponse),
+            "FunctionMap": partial(_FunctionMap, link=link, response=api_pb2.FunctionMapResponse),
+            "FunctionGetOutputs": partial(_Linked, link=link, response=api_pb2.FunctionGetOutputsResponse),
         }
     )
 
 
 class _Linked(Call):
-    def __init__(self, client: Any, stock: Any, link: Link) -> None:
+    def __init__(self, client: Any, stock: Any, *, link: Link, response: Any) -> None:
         super().__init__(client, stock)
         self._link = link
+        self._head = stock.name.rpartition("/")[2].encode() + b"\0"
+        self._response = response
+
+    async def _ask(self, request: Any, **options: Any) -> Any:
+        asked = self._link.ask(RPC, self._head + request.SerializeToString(), patience=_AT_ONCE)
+        try:
+            return self._response.FromString(await asyncio.wait_for(asked, getattr(options.get("retry"), "attempt_timeout", None)))
+        except asyncio.TimeoutError as error:
+            raise Unusable from error
 
 
 class _FunctionMap(_Linked):
-    async def _ask(self, request: Any) -> Any:
+    async def _ask(self, request: Any, **options: Any) -> Any:
         from modal_proto import api_pb2
 
-        synchronous = api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC, api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC_LEGACY
-        if request.function_call_invocation_type not in synchronous:
+        waited_for = api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC, api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC_LEGACY
+        if request.function_call_invocation_type not in waited_for:
             raise Unusable
-        return api_pb2.FunctionMapResponse.FromString(await self._link.ask(FUNCTION_MAP, request.SerializeToString(), patience=_AT_ONCE))
-
-
-class _GetOutputs(_Linked):
-    async def _ask(self, request: Any) -> Any:
-        from modal_proto.api_pb2 import FunctionGetOutputsResponse
-
-        asked = self._link.ask(GET_OUTPUTS, request.SerializeToString(), patience=_AT_ONCE)
-        try:
-            return FunctionGetOutputsResponse.FromString(await asyncio.wait_for(asked, request.timeout + _GRACE))
-        except asyncio.TimeoutError as error:
-            raise Unusable from error
+        return await super()._ask(request, **options)

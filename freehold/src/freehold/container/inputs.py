@@ -38,7 +38,7 @@ class _Linked(Call):
 
 
 class _GetInputs(_Linked):
-    async def _ask(self, request: Any) -> Any:
+    async def _ask(self, request: Any, **_: Any) -> Any:
         from modal_proto.api_pb2 import FunctionGetInputsResponse
 
         response = FunctionGetInputsResponse.FromString(await self._link.ask(GET_INPUTS, request.SerializeToString(), patience=_PATIENCE))
@@ -52,7 +52,7 @@ class _GetInputs(_Linked):
 class _PutOutputs(_Linked):
     _has_reported = False
 
-    async def _ask(self, request: Any) -> Any:
+    async def _ask(self, request: Any, **_: Any) -> Any:
         from google.protobuf.empty_pb2 import Empty
 
         await self._link.ask(PUT_OUTPUTS, request.SerializeToString(), patience=_FOR_EVER)

@@ -45,14 +45,14 @@ class Call:
     async def __call__(self, request: Any, **options: Any) -> Any:
         if not self._client._snapshotted:  # its calls go to another client
             try:
-                return await self._client._call_safely(self._ask(request), self.name)
+                return await self._client._call_safely(self._ask(request, **options), self.name)
             except Unusable:
                 pass
         response = await self._stock(request, **options)
         self._note(request, response)
         return response
 
-    async def _ask(self, request: Any) -> Any:
+    async def _ask(self, request: Any, **options: Any) -> Any:
         """The answer by our way. Raises Unusable."""
         raise NotImplementedError
 

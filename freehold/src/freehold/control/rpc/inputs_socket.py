@@ -6,28 +6,29 @@ task's, and a newer one replaces it.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from google.protobuf.message import DecodeError
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import DecodeError, Message
 from modal_proto import api_pb2
 
 from freehold.container.frames import (
     ANSWER,
     CANCEL,
-    FUNCTION_MAP,
     GET_INPUTS,
-    GET_OUTPUTS,
     HELLO,
     HELLO_CALLS,
     LONGEST,
     PUT_OUTPUTS,
     REFUSED,
     REPORT,
+    RPC,
     SERVE,
     FrameTooLong,
     Splitter,
@@ -37,7 +38,7 @@ from freehold.control.caller import Caller
 from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.control.services.claims import Claims
 from freehold.control.services.lanes import Lanes
-from freehold.domain.errors import FreeholdError, PermissionDenied
+from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import TaskId
 from freehold.domain.seams import Transport
 from freehold.wire.greetings import Greeting, read_greeting, read_offer
@@ -47,28 +48,46 @@ log = structlog.get_logger()
 _GREETING = 10.0  # seconds for a new connection to say whose it is
 _LONGEST_GREETING = 256 * 1024  # bytes: ids of all inputs in hand
 _MOST_STRANGERS = 64  # connections that have not said it yet; the oldest goes first
-_LONG_POLLS = frozenset({GET_INPUTS, GET_OUTPUTS, SERVE})  # these change nothing while they wait, and end with their connection
+_LONG_POLLS = frozenset({GET_INPUTS, SERVE})  # these change nothing while they wait, and end with their connection
 _MOST_REQUESTS = 4096  # of one connection under way; a container has one for each input in hand, and one more
 
 
 class TaskTokens(Protocol):
     def accepts_task(self, task_id: TaskId, token: str) -> bool: ...
 
-    def is_restricted(self, task_id: TaskId) -> bool: ...
-
 
 class StartReports(Protocol):
     async def report(self, task_id: TaskId, payload: bytes) -> None: ...
 
 
-class CallHandlers(Protocol):
-    """What answers the same calls over gRPC."""
+class Callers(Protocol):
+    def caller(self, rpc: str, metadata: Mapping[str, str]) -> Caller:
+        """Who a call comes from. Raises Unauthenticated, and PermissionDenied for what a task may not call."""
+        ...
 
-    async def FunctionMap(self, request: api_pb2.FunctionMapRequest, caller: Caller) -> api_pb2.FunctionMapResponse: ...
 
-    async def FunctionGetOutputs(
-        self, request: api_pb2.FunctionGetOutputsRequest, caller: Caller
-    ) -> api_pb2.FunctionGetOutputsResponse: ...
+@dataclass(frozen=True, slots=True)
+class Rpc:
+    """What answers a call over gRPC, too. A long poll changes nothing while it waits, and ends with its connection."""
+
+    handler: Callable[[Any, Caller], Awaitable[Message]]
+    request: type[Message]
+    is_long_poll: bool = False
+
+
+# By name: the message that asks, and whether it is a long poll.
+_RPCS: Mapping[str, tuple[type[Message], bool]] = {
+    "ContainerHello": (Empty, False),
+    "ContainerHeartbeat": (api_pb2.ContainerHeartbeatRequest, True),
+    "FunctionMap": (api_pb2.FunctionMapRequest, False),
+    "FunctionGetOutputs": (api_pb2.FunctionGetOutputsRequest, True),
+}
+
+
+def rpcs_of(*resources: object) -> Mapping[str, Rpc]:
+    """Those calls that containers make over the socket, as these answer them."""
+    found = {name: next(getattr(each, name) for each in resources if hasattr(each, name)) for name in _RPCS}
+    return {name: Rpc(found[name], *_RPCS[name]) for name in _RPCS}
 
 
 class _BadFrameError(Exception):
@@ -81,8 +100,9 @@ class Behind:
 
     claims: Claims
     lanes: Lanes
-    calls: CallHandlers
+    rpcs: Mapping[str, Rpc]
     tokens: TaskTokens
+    callers: Callers
     reports: StartReports
 
 
@@ -193,8 +213,19 @@ class _Connection(asyncio.Protocol):
             self._cancel(number)
         elif number in self._pending or len(self._pending) >= _MOST_REQUESTS:
             raise _BadFrameError(number)
+        elif kind == RPC:
+            self._begin_call(number, payload)
         else:
             self._begin(kind, number, payload)
+
+    def _begin_call(self, number: int, payload: bytes) -> None:
+        head, _, request = payload.partition(b"\0")
+        name = head.decode("ascii", "replace")
+        if self._handlers or (rpc := self._behind.rpcs.get(name)) is None:
+            raise _BadFrameError(name)
+        if rpc.is_long_poll:
+            self._waiting.add(number)
+        self._start(number, partial(self._call, name, rpc), request)
 
     def _begin(self, kind: int, number: int, payload: bytes) -> None:
         handler = self._handlers.get(kind)
@@ -217,7 +248,7 @@ class _Connection(asyncio.Protocol):
         self._frames.longest = LONGEST
         self._server.assign(self, self._role)
         if kind == HELLO_CALLS:
-            self._handlers = {FUNCTION_MAP: self._function_map, GET_OUTPUTS: self._get_outputs}
+            self._handlers = {}
             self._send(ANSWER, number, b"")
         else:
             self._start(number, self._welcome, greeting)
@@ -265,22 +296,10 @@ class _Connection(asyncio.Protocol):
         await self._behind.claims.put_outputs(task_id, list(api_pb2.FunctionPutOutputsRequest.FromString(payload).outputs))
         return b""
 
-    async def _function_map(self, task_id: TaskId, payload: bytes) -> bytes:
-        self._check(task_id)
-        request = api_pb2.FunctionMapRequest.FromString(payload)
-        return (await self._behind.calls.FunctionMap(request, Caller(task_id=task_id))).SerializeToString()
-
-    async def _get_outputs(self, task_id: TaskId, payload: bytes) -> bytes:
-        self._check(task_id)
-        request = api_pb2.FunctionGetOutputsRequest.FromString(payload)
-        return (await self._behind.calls.FunctionGetOutputs(request, Caller(task_id=task_id))).SerializeToString()
-
-    def _check(self, task_id: TaskId) -> None:
-        """At each call: a task may end while its connection stands. Raises PermissionDenied; the container asks over gRPC, and is told there."""
-        tokens = self._behind.tokens
-        if not tokens.accepts_task(task_id, self._token) or tokens.is_restricted(task_id):
-            msg = f"Task {task_id} may not call functions."
-            raise PermissionDenied(msg)
+    async def _call(self, name: str, rpc: Rpc, task_id: TaskId, payload: bytes) -> bytes:
+        """A task may end while its connection stands, so it is asked for each time who it is."""
+        caller = self._behind.callers.caller(name, {"x-task": task_id, "x-task-token": self._token})
+        return (await rpc.handler(rpc.request.FromString(payload), caller)).SerializeToString()
 
     async def _report(self, task_id: TaskId, payload: bytes) -> bytes:
         try:
