@@ -36,8 +36,8 @@ def test_the_engine_says_how_many_containers_come_its_own_way(app: Deployment, i
 def test_the_story_of_a_task_names_its_transport(app: Deployment, is_own: bool) -> None:
     task_id = app.function("pid_of_task").remote()
 
-    told = f"transport={'own' if is_own else 'stock'}"
-    eventually(lambda: told in page(app.engine, f"id/{task_id}"), within=60, what=told)
+    told = "own" if is_own else "stock"
+    eventually(lambda: f"'transport': '{told}'" in str(app.engine.story(task_id)), within=60, what=f"Its transport: {told}")
 
 
 def test_values_and_maps(app: Deployment) -> None:
