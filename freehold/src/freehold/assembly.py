@@ -504,6 +504,7 @@ class Engine:
             secrets=self.secrets,
             stories=self.stories,
             tasks=self.tasks,
+            token_flows=self.token_flows,
             tokens=self.tokens,
             volumes=self.volumes,
             volume_files=self.volume_files,

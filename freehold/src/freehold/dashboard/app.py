@@ -26,6 +26,7 @@ from freehold.dashboard.marks import Marks
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.resources import ResourcePages
 from freehold.dashboard.schedules import SchedulePages
+from freehold.dashboard.tokens import TokenPages
 from freehold.dashboard.views import Views
 from freehold.domain import errors
 from freehold.domain.ids import FunctionId, is_id
@@ -69,6 +70,7 @@ class Dashboard:
                 *ImagePages(parts, views).routes,
                 *SchedulePages(parts, views).routes,
                 *ResourcePages(parts, views).routes,
+                *TokenPages(parts, views).routes,
                 *IdPages(parts, views).routes,
                 Route("/stream", self._stream),
                 Mount("/static", StaticFiles(directory=_STATIC)),

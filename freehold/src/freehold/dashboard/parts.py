@@ -27,6 +27,7 @@ from freehold.control.services.secrets import Secrets
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.token_flows import TokenFlows
 from freehold.control.services.tokens import Tokens
 from freehold.control.services.version_diffs import VersionDiffs
 from freehold.control.services.volume_files import VolumeFiles
@@ -62,6 +63,7 @@ class Parts:
     secrets: Secrets
     stories: Stories
     tasks: Tasks
+    token_flows: TokenFlows
     tokens: Tokens
     volumes: Volumes
     volume_files: VolumeFiles

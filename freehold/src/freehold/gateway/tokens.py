@@ -27,7 +27,7 @@ or a token of this engine, as <code>id:secret</code><br><input name="proof" type
 <p><label>A name for the new token, if you like<br><input name="name" maxlength="100" size="24"></label></p>
 <p><button>Give it a token</button></p>
 </form>"""
-_ELSE = "<p>In a terminal on the engine's machine the same is <code>freehold tokens confirm CODE</code>.</p>"
+_ELSE = '<p>Who is logged in to <a href="/dash/tokens">the pages of the engine</a> needs the first code only, there. In a terminal on the engine\'s machine the same is <code>freehold tokens confirm CODE</code>.</p>'
 
 
 class Flow(Protocol):
