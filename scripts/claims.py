@@ -32,7 +32,7 @@ from freehold.config import Settings
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 TRADITIONAL = EXAMPLES / "traditional"
-OURS = next(path for path in (EXAMPLES / "tutorial" / "app_modal.py", EXAMPLES / "iris" / "app.py") if path.exists())
+OURS = EXAMPLES / "tutorial" / "app_modal.py"
 MODEL = "iris_model.pkl"
 _APP = "claims"  # what is deployed here under other names stays as it is
 _CODE = {".py", ".txt", ".yaml", ""}  # Dockerfile and .dockerignore have no suffix
