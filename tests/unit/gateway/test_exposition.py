@@ -1,8 +1,8 @@
 """`/metrics` as Prometheus reads it."""
 
 import shutil
-import subprocess
 
+import anyio
 import pytest
 from fakes.gateway import a_gateway
 from prometheus_client.parser import text_string_to_metric_families
@@ -81,19 +81,27 @@ def test_the_engine_tells_of_itself():
     assert found["process_start_time_seconds",] == 1_700_000_000.5
 
 
-async def test_the_gateway_serves_it_with_its_own():
+async def served():
+    """The whole of it, from a gateway, and its type."""
+
     async def measurements():
-        return {("shop", "f"): (FIGURES, NOW)}, ENGINE
+        return {("shop", "f"): (FIGURES, NOW), (ODD, "g"): (Figures(), Now())}, ENGINE
 
     async with a_gateway(measurements=measurements) as gateway, gateway.http.get(f"{gateway.url}/metrics") as response:
-        found = samples(await response.text())
+        return await response.text(), response.headers["Content-Type"]
 
-    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+async def test_the_gateway_serves_it_with_its_own():
+    exposition, kind = await served()
+    found = samples(exposition)
+
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
     assert found["freehold_calls_total", ("app", "shop"), ("function", "f")] == 6
     assert found["freehold_http_connections",] == 1
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool comes with Debian's package `prometheus`")
-def test_promtool_finds_nothing_to_mend():
-    checked = subprocess.run(["promtool", "check", "metrics"], input=told(), capture_output=True, text=True, check=False)
-    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+async def test_promtool_finds_nothing_to_mend():
+    exposition, _ = await served()
+    checked = await anyio.run_process(["promtool", "check", "metrics"], input=exposition.encode(), check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

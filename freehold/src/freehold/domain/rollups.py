@@ -5,11 +5,12 @@ for the last hour, the wide ones for days. Durations are histograms with the sam
 read from them, and are as exact as the bounds are close.
 """
 
-import operator
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from freehold.domain.ids import AppId, FunctionId
@@ -37,11 +38,7 @@ class Histogram:
         return durations.histogram()
 
     def __add__(self, other: "Histogram") -> "Histogram":
-        if other.counts is _EMPTY:
-            return self
-        if self.counts is _EMPTY:
-            return other
-        return Histogram(tuple(map(sum, zip(self.counts, other.counts, strict=True))), self.total + other.total)
+        return _added([self, other])
 
     @property
     def count(self) -> int:
@@ -152,21 +149,11 @@ class Figures:
 
     def then(self, later: "Figures") -> "Figures":
         """Of the same function, over both spans of time."""
-        return self._joined(later, _OVER_TIME) if later != NOTHING else self
+        return in_turn([self, later])
 
     def beside(self, other: "Figures") -> "Figures":
-        """Of both functions, over the same span of time. The largest ones are added, as if they had been at the same moment."""
-        return self._joined(other, _OVER_FUNCTIONS) if other != NOTHING else self
-
-    def _joined(self, other: "Figures", rules: Mapping[str, str]) -> "Figures":
-        return Figures(
-            statuses=tuple(map(sum, zip(self.statuses, other.statuses, strict=True))),
-            last_containers=self._last(other) if rules is _OVER_TIME else self.last_containers + other.last_containers,
-            **{name: _JOINTS[rule](getattr(self, name), getattr(other, name)) for name, rule in rules.items()},
-        )
-
-    def _last(self, later: "Figures") -> int:
-        return later.last_containers if later.samples else self.last_containers
+        """Of both functions, over the same span of time."""
+        return together([self, other])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,42 +208,70 @@ def width_for(kept: Sequence[Resolution], *, since: datetime, until: datetime, n
 
 def fold(buckets: Iterable[Bucket], width: int) -> list[Bucket]:
     """The same in buckets of this width, in order of time; each function on its own."""
-    joined: dict[tuple[datetime, FunctionId], Bucket] = {}
+    groups: dict[tuple[datetime, FunctionId], list[Bucket]] = {}
     for bucket in sorted(buckets, key=lambda bucket: bucket.start):
-        key = floor(bucket.start, width), bucket.function_id
-        before = joined.get(key)
-        figures = before.figures.then(bucket.figures) if before else bucket.figures
-        joined[key] = Bucket(function_id=bucket.function_id, app_id=bucket.app_id, start=key[0], width=width, figures=figures)
-    return list(joined.values())
+        groups.setdefault((floor(bucket.start, width), bucket.function_id), []).append(bucket)
+    return [
+        Bucket(function_id=function_id, app_id=group[0].app_id, start=start, width=width, figures=in_turn([one.figures for one in group]))
+        for (start, function_id), group in groups.items()
+    ]
 
 
 def line(buckets: Iterable[Bucket], *, since: datetime, until: datetime, width: int) -> list[Point]:
     """All functions together, one point for each bucket from the one `since` is in to the one before `until`; empty ones too."""
-    found: dict[datetime, Figures] = {}
+    found: dict[datetime, list[Figures]] = {}
     for bucket in fold(buckets, width):
-        found[bucket.start] = found.get(bucket.start, NOTHING).beside(bucket.figures)
-    first, count = floor(since, width), 0
-    points = []
-    while (start := first + timedelta(seconds=width * count)) < until:
-        points.append(Point(start, found.get(start, NOTHING)))
-        count += 1
+        found.setdefault(bucket.start, []).append(bucket.figures)
+    start, points = floor(since, width), []
+    while start < until:
+        points.append(Point(start, together(found.get(start, ()))))
+        start += timedelta(seconds=width)
     return points
 
 
 def totals(buckets: Iterable[Bucket]) -> dict[FunctionId, Figures]:
     """Each function's figures over all of the buckets."""
-    found: dict[FunctionId, Figures] = {}
+    found: dict[FunctionId, list[Figures]] = {}
     for bucket in sorted(buckets, key=lambda bucket: bucket.start):
-        found[bucket.function_id] = found.get(bucket.function_id, NOTHING).then(bucket.figures)
-    return found
+        found.setdefault(bucket.function_id, []).append(bucket.figures)
+    return {function_id: in_turn(figures) for function_id, figures in found.items()}
+
+
+def in_turn(figures: Iterable[Figures]) -> Figures:
+    """Of one function, over spans of time of which each follows on the one before: the largest of all, and the last that was seen."""
+    many = list(figures)
+    last = next((one.last_containers for one in reversed(many) if one.samples), many[0].last_containers if many else 0)
+    return _joined(many, sums=_SUMS | {"samples"}, largest=_LARGEST, last_containers=last)
 
 
 def together(figures: Iterable[Figures]) -> Figures:
-    """Of several functions over the same span of time."""
-    joined = NOTHING
-    for one in figures:
-        joined = joined.beside(one)
-    return joined
+    """Of several functions, over the same span of time. The largest ones are added, as if they had been at the same moment."""
+    many = list(figures)
+    return _joined(
+        many, sums=_SUMS | _LARGEST - {"largest_batch"}, largest={"samples", "largest_batch"}, last_containers=_sum(many, "last_containers")
+    )
+
+
+def _joined(many: list[Figures], *, sums: AbstractSet[str], largest: AbstractSet[str], last_containers: int) -> Figures:
+    if len(many) < 2:  # noqa: PLR2004
+        return many[0] if many else NOTHING
+    joined: dict[str, Any] = {name: _sum(many, name) for name in sums}
+    joined |= {name: max(map(attrgetter(name), many)) for name in largest}
+    joined |= {name: _added([getattr(one, name) for one in many]) for name in _HISTOGRAMS}
+    joined["statuses"] = tuple(map(sum, zip(*(one.statuses for one in many), strict=True)))
+    return Figures(last_containers=last_containers, **joined)
+
+
+def _sum(many: list[Figures], name: str) -> int:
+    return sum(map(attrgetter(name), many))
+
+
+def _added(histograms: Iterable[Histogram]) -> Histogram:
+    """Most are empty: those are passed over."""
+    many = [one for one in histograms if one.counts is not _EMPTY]
+    if len(many) < 2:  # noqa: PLR2004
+        return many[0] if many else Histogram()
+    return Histogram(tuple(map(sum, zip(*(one.counts for one in many), strict=True))), sum(one.total for one in many))
 
 
 def _between(index: int, share: float) -> float:
@@ -266,10 +281,7 @@ def _between(index: int, share: float) -> float:
     return low + (BOUNDS[index] - low) * share
 
 
-_JOINTS: Mapping[str, Callable[[Any, Any], Any]] = {"sum": operator.add, "max": max}
-_APART = {"statuses", "last_containers"}
-_LARGEST = {"largest_batch", "most_queued", "most_running", "most_containers"}
-_NAMES = [one.name for one in fields(Figures) if one.name not in _APART]
-_OVER_TIME = {name: "max" if name in _LARGEST else "sum" for name in _NAMES}
-_OVER_FUNCTIONS = {name: "max" if name in {"largest_batch", "samples"} else "sum" for name in _NAMES}
+_HISTOGRAMS = frozenset({"latency", "execution", "starts"})
+_LARGEST = frozenset({"largest_batch", "most_queued", "most_running", "most_containers"})
+_SUMS = frozenset(one.name for one in fields(Figures)) - _HISTOGRAMS - _LARGEST - {"statuses", "samples", "last_containers"}
 NOTHING = Figures()

@@ -14,6 +14,7 @@ from freehold.store.sql import statements
 from freehold.store.sql.tables import metrics
 
 _NAMES = [field.name for field in fields(Figures)]
+_KNOWN = frozenset(_NAMES)
 
 
 class SqlMetrics:
@@ -67,7 +68,7 @@ def _told(value: int | tuple[int, ...] | Histogram) -> Any:
 
 def _figures(packed: Mapping[str, Any]) -> Figures:
     """Names that a later engine knows are passed over."""
-    return Figures(**{name: _value(told) for name, told in packed.items() if name in _NAMES})
+    return Figures(**{name: _value(told) for name, told in packed.items() if name in _KNOWN})
 
 
 def _value(told: Any) -> Any:
@@ -77,4 +78,7 @@ def _value(told: Any) -> Any:
 
 
 def _tuple(told: Mapping[str, int], length: int) -> tuple[int, ...]:
-    return tuple(told.get(str(index), 0) for index in range(length))
+    counts = [0] * length
+    for index, count in told.items():
+        counts[int(index)] = count
+    return tuple(counts)
