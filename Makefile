@@ -42,6 +42,7 @@ test: check ## Everything that must be green: check, then all tests: conformance
 	@(env --default-signal=INT $(BIN)/pytest $(UNITS) > build/units.log 2>&1; units=$$?; \
 	  env --default-signal=INT $(BIN)/pytest $(AGAIN) tests/faults > build/faults.log 2>&1 && exit $$units) & beside=$$!; \
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(AGAIN) tests/conformance; status=$$?; \
+	$(BIN)/pytest $(AGAIN) tests/browser || status=1; \
 	wait $$beside || status=1; cat build/units.log build/faults.log; exit $$status
 
 long: check ## The same, with the tests that wait for half a minute or more

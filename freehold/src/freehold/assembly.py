@@ -506,6 +506,10 @@ class Engine:
             tasks=self.tasks,
             token_flows=self.token_flows,
             tokens=self.tokens,
+            traces=self.traces,
+            usage=self.usage,
+            metrics=self.metrics,
+            clock=self.clock,
             volumes=self.volumes,
             volume_files=self.volume_files,
         )

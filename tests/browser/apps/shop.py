@@ -63,4 +63,9 @@ def api():
     def item(name: str, loud: bool = False):
         return {"name": name.upper() if loud else name}
 
+    @web.get("/broken")
+    def broken():
+        message = "the till is broken"
+        raise RuntimeError(message)
+
     return web

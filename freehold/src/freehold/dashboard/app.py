@@ -15,6 +15,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.dashboard.access import ROOT, Access
 from freehold.dashboard.apps import AppPages
 from freehold.dashboard.calls import CallPages
+from freehold.dashboard.charts import ChartPages
 from freehold.dashboard.containers import ContainerPages
 from freehold.dashboard.doors import Doors
 from freehold.dashboard.functions import FunctionPages
@@ -65,6 +66,7 @@ class Dashboard:
                 *Doors(self.access, views).routes,
                 *AppPages(parts, views).routes,
                 *FunctionPages(parts, views).routes,
+                *ChartPages(parts).routes,
                 *CallPages(parts, views).routes,
                 *ContainerPages(parts, views).routes,
                 *ImagePages(parts, views).routes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -10,11 +11,12 @@ from starlette.routing import Route
 from freehold.control.services.schedules import NamedSchedule
 from freehold.dashboard.acting import actor, as_cursor, go, place_in, whole
 from freehold.dashboard.acting import field as form_field
+from freehold.dashboard.charts import sparks
 from freehold.dashboard.log_lines import end_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
 from freehold.domain.apps import App
-from freehold.domain.ids import AppId, FunctionId
+from freehold.domain.ids import AppId, CallId, FunctionId
 from freehold.domain.logs import LogFilter
 from freehold.domain.tasks import TaskState
 
@@ -41,6 +43,17 @@ class FunctionRow:
     schedule: NamedSchedule | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedRequest:
+    """A web request that got an error of the server, or nothing."""
+
+    call_id: CallId
+    function_id: FunctionId
+    tag: str
+    what: str
+    at: datetime
+
+
 class AppPages:
     def __init__(self, parts: Parts, views: Views) -> None:
         self._parts = parts
@@ -65,6 +78,8 @@ class AppPages:
             request,
             "apps",
             rows=rows,
+            sparks=await sparks(self._parts),
+            requests=await self._requests(None),
             stopped=stopped.items,
             more=as_cursor(stopped.after),
             failures=failures,
@@ -84,6 +99,7 @@ class AppPages:
             versions=await self._parts.diffs.of_app(app.id, _VERSIONS),
             failures=failures,
             tags=await self._tags([failure.function_id for failure in failures]),
+            requests=await self._requests([row.id for row in functions]),
             tasks=(await self._parts.listings.tasks(None, app_id=app.id, limit=10)).items,
             log=await end_of(self._parts.logs, app.id, LogFilter(), f"log={app.id}", is_live=app.is_live),
         )
@@ -139,6 +155,20 @@ class AppPages:
             pool = self._parts.calls.find_pool(variant)
             load.queued += pool.queued if pool is not None else 0
         return load
+
+    async def _requests(self, function_ids: Sequence[FunctionId] | None) -> Sequence[FailedRequest]:
+        found = self._parts.traces.failed_requests(function_ids, _FAILURES)
+        tags = await self._tags([seen[0] for _, seen in found])
+        return [
+            FailedRequest(
+                call_id=call_id,
+                function_id=seen[0],
+                tag=tags.get(seen[0], seen[0]),
+                what=f"{seen[1]} {seen[2] or 'no response'}",
+                at=datetime.fromtimestamp(seen[6] or seen[3], UTC),
+            )
+            for call_id, seen in found
+        ]
 
     async def _tags(self, function_ids: Sequence[FunctionId]) -> Mapping[FunctionId, str]:
         return await self._parts.listings.tags(function_ids)

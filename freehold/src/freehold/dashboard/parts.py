@@ -20,6 +20,7 @@ from freehold.control.services.journal import Journal
 from freehold.control.services.listings import Listings
 from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
+from freehold.control.services.metrics import Metrics
 from freehold.control.services.proxy_tokens import ProxyTokens
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
@@ -29,10 +30,13 @@ from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.token_flows import TokenFlows
 from freehold.control.services.tokens import Tokens
+from freehold.control.services.traces import Traces
+from freehold.control.services.usage import UsageBook
 from freehold.control.services.version_diffs import VersionDiffs
 from freehold.control.services.volume_files import VolumeFiles
 from freehold.control.services.volumes import Volumes
 from freehold.dashboard.layer_sizes import LayerSizes
+from freehold.domain.clock import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +69,9 @@ class Parts:
     tasks: Tasks
     token_flows: TokenFlows
     tokens: Tokens
+    traces: Traces
+    usage: UsageBook
+    metrics: Metrics
+    clock: Clock
     volumes: Volumes
     volume_files: VolumeFiles

@@ -129,6 +129,19 @@ class Metrics:
         figures = {function_id: self._up_to_now(function_id, found[function_id], until, now) for function_id in found}
         return Summary(since=since, until=until, figures=rollups.together(figures.values()), functions=figures)
 
+    async def of_apps(self, *, since: datetime, width: int) -> Mapping[AppId, Series]:
+        """Of each app that did something since then: its functions together."""
+        now = self._clock.now()
+        source = rollups.source_for(self._resolutions, since=since, now=now, width=width).width
+        width = max(width, source)
+        by_app: dict[AppId, list[Bucket]] = {}
+        for bucket in await self._buckets(None, source, rollups.floor(since, width), now + _INSTANT):
+            by_app.setdefault(bucket.app_id, []).append(bucket)
+        return {
+            app_id: Series(width, rollups.line(buckets, since=since, until=now + _INSTANT, width=width))
+            for app_id, buckets in by_app.items()
+        }
+
     def now(self, function_ids: Iterable[FunctionId]) -> Now:
         found = Now()
         for function_id in function_ids:

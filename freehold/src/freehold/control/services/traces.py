@@ -1,8 +1,9 @@
 """Traces of calls and web requests, from what the engine has recorded of them: for people at once, for OpenTelemetry when they end."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from modal_proto import api_pb2
@@ -34,6 +35,7 @@ from freehold.domain.traces import (
 )
 from freehold.store.ports import Store
 
+_SERVER_ERROR = 500  # status of a response, and above
 _REQUESTS = 5_000  # web requests that are remembered
 _NAMES = 10_000
 _GRAPH = 200  # inputs of one trace
@@ -117,6 +119,19 @@ class Traces:
         return Trace(id=origin.trace_id if origin else trace_id(begun_by), spans=spans)
 
     # What people ask.
+
+    def seen(self, call_id: CallId) -> Seen | None:
+        """A web request that is remembered."""
+        return self._requests.get(call_id)
+
+    def failed_requests(self, function_ids: Collection[FunctionId] | None, limit: int) -> Sequence[tuple[CallId, Seen]]:
+        """Web requests that got an error of the server, or no response; of these functions, or of all. The last ones first."""
+        failed = (
+            (call_id, seen)
+            for call_id, seen in reversed(self._requests.items())
+            if (seen[2] >= _SERVER_ERROR or seen[2] == 0) and (function_ids is None or seen[0] in function_ids)
+        )
+        return list(islice(failed, limit))
 
     async def of(self, subject: str) -> Trace:
         """The whole trace of a call, an input or a web request, by id: from what began it to all that was called. Raises NotFound."""

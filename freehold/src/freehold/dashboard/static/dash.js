@@ -32,7 +32,7 @@
     const [size, unit] = UNITS.find(([size]) => seconds >= size) || [1, "s"];
     return `${Math.round(seconds / size)} ${unit}`;
   };
-  const tellTimes = () => document.querySelectorAll("#live time[title*='UTC']").forEach((item) => {
+  const tellTimes = () => document.querySelectorAll("main time[title*='UTC']").forEach((item) => {
     const seconds = (Date.now() - new Date(item.dateTime)) / 1000;
     const words = seconds < -1 ? `in ${spoken(-seconds)}` : `${spoken(Math.max(seconds, 0))} ago`;
     if (item.textContent !== words) item.textContent = words;
@@ -42,7 +42,8 @@
   // The page fetches itself, and what differs is put in place: open parts stay open, and focus stays where it is.
   let fetching = false;
   let again = false;
-  const isBusy = () => live.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+  const keepOpen = (name, node) => !(name === "open" && node.tagName === "DETAILS");
+  const isBusy = () => document.activeElement.closest("#live, #live-more") && document.activeElement.matches("input, textarea, select");
   async function refresh() {
     if (!live || isBusy()) return;
     if (fetching) { again = true; return; }
@@ -54,17 +55,21 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const fresh = page.getElementById("live");
       if (fresh && !isBusy()) {
-        Idiomorph.morph(live, fresh, {
+        Idiomorph.morph(live, fresh.innerHTML, {
           morphStyle: "innerHTML",
           callbacks: {
-            beforeAttributeUpdated: (name, node) => !(name === "open" && node.tagName === "DETAILS"),
+            beforeAttributeUpdated: keepOpen,
             beforeNodeMorphed: (node) => !(node.nodeType === 1 && node.hasAttribute("data-keep") && node.childElementCount > 0 && !node.querySelector(".try-open")),
           },
         });
+        const [more, freshMore] = [document.getElementById("live-more"), page.getElementById("live-more")];
+        if (more && freshMore && !isBusy()) Idiomorph.morph(more, freshMore.innerHTML, { morphStyle: "innerHTML", callbacks: { beforeAttributeUpdated: keepOpen } });
         tellTimes();
         dispatchEvent(new CustomEvent("refreshed"));
       }
-    } catch { /* the stream says when the engine is back */ } finally {
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error; // it could not be fetched: the stream says when the engine is back
+    } finally {
       fetching = false;
       if (again) { again = false; setTimeout(refresh, 500); }
     }
@@ -118,7 +123,9 @@
     let wasLost = false;
     stream.addEventListener("open", () => {
       root.classList.remove("lost");
-      if (wasLost) { wasLost = false; if (said) said.textContent = "The engine is back."; refresh(); }
+      if (wasLost && said) said.textContent = "The engine is back.";
+      wasLost = false;
+      refresh(); // something may have happened between the page and its stream
     });
     stream.addEventListener("error", () => {
       wasLost = true;

@@ -1,0 +1,226 @@
+"""The pages in a real browser, with what real containers did: each is there, usable, safe, and keeps up by itself."""
+
+import re
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import modal
+import pytest
+from conformance.waiting import eventually
+from modal_proto import api_pb2
+
+from browser.conftest import AXE, SHOTS, away
+
+LISTS = ["", "calls", "containers", "images", "schedules", "secrets", "volumes", "machines", "settings"]
+
+
+def shot(page, name, *, full=True):
+    if SHOTS is not None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
+
+
+def serious(page):
+    """What axe finds that would keep someone out. Evaluated, not loaded: the pages allow no other script."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
+
+
+def function_page(page, app_id, name):
+    page.goto(f"/dash/apps/{app_id}")
+    page.get_by_role("link", name=name, exact=True).first.click()
+    page.wait_for_url("**/functions/**")
+
+
+def log_in(page, token_id, secret):
+    page.get_by_label("Token id").fill(token_id)
+    page.get_by_label("Token secret").fill(secret)
+    page.get_by_role("button", name="Log in").click()
+
+
+class TestLogin:
+    def test_a_wrong_token_is_refused_and_the_right_one_leads_back(self, site, chromium, app_id):
+        context = chromium.new_context(base_url=site.gateway_url)
+        page = context.new_page()
+        page.goto(f"/id/{app_id}")
+        assert "/dash/login" in page.url
+        assert serious(page) == []
+        shot(page, "login", full=False)
+        log_in(page, "ak-wrong", "as-wrong")
+        assert page.get_by_role("alert").is_visible()
+        page.goto(f"/id/{app_id}")
+        log_in(page, site.credentials["MODAL_TOKEN_ID"], site.credentials["MODAL_TOKEN_SECRET"])
+        page.wait_for_url(f"**/apps/{app_id}")
+        assert "freehold_session" not in page.evaluate("document.cookie")
+        page.get_by_role("button", name="Log out").click()
+        page.wait_for_url("**/login")
+        page.goto("/dash/calls")
+        assert "/dash/login" in page.url
+        context.close()
+
+    def test_programs_without_a_token_get_nothing(self, site):
+        for path in ("/dash/calls", "/dash/stream"):
+            with pytest.raises(HTTPError, match="401"):
+                urlopen(site.gateway_url + path, timeout=10)
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_each_list_is_there_and_no_serious_fault_keeps_anyone_out(page, path):
+    answer = page.goto(f"/dash/{path}")
+    assert answer.status == 200
+    assert serious(page) == []
+    shot(page, path or "apps", full=False)
+
+
+def test_a_failed_call_is_at_most_three_clicks_from_its_traceback_and_log(page):
+    page.goto("/dash/")
+    page.locator("section", has_text="What failed last").locator("tbody a").first.click()
+    page.wait_for_url("**/calls/**")
+    assert "ValueError: no p" in page.locator(".traceback").inner_text()
+    assert "checking the stock of p" in page.locator("#log").inner_text()
+    assert "Where the time went" in page.content()
+    assert serious(page) == []
+    shot(page, "call")
+
+
+def test_output_that_looks_like_markup_stays_text(page, app_id):
+    page.goto(f"/dash/apps/{app_id}")
+    assert "<img src=x onerror=" in page.locator("#log").inner_text()
+    assert page.locator("#log img, #log script").count() == 0
+    page.goto("/dash/")
+    page.locator("section", has_text="What failed last").locator("tbody a").first.click()
+    assert "<script>window.owned" in page.locator(".traceback").inner_text()
+    assert page.locator("main script").count() == 0
+
+
+def test_a_name_that_looks_like_markup_stays_text(page, site):
+    name = "<script>window.owned='name'</script>"
+    state = api_pb2.APP_STATE_EPHEMERAL
+    app_id = site.call("AppCreate", api_pb2.AppCreateRequest(description=name, app_state=state)).app_id
+    for path in ("/dash/", f"/dash/apps/{app_id}"):
+        page.goto(path)
+        assert name in page.locator("main").inner_text()
+    site.call("AppStop", api_pb2.AppStopRequest(app_id=app_id))
+
+
+def test_a_function_shows_its_figures_and_takes_other_settings(page, app_id, site):
+    function_page(page, app_id, "price")
+    page.locator(".uplot canvas").first.wait_for()
+    assert page.locator(".chart").count() >= 5
+    assert serious(page) == []
+    shot(page, "function")
+    page.get_by_label("scaledown_window").fill("45")
+    page.get_by_role("button", name="Change").click()
+    page.wait_for_load_state()
+    assert page.get_by_label("scaledown_window").input_value() == "45"
+    function_id = page.url.rpartition("/")[2]
+    [event] = [one for one in site.story(function_id)["events"] if one["kind"] == "autoscaler_changed"]
+    assert event["cause"].startswith("the owner, in the dashboard")
+    page.get_by_label("min_containers").fill("1000000")
+    page.get_by_role("button", name="Change").click()
+    assert "more than this machine takes" in page.get_by_role("alert").inner_text()
+
+
+def test_lines_of_a_log_appear_as_they_are_written(page, app_id):
+    page.goto(f"/dash/apps/{app_id}")
+    away(lambda: modal.Function.from_name("shop", "ticks").spawn(10))
+    page.locator("#log .line", has_text=re.compile("tick 9$")).wait_for()
+    page.locator(".log-filter").fill("tick 3")
+    assert set(page.locator("#log .line:visible .text").all_inner_texts()) == {"tick 3"}
+
+
+def test_a_page_follows_what_happens_without_being_loaded_again(page, app_id):
+    function_page(page, app_id, "ticks")
+    page.evaluate("window.stays = true")
+    call = away(lambda: modal.Function.from_name("shop", "ticks").spawn(1))
+    page.get_by_role("link", name=call.object_id).wait_for()
+    assert page.evaluate("window.stays")
+
+
+def test_a_container_shows_its_start_its_curves_and_its_log(page, app_id):
+    page.goto(f"/dash/apps/{app_id}")
+    page.locator("section", has_text="Containers").locator("tbody a[href*='/containers/']").first.click()
+    page.wait_for_url("**/containers/**")
+    assert "Its start" in page.content()
+    page.locator("#charts").wait_for()
+    assert serious(page) == []
+    shot(page, "container")
+
+
+def test_an_image_shows_its_steps_and_layers(page):
+    page.goto("/dash/images")
+    page.locator("tbody a").first.click()
+    page.wait_for_url("**/images/**")
+    assert "Layers" in page.content()
+    assert serious(page) == []
+
+
+def test_a_schedule_is_run_paused_and_resumed_by_hand(page, site):
+    page.goto("/dash/schedules")
+    row = page.locator("tr", has_text="shop.report")
+    row.get_by_role("button", name="Run now").click()
+    page.wait_for_url("**/calls/**")
+    call_id = page.url.rpartition("/")[2]
+    page.locator(".badge.ok", has_text="success").first.wait_for()
+    assert "'sent'" in page.content() or "&#39;sent&#39;" in page.content()
+    assert any("by hand" in event["cause"] for event in site.story(call_id)["events"])
+    page.goto("/dash/schedules")
+    page.locator("tr", has_text="shop.report").get_by_role("button", name="Pause").click()
+    page.locator("tr", has_text="shop.report").get_by_role("button", name="Resume").click()
+    assert page.locator("tr", has_text="shop.report").get_by_role("button", name="Pause").is_visible()
+
+
+def test_a_web_function_is_tried_with_a_form_of_its_openapi_document(page, app_id):
+    page.goto(f"/dash/apps/{app_id}")
+    page.get_by_role("button", name="Try it").click()
+    choice = page.get_by_label("Request")
+    choice.wait_for()
+    choice.select_option(label=next(text for text in choice.locator("option").all_inner_texts() if text.startswith("POST /price")))
+    assert '"item": "apple"' in page.get_by_label("Body (JSON)").input_value()
+    page.get_by_role("button", name="Send").click()
+    page.locator(".try-answer .badge.ok").wait_for()
+    assert '"total": 10' in page.locator(".try-answer pre").inner_text()
+    assert serious(page) == []
+    shot(page, "app")
+
+
+def test_a_call_is_made_again(page):
+    page.goto("/dash/")
+    page.locator("section", has_text="What failed last").locator("tbody a").first.click()
+    page.wait_for_url("**/calls/**")
+    before = page.url
+    page.get_by_role("button", name="Replay").click()
+    page.wait_for_url(lambda url: "/calls/" in url and url != before)
+    page.locator(".traceback").first.wait_for()
+
+
+def test_an_earlier_version_comes_back_with_one_click(page, app_id, site):
+    page.goto(f"/dash/apps/{app_id}")
+    versions = page.locator(".versions")
+    versions.locator("details summary").first.click()
+    assert "timeout_secs" in versions.inner_text()
+    versions.get_by_role("button", name="Roll back to v1").click()
+    eventually(lambda: "rollback of v1" in page.locator(".versions").inner_text(), within=60, what="A new version")
+    [event] = [one for one in site.story(app_id)["events"] if one["kind"] == "app_rolled_back"]
+    assert event["cause"].startswith("the owner, in the dashboard")
+
+
+def test_dark_and_small_it_is_as_usable(page, app_id):
+    page.goto(f"/dash/apps/{app_id}")
+    page.locator("#theme").click()
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert serious(page) == []
+    shot(page, "dark", full=False)
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+    shot(page, "phone", full=False)
+    page.locator("#theme").click()
+
+
+def test_keys_alone_lead_to_an_id(page, app_id):
+    page.goto("/dash/")
+    page.keyboard.press("/")
+    page.keyboard.type(app_id)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/apps/{app_id}")
