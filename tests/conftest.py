@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ _KEPT = {"FREEHOLD_TEST_HOME"}  # where conformance tests keep their engine's ho
 for name in [name for name in os.environ if name.startswith(("MODAL_", "FREEHOLD_")) and name not in _KEPT]:
     del os.environ[name]
 pytest.register_assert_rewrite("expectations")
+# How long an example takes says what else the machine does, and nothing of the code.
+hypothesis.settings.register_profile("tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("tests")
 os.environ["MODAL_CONFIG_PATH"] = os.devnull  # read when modal is imported, so before any test module
 
 _IS_LONG = bool({"LONG", "MINUTES"} & os.environ.keys())

@@ -31,7 +31,7 @@ from freehold.worker.runtimes.runc import RuncRuntime
 from freehold.worker.snapshots.overlay import OverlaySnapshots
 from freehold.worker.trees import Trees
 
-DEADLINE = 20
+DEADLINE = 30
 CLOCK = SystemClock()
 
 

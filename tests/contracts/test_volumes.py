@@ -319,7 +319,7 @@ class TestSafety:
             thread.join()
 
     @given(parts=st.lists(st.one_of(names, st.sampled_from(["", ".", "..", "/"])), max_size=6))
-    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+    @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_path_leads_out(self, tmp_path, parts):
         root = tmp_path / "inside"
         root.mkdir(exist_ok=True)

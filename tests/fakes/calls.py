@@ -58,7 +58,7 @@ class World:
         return api_pb2.FunctionGetOutputsItem(idx=live.idx, input_id=live.id, result=result)
 
     async def claim(self, task, **batch):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return list((await self.claims.claim(task.id, **batch)).inputs)
 
     async def answer(self, task, item, data=b"result", status=R.GENERIC_STATUS_SUCCESS):
@@ -66,7 +66,7 @@ class World:
         await self.claims.put_outputs(task.id, [output])
 
     async def outputs(self, call, **request):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await self.calls.outputs(api_pb2.FunctionGetOutputsRequest(function_call_id=call.id, **request))
 
 

@@ -69,7 +69,7 @@ from freehold.store.prices import PriceFile
 from freehold.store.volumes.folders import VolumeFolders
 from freehold.wire.worker import BuiltImage
 
-DEADLINE = 5
+DEADLINE = 30
 PYTHON = ImageConfig(python_series="3.11", python_version="3.11.9")
 CALLER = Caller(client_version="1.6.4")
 

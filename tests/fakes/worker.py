@@ -21,7 +21,7 @@ from freehold.worker.ports import ContainerExit, ContainerSpec, Counters
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.worker import Worker
 
-DEADLINE = 10
+DEADLINE = 30
 BUSYBOX = Path("/bin/busybox")
 
 

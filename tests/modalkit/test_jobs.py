@@ -171,7 +171,7 @@ class TestAsking:
 
     def test_jobs_are_queued_then_running_then_succeeded(self, patient):
         first, second = begin(patient), begin(patient)
-        assert Patient.begun.wait(20)
+        assert Patient.begun.wait(60)
         before = [patient.get(f"/jobs/{each}") for each in (first, second)]
         Patient.may_end.set()
 
@@ -195,7 +195,7 @@ class TestAsking:
             Patient.may_end.set()
 
         assert state in {"queued", "running"}
-        assert taken < 10
+        assert taken < 60
 
     @pytest.mark.parametrize("wait", ["-1", "nan", "inf", "x", ""])
     def test_a_wait_that_is_no_time_is_refused(self, wait):
@@ -248,7 +248,7 @@ class TestIds:
 class TestCancelling:
     def test_a_queued_job_is_cancelled(self, patient):
         running, queued = begin(patient), begin(patient)
-        assert Patient.begun.wait(20)
+        assert Patient.begun.wait(60)
         answer = patient.delete(f"/jobs/{queued}")
         Patient.may_end.set()
 
@@ -258,7 +258,7 @@ class TestCancelling:
 
     def test_a_job_that_runs_beside_others_is_not_taken_from_them(self, patient):
         job_id = begin(patient)
-        assert Patient.begun.wait(20)
+        assert Patient.begun.wait(60)
         answer = patient.delete(f"/jobs/{job_id}")
         Patient.may_end.set()
 

@@ -78,7 +78,7 @@ class TestOnDemand:
 
         def load(name):
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(60)
             made.append(Model(name))
             return made[-1]
 
@@ -92,10 +92,10 @@ class TestOnDemand:
         threads = [threading.Thread(target=use) for _ in range(2)]
         for thread in threads:
             thread.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         go_on.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert len(made) == 1
         assert used == made * 2
 
@@ -105,7 +105,7 @@ class TestOnDemand:
         def load(name):
             if name == "slow":
                 begun.set()
-                assert go_on.wait(10)
+                assert go_on.wait(60)
             return Model(name)
 
         models = Models(load)
@@ -113,7 +113,7 @@ class TestOnDemand:
             pass
         loading = threading.Thread(target=lambda: models.use("slow").__enter__())
         loading.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         answered = threading.Event()
 
         def use():
@@ -123,11 +123,11 @@ class TestOnDemand:
         user = threading.Thread(target=use)
         user.start()
         try:
-            assert answered.wait(5)
+            assert answered.wait(60)
         finally:
             go_on.set()
-            user.join(10)
-            loading.join(10)
+            user.join(60)
+            loading.join(60)
 
 
 class TestFailure:
@@ -238,7 +238,7 @@ class TestReload:
         def load(name):
             if generation:
                 begun.set()
-                assert go_on.wait(10)
+                assert go_on.wait(60)
             return Model(name, generation)
 
         models = Models(load)
@@ -247,12 +247,12 @@ class TestReload:
         generation = 1
         reloading = threading.Thread(target=models.reload)
         reloading.start()
-        assert begun.wait(10)
+        assert begun.wait(60)
         for _ in range(3):
             with models.use("a") as loaded:
                 assert loaded.pipeline.generation == 0
         go_on.set()
-        reloading.join(10)
+        reloading.join(60)
         with models.use("a") as loaded:
             assert loaded.pipeline.generation == 1
 
@@ -280,7 +280,7 @@ class TestReload:
                 reloading.start()
                 time.sleep(0.05)
                 assert loaded.pipeline.reloads == 0
-            reloading.join(10)
+            reloading.join(60)
             assert loaded.pipeline.reloads == 1
 
     def test_one_that_fails_to_reload_does_not_keep_the_others_from_it(self):

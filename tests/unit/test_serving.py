@@ -13,7 +13,7 @@ import pytest
 from freehold.container import serving
 from freehold.container.serving import Server, Site
 
-DEADLINE = 10
+DEADLINE = 30
 IDS = ContextVar("IDS", default=())
 
 

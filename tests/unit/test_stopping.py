@@ -9,7 +9,7 @@ import pytest
 
 from freehold.stopping import OVERDUE
 
-DEADLINE = 20
+DEADLINE = 30
 PROGRAM = """
 import asyncio, contextlib, sys, time
 from freehold.observability import logging

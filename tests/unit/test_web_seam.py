@@ -11,7 +11,7 @@ from freehold.container import web
 from freehold.container.frames import ANSWER, HELLO, REFUSED, SERVE, Splitter, frame
 from freehold.container.link import Link
 
-DEADLINE = 10
+DEADLINE = 30
 
 
 class FakeEngine:

@@ -183,7 +183,7 @@ class TestCancellation:
     async def test_the_task_of_a_running_input_learns_of_it_with_its_heartbeat(self, world):
         call, task = await world.call(), world.a_task()
         (item,) = await world.claim(task)
-        async with asyncio.TaskGroup() as group, asyncio.timeout(5):
+        async with asyncio.TaskGroup() as group, asyncio.timeout(30):
             beat = group.create_task(world.claims.heartbeat(task.id))
             await asyncio.sleep(0)
             group.create_task(world.calls.cancel(call.id))

@@ -465,7 +465,7 @@ class TestLoop:
             msg = "a bug"
             raise RuntimeError(msg)
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             running = group.create_task(loop.run(Controller("test", step, changed=changed, every=60)))
             await done.wait()
             running.cancel()
@@ -481,7 +481,7 @@ class TestLoop:
             else:
                 twice.set()
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             running = group.create_task(loop.run(Controller("test", step, changed=changed, every=60)))
             await twice.wait()
             running.cancel()

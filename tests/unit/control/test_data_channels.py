@@ -30,7 +30,7 @@ async def test_chunks_are_read_in_their_order_until_the_end(stream):
 
 
 async def test_a_reader_waits_for_what_comes(stream):
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         reading = group.create_task(read(stream, silence=60))
         await asyncio.sleep(0)
         await stream.write([chunk(1)])
@@ -62,7 +62,7 @@ async def test_what_was_read_long_ago_is_let_go(stream):
 
 async def test_a_writer_waits_while_the_reader_is_slow(stream):
     await stream.write([chunk(1, b"x" * 17 * _MIB)])
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         writing = group.create_task(stream.write([chunk(2)]))
         await asyncio.sleep(0)
         assert not writing.done()
@@ -82,7 +82,7 @@ async def test_many_small_chunks_fill_a_stream_too(stream):
 
 async def test_two_writers_that_wait_lose_nothing(stream):
     await stream.append(b"x" * 17 * _MIB, api_pb2.DATA_FORMAT_ASGI)
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for data in (b"a", b"b"):
             group.create_task(stream.append(data, api_pb2.DATA_FORMAT_ASGI))
         await asyncio.sleep(0)
@@ -93,7 +93,7 @@ async def test_two_writers_that_wait_lose_nothing(stream):
 
 async def test_a_closed_stream_takes_nothing_and_keeps_nobody_waiting(stream):
     await stream.write([chunk(1, b"x" * 17 * _MIB)])
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         writing = group.create_task(stream.write([chunk(2)]))
         await asyncio.sleep(0)
         stream.close()
@@ -106,7 +106,7 @@ async def test_the_end_waits_until_the_last_chunk_is_on_its_way(stream):
     await stream.write([chunk(1), chunk(2)])
     reader = stream.read(0, 60)
     assert (await anext(reader)).index == 1
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         waiting = group.create_task(stream.wait_sent(60))
         assert (await anext(reader)).index == 2
         await asyncio.sleep(0)
@@ -117,7 +117,7 @@ async def test_the_end_waits_until_the_last_chunk_is_on_its_way(stream):
 
 async def test_without_a_reader_there_is_nothing_to_wait_for(stream):
     await stream.write([chunk(1)])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stream.wait_sent(60)
 
 
@@ -125,6 +125,6 @@ async def test_a_reader_that_does_not_move_is_not_waited_for(stream):
     await stream.write([chunk(1)])
     reader = stream.read(0, 60)
     await anext(reader)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stream.wait_sent(0.01)
     await reader.aclose()

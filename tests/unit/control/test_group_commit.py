@@ -56,7 +56,7 @@ async def failing(_tx):
 async def test_writes_that_wait_for_a_commit_share_the_next(store):
     group_commit = GroupCommit(store=store)
     store.open.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for number in range(10):
             group.create_task(group_commit.write(putting(number)))
             await asyncio.sleep(0)
@@ -80,7 +80,7 @@ async def test_one_that_fails_spoils_none_of_the_others(store):
             outcomes[name] = error
 
     store.open.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for number, write in enumerate([putting(0), putting(1), failing, putting(3)]):
             group.create_task(noted(number, write))
             await asyncio.sleep(0)
@@ -92,7 +92,7 @@ async def test_one_that_fails_spoils_none_of_the_others(store):
 async def test_whoever_is_cancelled_while_committing_leaves_the_others_to_the_next(store):
     group_commit = GroupCommit(store=store)
     store.open.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         first = group.create_task(group_commit.write(putting("first")))
         await asyncio.sleep(0)
         second = group.create_task(group_commit.write(putting("second")))
@@ -108,7 +108,7 @@ async def test_what_the_store_refuses_is_refused_to_all_that_waited_and_not_trie
     group_commit = GroupCommit(store=store)
     store.open.clear()
     store.refusals = 2
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         writes = [group.create_task(_refused(group_commit, number)) for number in range(10)]
         await asyncio.sleep(0)
         store.open.set()
@@ -120,7 +120,7 @@ async def test_what_the_store_refuses_is_refused_to_all_that_waited_and_not_trie
 async def test_what_must_be_kept_is_tried_until_the_store_takes_it(store, monkeypatch):
     monkeypatch.setattr(module, "_PAUSE", 0.0)
     store.refusals = 3
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await GroupCommit(store=store).insist(putting("a result"))
     assert store.kept == ["a result"]
 

@@ -58,7 +58,7 @@ async def test_what_is_safe_to_repeat_is_repeated(replies, creation):
 
 async def test_a_repetition_waits_for_the_first_try(replies, creation):
     creation.may_end.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         tries = [group.create_task(replies.once("AppCreate", CALLER, None, creation)) for _ in range(2)]
         await asyncio.sleep(0)
         creation.may_end.set()
@@ -68,7 +68,7 @@ async def test_a_repetition_waits_for_the_first_try(replies, creation):
 async def test_a_repetition_of_a_try_that_fails_is_refused_with_it(replies, creation):
     creation.error = InvalidRequest("no")
     creation.may_end.clear()
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         tries = [group.create_task(_outcome(replies.once("AppCreate", CALLER, None, creation))) for _ in range(2)]
         await asyncio.sleep(0)
         creation.may_end.set()
@@ -87,7 +87,7 @@ async def test_the_oldest_replies_go_and_a_failure_that_comes_after_is_told(repl
     monkeypatch.setattr("freehold.control.rpc.idempotency._KEPT", 1)
     creation.may_end.clear()
     creation.error = InvalidRequest("no")
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         first = group.create_task(_outcome(replies.once("AppCreate", CALLER, None, creation)))
         await asyncio.sleep(0)
         second = group.create_task(_outcome(replies.once("AppCreate", Caller(idempotency_key="key-2"), None, creation)))

@@ -99,7 +99,7 @@ async def test_a_busy_store_does_not_end_the_journal():
     store = BusyStore(refusals=1)
     journal = Journal(store=store, clock=FakeClock())
     journal.event("ap-1", "created")
-    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         running = group.create_task(journal.run())
         await store.accepted.wait()
         running.cancel()

@@ -279,7 +279,7 @@ class TestFollowing:
     async def test_a_follower_gets_what_is_there_and_what_comes(self, plane):
         plane.logs.append("ap-1", entries("a"))
         pages = plane.logs.follow("ap-1", 0, seconds=60)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             assert texts(await anext(pages)) == ["a"]
             coming = group.create_task(anext(pages))
             await asyncio.sleep(0)
@@ -290,11 +290,11 @@ class TestFollowing:
     async def test_following_ends_with_the_log(self, plane):
         plane.logs.append("ap-1", entries("a"))
         plane.logs.mark_done("ap-1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert [texts(page) async for page in plane.logs.follow("ap-1", 0, seconds=60)] == [["a"]]
 
     async def test_following_ends_when_its_time_is_over(self, plane):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             assert [page async for page in plane.logs.follow("ap-1", 0, seconds=0)] == []
 
     async def test_a_follower_who_comes_back_goes_on_after_the_last_number(self, plane):
@@ -430,7 +430,7 @@ class TestTasks:
         async def follow():
             pages.extend([texts(page) async for page in plane.logs.follow(app.id, 0, 60, task.id)])
 
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(30), asyncio.TaskGroup() as group:
             group.create_task(follow())
             await asyncio.sleep(0)
             await plane.reports.task_exited(task.id, TaskExit(kind=ExitKind.STOPPED))

@@ -69,7 +69,7 @@ def in_background(work):
 
 
 async def settled(*works):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         for work in works:
             await work
 

@@ -43,7 +43,7 @@ async def a_call(plane, live, *, kind=UNARY, invocation=SYNC, caller=CALLER):
 
 async def outputs(plane, call, **fields):
     request = api_pb2.FunctionGetOutputsRequest(function_call_id=call.function_call_id, **fields)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         return await rpcs_of(plane).FunctionGetOutputs(request, CALLER)
 
 

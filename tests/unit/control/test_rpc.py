@@ -84,7 +84,7 @@ async def connected(folder, *resources):
 async def channel_to(folder, *resources):
     path = folder / "control.sock"
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(30),
         server.serve(resources, operations=OPERATIONS, authenticator=Everyone(), address="127.0.0.1:0", socket_path=path),
         grpc.aio.insecure_channel(f"unix:{path}") as channel,
     ):

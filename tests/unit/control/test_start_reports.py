@@ -11,7 +11,7 @@ from freehold.container.link import Link
 from freehold.control.rpc import inputs_socket
 from freehold.domain.errors import InvalidRequest, NotFound
 
-DEADLINE = 5
+DEADLINE = 30
 
 
 def a_report(at, kind="plain", modules=("numpy", "sklearn")):

@@ -133,7 +133,7 @@ class TestCalls:
             await stream.append(asgi.to_proto(message).SerializeToString(), api_pb2.DATA_FORMAT_ASGI)
 
     async def read(self, call):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return [message async for message in call.messages()]
 
     async def test_what_the_task_says_reaches_the_gateway_until_the_input_is_done(self, plane):

@@ -135,7 +135,7 @@ class TestCron:
         ),
         after=st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 — the bounds of UTC
     )
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_times_go_forward_and_none_is_left_out(self, text, zone, after):
         """Whatever moment of the gap before a due time one asks at, that time is the answer."""
         rule = Cron(text=text, timezone=zone)
@@ -152,7 +152,7 @@ class TestCron:
             st.sampled_from(["2026-03-29T00:40", "2026-10-25T00:40", "2026-03-08T06:40", "2026-11-01T05:10"]).map(utc),
         ),
     )
-    @settings(max_examples=200, deadline=None)
+    @settings(max_examples=200)
     def test_rules_with_stars_are_due_at_every_minute_of_real_time_that_reads_so(self, rule, zone, after):
         """Held against the plainest way to find it: looking at the wall clock once a minute."""
         text, minutes, hours = rule
@@ -166,7 +166,7 @@ class TestCron:
         after=st.datetimes(datetime(2025, 1, 1), datetime(2027, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 — the bounds of UTC
         minute=st.integers(0, 59),
     )
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     def test_an_hourly_rule_is_hourly_all_through_the_year(self, zone, after, minute):
         times = due_times(Cron(text=f"{minute} * * * *", timezone=zone), after, 3)
         assert [later - earlier for earlier, later in pairwise(times)] == [HOUR, HOUR]
@@ -204,7 +204,7 @@ class TestPeriod:
         later=st.timedeltas(timedelta(0), timedelta(days=3000)),
     )
     @example(period=Period(months=1), anchor=utc("2026-01-31T00:00"), later=timedelta(days=45))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def test_asking_at_any_moment_gives_the_same_times(self, period, anchor, later):
         """The n-th time does not depend on when, or how often, one asks: the beat cannot wander."""
         assume(period.whole_months or period.rest >= timedelta(seconds=1))
@@ -267,7 +267,7 @@ class TestTurns:
         rule=st.sampled_from([Period(seconds=700.5), Period(months=1), Cron(text="*/7 9 * * *", timezone="Europe/Berlin")]),
         steps=st.lists(st.floats(0.001, 2e5), min_size=1, max_size=8),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_each_due_time_is_run_or_missed_exactly_once(self, rule, steps):
         """However irregularly one looks: runs and misses together are the due times that passed."""
         schedule, now, runs, missed = self.a_schedule(rule), NOW, [], 0

@@ -65,7 +65,7 @@ def site(tmp_path):
 
 
 async def talk(port, context=None, name=None):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name)
         writer.write(b"hello")
         answer = await reader.read(100)
@@ -134,7 +134,7 @@ async def test_of_too_many_who_say_nothing_the_oldest_have_to_go(site, monkeypat
     monkeypatch.setattr(doors, "_MOST_UNDECIDED", 2)
     async with site.open() as port:
         first, *others = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await first[0].read() == b"", "it was closed"
         assert (await talk(port, site.trusting(), "localhost"))[0] == b"tls hello"
         for _, writer in (first, *others):
@@ -176,7 +176,7 @@ async def test_an_answer_is_not_lost_with_the_rest_of_an_upload(site):
         gateway.calls.deploy("local--site", echo)
         reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port, ssl=site.trusting(), server_hostname="localhost")
         writer.write(b"PUT / HTTP/1.1\r\nHost: local--site.localhost\r\nContent-Length: 50000000\r\n\r\n")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             for _ in range(50):
                 writer.write(bytes(1_000_000))
                 await writer.drain()

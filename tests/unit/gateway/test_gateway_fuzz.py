@@ -12,7 +12,7 @@ from typing import Any, cast
 import httptools
 from fakes.gateway import FakeTraces
 from fakes.lanes import FakeLanes, FakeProxyTokens
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from freehold.config import Settings
@@ -203,7 +203,7 @@ def mutated(draw: st.DrawFn) -> bytes:
 
 
 PLACES = st.lists(st.integers(0, 10_000), max_size=8)
-quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=300)
 
 
 @quick
