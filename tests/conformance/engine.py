@@ -128,7 +128,7 @@ class Engine:
 
     def status(self) -> dict[str, Any]:
         """What it says of itself."""
-        with urlopen(f"{self.gateway_url}/healthz", timeout=10) as answer:
+        with urlopen(f"{self.gateway_url}/healthz", timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 
@@ -136,7 +136,7 @@ class Engine:
         """What the page of an id tells, for programs."""
         token = ":".join((self.credentials["MODAL_TOKEN_ID"], self.credentials["MODAL_TOKEN_SECRET"]))
         asked = Request(f"{self.gateway_url}/id/{subject}", headers={"Authorization": f"Bearer {token}", "Accept": "application/json"})
-        with urlopen(asked, timeout=10) as answer:
+        with urlopen(asked, timeout=60) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
 

@@ -55,4 +55,4 @@ def _mounts(process: Path, home: Path) -> list[str]:
 
 
 def _tables() -> list[str]:
-    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False, timeout=10).stdout.splitlines()
+    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False, timeout=60).stdout.splitlines()

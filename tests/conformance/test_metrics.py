@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
+from conformance.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +31,10 @@ def app(engine: Engine) -> Iterator[Deployment]:
         assert page
         assert site
         assert [status(page), status(f"{page}?status=503"), status(f"{site}/there"), status(f"{site}/missing")] == [200, 503, 200, 404]
+        wanted = {"divide": 3, "page": 2, "Site": 2}
+        eventually(
+            lambda: {name: row["calls"] for name, row in rows(app).items() if name in wanted} == wanted, within=60, what="All counted"
+        )
         yield app
 
 

@@ -96,7 +96,7 @@ class TestState:
 
         first, second = (eventually(ask, within=SOON, what="A fork") or {} for _ in range(2))
         assert (second["made"], second["task"] == first["task"]) == (first["made"], False)
-        assert "transport=http" in story(app.engine, first["task"])
+        assert "'transport': 'http'" in story(app.engine, first["task"])
 
     def test_each_parameter_has_its_own(self, app: Deployment) -> None:
         for name in ("Ada", "Bob"):
@@ -181,7 +181,7 @@ class TestRefused:
 
     def _told(self, engine: Engine, app: Deployment, how: str, reason: str) -> bool:
         task = look(app, "Unfit", how=how)["task"]
-        return "no_snapshot=" in story(engine, task) and reason in refusal(engine, task)
+        return "'no_snapshot'" in story(engine, task) and reason in refusal(engine, task)
 
     def test_a_hook_that_fails_gives_the_error_that_it_gives(self, app: Deployment) -> None:
         for _ in range(2):

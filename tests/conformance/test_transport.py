@@ -108,5 +108,5 @@ def test_cancelled_calls_stop_their_container_only(app: Deployment) -> None:
 
 
 def page(engine: Engine, path: str) -> str:
-    with urllib.request.urlopen(f"{engine.gateway_url}/{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"{engine.gateway_url}/{path}", timeout=60) as answer:
         return str(answer.read().decode())

@@ -11,6 +11,7 @@ from conformance.conftest import CHECKOUT
 from conformance.curl import curl
 from conformance.deployment import deployed
 from conformance.engine import APPS, Engine
+from conformance.waiting import eventually
 
 PAGE = CHECKOUT / "docs" / "howto" / "troubleshooting.md"
 _WAITS = 120  # seconds of a command
@@ -87,5 +88,5 @@ async def test_a_port_of_a_web_server_that_is_taken(engine: Engine) -> None:
     with deployed(engine, "trouble/port.py", name="trouble-port") as app:
         answer = curl(await app.url("site")).text
         assert says(answer, answered), answer
-        log = engine.freehold(*shlex.split(command)[1:]).succeeded().output
-        assert says(log, logged), log
+        log = lambda: engine.freehold(*shlex.split(command)[1:]).succeeded().output  # noqa: E731
+        eventually(lambda: says(log(), logged), within=60, what=logged)

@@ -224,7 +224,7 @@ async def logged(app: Deployment, told: str) -> None:
 
 
 def status(app: Deployment) -> dict[str, Any]:
-    with urlopen(f"{app.engine.gateway_url}/healthz", timeout=10) as answer:
+    with urlopen(f"{app.engine.gateway_url}/healthz", timeout=60) as answer:
         return dict(json.load(answer))
 
 
