@@ -124,7 +124,11 @@ class TestIsKeptApart:
 
         assert not plain["of_snapshot"]
         for answer in (plain, fork):
-            answer["status"] = [line for line in answer["status"].splitlines() if line.startswith(("Cap", "NoNewPrivs", "Seccomp:", "Sig"))]
+            answer["status"] = [
+                line
+                for line in answer["status"].splitlines()
+                if line.startswith(("Cap", "NoNewPrivs", "Seccomp:", "SigBlk", "SigIgn", "SigCgt"))
+            ]
             answer["environment"] = {name: value for name, value in answer["environment"].items() if name not in _OF_EACH}
         for what in ("status", "environment", "arguments"):
             assert fork[what] == plain[what], what
