@@ -152,6 +152,28 @@ class EmbeddingsExpectations:
 
         assert arrived(traces, trace, "modalkit.stream").attributes["modalkit.model"] == "minilm"
 
+    @pytest.mark.parametrize(
+        ("content", "kind", "status"),
+        [
+            (b'{"text": 5}', "application/json", 422),
+            (b'{"text": NaN}', "application/json", 400),
+            (b'{"text": ' + b"[" * 100_000, "application/json", 400),
+            (b"text=a", "application/x-www-form-urlencoded", 415),
+            (b" " * (10 * 2**20 + 1), "application/json", 413),
+        ],
+        ids=["a wrong type", "nan", "deep", "form", "huge"],
+    )
+    def test_what_is_no_input_is_refused_with_its_reason(self, documents: Any, content: bytes, kind: str, status: int) -> None:
+        answer = documents.post("/predict_stream", content=content, headers={"content-type": kind})
+
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+        assert answer.json()["detail"]
+
+    def test_a_model_that_is_unknown_is_refused_with_the_nearest(self, texts: Any) -> None:
+        answer = texts.post("/predict_sync", params={"model_name": "minilm-wra"}, json={"text": "a"})
+
+        assert (answer.status_code, "did you mean 'minilm-raw'?" in answer.json()["detail"]) == (404, True)
+
     def test_who_has_no_key_is_refused(self, texts: Any, documents: Any) -> None:
         for client in (texts, documents):
             without = client.post("/predict_sync", json={"text": WEATHER}, headers={"x-api-key": ""})

@@ -113,6 +113,16 @@ def breaks(times):
     return work
 
 
+class TestLoading:
+    async def test_others_are_answered_while_a_model_is_loaded(self, start):
+        """The load waits for what only the loop can do."""
+        may_load = threading.Event()
+        service = start(a_pipeline(lambda given: given, before=lambda: may_load.wait(SECONDS) or pytest.fail("nobody else had a turn")))
+        asyncio.get_running_loop().call_later(0.05, may_load.set)
+
+        assert values(await service.run(a_parcel(4))) == [4]
+
+
 class TestDeviceFaults:
     def test_the_batch_runs_in_another_container(self, start):
         """CUDA faults ended the container, and the batch was lost with it."""

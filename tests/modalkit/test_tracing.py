@@ -449,6 +449,22 @@ with a_client(observability_config={"endpoint": sys.argv[1]}) as client:
         assert "OpenTelemetry is not installed: pip install 'modalkit[otel]'" in said
         assert receiver.requests == 0
 
+    def test_what_cannot_begin_is_said_once_and_not_tried_with_every_call(self, receiver, monkeypatch, caplog):
+        tries = []
+
+        def fail(*_):
+            tries.append(1)
+            msg = "no"
+            raise RuntimeError(msg)
+
+        monkeypatch.setattr("modalkit._otel.Otel", fail)
+        app = watched(receiver)
+        with TestClient(app) as client:
+            assert [app.Service.sync_call(app.Service)(input_data=Number(value=2)).doubled for _ in range(3)] == [4] * 3
+            assert client.get("/models").status_code == 200
+
+        assert (len(tries), caplog.text.count("Traces and metrics cannot be sent")) == (1, 1)
+
 
 class TestOff:
     def test_nothing_of_it_is_imported_while_it_is_off(self):

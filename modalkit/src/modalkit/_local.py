@@ -32,12 +32,14 @@ class LocalService:
         self._user_class = app_cls.user_class
         self._settings = app_cls.modal_utils.settings
         self._containers: dict[str, _Container] = {}
+        self._starting = threading.Lock()
+        self._is_shared = self._settings.model_settings.share_containers
         self._jobs: dict[str, Future[Reply]] = {}
         self._ids = job_ids(app_cls)
 
     async def run(self, parcel: Parcel) -> Reply:
         try:
-            return await wrap_future(self._container(parcel.model).submit(parcel))
+            return await wrap_future((await self._started(parcel.model)).submit(parcel))
         except Exception as error:
             raise told(error) from error
 
@@ -48,7 +50,7 @@ class LocalService:
             raise told(error) from error
 
     async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
-        instance = self._container(model).instance
+        instance = (await self._started(model)).instance
         try:
             async for piece in stream_pieces(instance._models, model, item):  # noqa: SLF001
                 yield piece
@@ -56,6 +58,7 @@ class LocalService:
             raise told(error) from error
 
     async def spawn(self, parcel: Parcel) -> str:
+        await self._started(parcel.model)
         return self.spawn_blocking(parcel)
 
     def spawn_blocking(self, parcel: Parcel) -> str:
@@ -96,12 +99,19 @@ class LocalService:
         for call_id in ended[: len(self._jobs) - _MOST_JOBS]:
             del self._jobs[call_id]
 
+    async def _started(self, model: str) -> "_Container":
+        """In a thread where it must be started: that loads its model, and others of this loop are answered meanwhile."""
+        return self._containers.get(self._pool(model)) or await asyncio.to_thread(self._container, model)
+
     def _container(self, model: str) -> "_Container":
-        shared = self._settings.model_settings.share_containers
-        pool = "" if shared else model
-        if pool not in self._containers:
-            self._containers[pool] = _Container(self._user_class, model, self._settings)
-        return self._containers[pool]
+        pool = self._pool(model)
+        with self._starting:
+            if pool not in self._containers:
+                self._containers[pool] = _Container(self._user_class, model, self._settings)
+            return self._containers[pool]
+
+    def _pool(self, model: str) -> str:
+        return "" if self._is_shared else model
 
 
 _Sent = tuple[Parcel, "Future[Reply]", str]  # with the call's id

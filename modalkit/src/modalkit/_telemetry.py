@@ -28,17 +28,19 @@ FLUSH_SECONDS = 8.0  # that the end of a container waits for a receiver; the eng
 _active: "Otel | None" = None
 _lock = threading.Lock()
 _was_told = False
+_has_failed = False  # to begin; it is not tried again with every request
 _no_span: AbstractContextManager[Span] = nullcontext(Span())
 
 
 def begin(settings: Settings, service_name: str) -> None:
     """Sends traces and metrics from here on, if they are wanted. Trouble with them is logged and never in the way of the service."""
-    global _active  # noqa: PLW0603  # one for the process, as the SDK's own providers
-    if _active is not None or not is_wanted(settings.app_settings.observability_config):
+    global _active, _has_failed  # noqa: PLW0603  # one for the process, as the SDK's own providers
+    if _active is not None or _has_failed or not is_wanted(settings.app_settings.observability_config):
         return
     with _lock:
-        if _active is None:
+        if _active is None and not _has_failed:
             _active = _connect(settings, service_name)
+            _has_failed = _active is None
 
 
 def is_on() -> bool:
@@ -56,9 +58,9 @@ def flush() -> None:
 
 def end() -> None:
     """Stops sending; `begin` may begin again."""
-    global _active
+    global _active, _has_failed
     flush()
-    active, _active = _active, None
+    active, _active, _has_failed = _active, None, False
     if active is not None:
         active.shutdown()
 
