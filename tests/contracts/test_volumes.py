@@ -117,6 +117,13 @@ class TestFiles:
         with pytest.raises(InvalidRequest, match="no folder"):
             await put(files, content, overwrite=True, **{"a/b/c": b"y"})
 
+    async def test_an_upload_with_a_file_that_cannot_be_leaves_the_others_out(self, files, content):
+        await put(files, content, **{"folder/b": b"x", "file": b"x"})
+        for path in ("folder", "file/c"):
+            with pytest.raises(InvalidRequest):
+                await put(files, content, overwrite=True, **{"a": b"y", path: b"y"})
+        assert await paths(files) == ["file", "folder", "folder/b"]
+
     async def test_content_that_is_not_here_leaves_nothing(self, files):
         with pytest.raises(NotFound):
             await files.put(VOLUME, [new_file("a", blocks=["0" * 64], mode=0o644)], overwrite=False)

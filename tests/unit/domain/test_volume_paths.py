@@ -92,3 +92,11 @@ class TestBlocks:
         files = [new_file(path, blocks=[DIGEST], mode=0o644) for path in ("a/b", "/a/./b")]
         with pytest.raises(InvalidRequest, match="a/b"):
             check_files(files)
+
+    @pytest.mark.parametrize("paths", [("a", "a/b"), ("a/b/c/d", "x", "a/b")])
+    def test_a_file_that_another_has_for_its_folder_is_refused(self, paths):
+        with pytest.raises(InvalidRequest, match="as a folder"):
+            check_files([new_file(path, blocks=[DIGEST], mode=0o644) for path in paths])
+
+    def test_files_side_by_side_are_taken(self):
+        check_files([new_file(path, blocks=[DIGEST], mode=0o644) for path in ("a/b", "a/c", "ab", "d")])

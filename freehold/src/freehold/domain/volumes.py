@@ -125,13 +125,17 @@ def new_file(path: str, *, blocks: Sequence[str], mode: int, size: int | None = 
 
 
 def check_files(files: Sequence[NewFile]) -> None:
-    """Refuses two files of one path in one upload: nobody could say which of them stays."""
+    """Refuses two files of one path in one upload, of which nobody could say which stays; and a file that another has for its folder."""
     seen: set[Parts] = set()
     for file in files:
         if file.path in seen:
             msg = f"Two files of one upload have the path {'/'.join(file.path)!r}. Leave one of them out."
             raise InvalidRequest(msg)
         seen.add(file.path)
+    for file in files:
+        if above := next((file.path[:end] for end in range(1, len(file.path)) if file.path[:end] in seen), None):
+            msg = f"One upload has {'/'.join(above)!r} as a file and, in {'/'.join(file.path)!r}, as a folder. Leave one of them out."
+            raise InvalidRequest(msg)
 
 
 def check_mounts(mounts: Sequence[VolumeMount]) -> None:

@@ -90,7 +90,9 @@ class VolumeFolders:
 
     def _put(self, volume_id: VolumeId, files: Sequence[NewFile], overwrite: bool) -> None:
         """All are written before the first of them appears."""
-        if not overwrite:
+        if overwrite:
+            self._check_no_folders(volume_id, [file.path for file in files])
+        else:
             self._check_absent(volume_id, [file.path for file in files])
         with self._passing.drafts() as drafts:
             for file in files:
@@ -120,6 +122,13 @@ class VolumeFolders:
             names = ", ".join("/".join(path) for path in there[:3])
             msg = f"{len(there)} of {len(paths)} files are in the volume already, among them {names}. Overwrite them with force (--force)."
             raise AlreadyExists(msg)
+
+    def _check_no_folders(self, volume_id: VolumeId, paths: Sequence[Parts]) -> None:
+        """Told before any file appears, so that no upload is left half done for it."""
+        for path in paths:
+            if kind_of(self._root(volume_id), path) is EntryKind.FOLDER:
+                with in_words(path):
+                    raise IsADirectoryError
 
     def _copy(self, volume_id: VolumeId, sources: Sequence[Parts], target: Parts, into: bool, recursive: bool) -> None:
         root = self._root(volume_id)
