@@ -101,7 +101,9 @@ class LocalService:
 
     async def _started(self, model: str) -> "_Container":
         """In a thread where it must be started: that loads its model, and others of this loop are answered meanwhile."""
-        return self._containers.get(self._pool(model)) or await asyncio.to_thread(self._container, model)
+        if (started := self._containers.get(self._pool(model))) is not None:
+            return started
+        return await asyncio.to_thread(self._container, model)
 
     def _container(self, model: str) -> "_Container":
         pool = self._pool(model)
