@@ -51,7 +51,7 @@ def ended(client: httpx2.Client, job_id: str) -> Any:
 def test_each_job_of_a_batch_is_delivered_with_its_own_id(client: httpx2.Client) -> None:
     """The container learns of which calls its inputs are, also of those after the first."""
     with ThreadPoolExecutor(8) as callers:
-        ids = list(callers.map(lambda number: begin(client, number, meta={"number": number}), range(8)))
+        ids = list(callers.map(lambda number: begin(client, number, seconds=1, meta={"number": number}), range(8)))
     jobs = [ended(client, job_id) for job_id in ids]
 
     arrived = client.post("/predict_sync", json={"number": 0, "reads": "done"}).json()["arrived"]
