@@ -106,7 +106,9 @@ class TestLists:
         assert [bucket.count for bucket in counted.buckets] == [1, 1]
         wanted = api_pb2.FunctionCallFetchRequest.Range(since=since, until=until)
         fetched = await rpcs.FunctionCallFetch(api_pb2.FunctionCallFetchRequest(function_id=live.id, range=wanted), CALLER)
-        assert len(fetched.function_call_inputs) == 2
+        times = [line.enqueued_at.ToDatetime() for line in fetched.function_call_inputs]
+        assert len(times) == 2
+        assert times == sorted(times), "oldest first"
 
     async def test_variants_are_listed_when_they_are_asked_for(self, plane, live, rpcs):
         options = api_pb2.FunctionOptions(timeout_secs=7)

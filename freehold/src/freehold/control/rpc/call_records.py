@@ -51,14 +51,14 @@ class CallRecordRpcs:
         return api_pb2.FunctionCallListResponse(function_calls=[_info(call) for call in found])
 
     async def FunctionCallFetch(self, request: api_pb2.FunctionCallFetchRequest, _caller: Caller) -> api_pb2.FunctionCallFetchResponse:
-        """Newest first; each input is a line of its own."""
+        """The last ones newest first, those of a range oldest first; each input is a line of its own."""
         since, until, limit = _BEGINNING, datetime.now(UTC) + _SOON, request.tail.count or _LISTED
         if request.HasField("range"):
             since, until = _moment(request.range.since), _moment(request.range.until)
             limit = request.range.limit or _MOST_CALLS
         calls = await self._calls(request.function_id, all_variants=request.all_variants, since=since, until=until, limit=limit)
-        lines = [_line(call, item) for call in calls for item in call.inputs]
-        return api_pb2.FunctionCallFetchResponse(function_call_inputs=lines[:limit])
+        lines = [_line(call, item) for call in calls for item in call.inputs][:limit]
+        return api_pb2.FunctionCallFetchResponse(function_call_inputs=lines[::-1] if request.HasField("range") else lines)
 
     async def FunctionCallCount(self, request: api_pb2.FunctionCallCountRequest, _caller: Caller) -> api_pb2.FunctionCallCountResponse:
         since, until = _moment(request.since), _moment(request.until)
