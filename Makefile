@@ -6,10 +6,10 @@ UNITS := tests/unit tests/contracts tests/modal_compat tests/modalkit
 CODE := freehold/src modal-compat/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo claims check fix test long unit contracts conformance browser faults bench bench-peers bench-flat simulate docs lock clean
+.PHONY: help setup demo claims check fix test long unit contracts conformance browser faults bench bench-peers bench-flat simulate docs lock lock-sdks clean
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install system packages, uv and the locked dependencies (quick when they are there)
 	@scripts/setup.sh
@@ -57,6 +57,10 @@ contracts: setup ## Each Protocol's suite, over every implementation
 conformance: setup ## The real modal client and CLI against a live engine
 	$(BIN)/pytest tests/conformance
 
+conformance-versions: setup ## Every version of the modal client that is served, each with its own package; writes down what worked
+	RECORD=1 LONG=1 $(BIN)/pytest tests/conformance/test_older_clients.py
+	@$(BIN)/python scripts/generate_docs.py
+
 faults: setup ## Kill, freeze and restart under work, an hour at random; SEED=… and MINUTES=… repeat
 	MINUTES=$(or $(MINUTES),60) SEED=$(SEED) $(BIN)/pytest tests/faults -s
 
@@ -84,6 +88,9 @@ docs: setup ## Generate the reference pages
 lock: setup ## Bring requirements.lock up to date with the pyproject files
 	$(BIN)/uv pip compile --quiet freehold/pyproject.toml modal-compat/pyproject.toml modalkit/pyproject.toml --all-extras --group dev --group examples --universal --python-version 3.11 \
 	  --generate-hashes --no-header --no-emit-index-url --no-emit-package modal-compat --output-file requirements.lock
+
+lock-sdks: setup ## Bring tests/sdks/*.lock up to date: what each version of the modal client is tested with, with hashes
+	@$(BIN)/python scripts/lock_sdks.py
 
 clean: ## Remove what the commands above made in this checkout
 	rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -8,6 +8,7 @@ from typing import Any
 
 import modalkit_docs
 import rpc_coverage
+import sdk_versions
 import typer.main
 from pydantic.fields import FieldInfo
 
@@ -62,6 +63,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "cli.md": commands_page,
     "old-names.md": lambda: old_names_page(NOTE),
     "rpc-coverage.md": lambda: rpc_coverage.page(rpc_coverage.Coverage.load()),
+    "sdk-versions.md": lambda: sdk_versions.page(NOTE),
     "modalkit-yaml.md": lambda: modalkit_docs.yaml_page(NOTE),
     "modalkit-api.md": lambda: modalkit_docs.api_page(NOTE),
     "modalkit-cli.md": lambda: modalkit_docs.commands_page(NOTE),

@@ -1,6 +1,6 @@
 """The examples under other versions of the `modal` SDK than the one that is installed: their decorators take what the YAML files become.
 
-Each version is installed into `build/sdks` once, and comes before the installed one on the path; all else is the same.
+Each version comes before the installed one on the path (`tests/sdks`); all else is the same.
 """
 
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import modal
 import pytest
+from sdks.installed import packages_of
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = Path(__file__).with_name("test_kit_examples.py")
 SETTINGS = Path(__file__).with_name("sdk_settings.py")
 
@@ -21,14 +21,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module", params=["1.0.5", "1.3.5"])
 def environment(request: pytest.FixtureRequest) -> dict[str, str]:
     """What a Python runs with that has this version."""
-    folder = ROOT / "build" / "sdks" / request.param
-    if not (folder / f"modal-{request.param}.dist-info").exists():
-        install = [Path(sys.executable).with_name("uv"), "pip", "install", "--quiet", "--python", sys.executable, "--target", folder]
-        try:
-            subprocess.run([*install, f"modal=={request.param}"], check=True, capture_output=True, text=True, timeout=200)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            pytest.skip(f"modal {request.param} cannot be had here: {error.stderr}")
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(packages_of(request.param))}
     asked = [sys.executable, "-c", "import modal; print(modal.__version__)"]
     assert subprocess.run(asked, env=environment, capture_output=True, text=True, check=True).stdout.strip() == request.param
     assert modal.__version__ != request.param

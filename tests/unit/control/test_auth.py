@@ -9,7 +9,7 @@ from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.calls import CallRpcs
 from freehold.control.rpc.server import METHODS
-from freehold.domain.errors import PermissionDenied, Unauthenticated
+from freehold.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from freehold.domain.ids import TaskId
 
 TASK = {"x-task": "ta-1", "x-task-token": "right"}
@@ -115,3 +115,17 @@ class TestStreams:
 
 def chunk(call_id: str, data: bytes) -> api_pb2.FunctionCallPutDataRequest:
     return api_pb2.FunctionCallPutDataRequest(function_call_id=call_id, data_chunks=[api_pb2.DataChunk(index=1, data=data)])
+
+
+class TestVersions:
+    def test_a_client_that_is_too_old_is_told_what_to_install(self) -> None:
+        with pytest.raises(InvalidRequest, match="pip install"):
+            caller({**CLIENT, "x-modal-client-version": "0.62.5"})
+
+    def test_a_stranger_is_not_told_so(self) -> None:
+        with pytest.raises(Unauthenticated):
+            caller({"x-modal-client-version": "0.62.5"})
+
+    def test_a_newer_one_is_served_with_a_caution(self) -> None:
+        assert "newer than this engine" in caller({**CLIENT, "x-modal-client-version": "9.0.0"}).cautions[0]
+        assert caller({**CLIENT, "x-modal-client-version": "1.6.4"}).cautions == []

@@ -111,6 +111,13 @@ class TestTable:
         assert error.code() is grpc.StatusCode.UNIMPLEMENTED
         assert "does not serve AppStop" in error.details()
 
+    @pytest.mark.parametrize("name", ["AppDeploySingleObject", "SomethingOfTomorrow"])
+    async def test_a_name_of_another_version_is_refused_in_words(self, tmp_path, name):
+        async with channel_to(tmp_path) as channel:
+            error = await refused(channel.unary_unary(f"/modal.client.ModalClient/{name}")(b""))
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert f"does not know {name}" in error.details()
+
     async def test_a_port_that_is_taken_says_which_setting_moves_it(self, tmp_path):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"

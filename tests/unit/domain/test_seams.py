@@ -2,13 +2,21 @@ from importlib import import_module
 
 import pytest
 
-from freehold.domain.seams import Seam, Transport, WebPath, may_snapshot, seams_for
+from freehold.domain.seams import Seam, Transport, WebPath, has_proved_runtime, may_snapshot, seams_for
 
 
 def test_only_versions_that_were_proved_get_ours():
     assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB, Seam.OLD_NAMES)
     assert seams_for("1.6.5", Transport.AUTO) == ()
     assert seams_for("", Transport.AUTO) == ()
+
+
+def test_the_oldest_get_their_arguments_where_they_look_and_nothing_else():
+    seams = seams_for("0.64.235", Transport.AUTO)
+    assert seams == (Seam.COMMANDLINE,)
+    assert not has_proved_runtime(seams)
+    assert has_proved_runtime(seams_for("1.6.4", Transport.STOCK))
+    assert not has_proved_runtime(())
 
 
 def test_the_owner_may_wish_for_the_stock_way():

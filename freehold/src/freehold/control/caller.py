@@ -1,7 +1,9 @@
 """Who is asking: a client with a token, or a task with its own. Passed to services, which decide what it may touch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from freehold.domain import clients
 from freehold.domain.ids import TaskId
 
 
@@ -19,3 +21,8 @@ class Caller:
     @property
     def is_task(self) -> bool:
         return self.task_id is not None
+
+    @property
+    def cautions(self) -> Sequence[str]:
+        """What its user should know about using this version here."""
+        return [text for text in (clients.caution(self.client_version),) if text]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, count
 
+from freehold.domain.clients import knows_new_builders
 from freehold.domain.errors import AlreadyExists, InvalidRequest
 from freehold.domain.ids import EnvironmentId
 
@@ -17,8 +18,6 @@ _NOT_IN_SUFFIX = re.compile(r"[^a-z0-9]+")
 _SUFFIX_LENGTH = 28  # leaves room for a number
 
 _OLDEST_BUILDER = "2024.10"
-_VERSION = re.compile(r"(\d+)\.(\d+)")
-_FIRST_WITH_NEW_BUILDERS = (1, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +62,4 @@ def free_web_suffix(name: str, taken: Iterable[str]) -> str:
 
 def builder_version_for(client_version: str, newest: str) -> str:
     """The image builder version to tell a client: one that it does not know fails even a trivial deploy."""
-    match = _VERSION.match(client_version)
-    knows_new_ones = match is not None and (int(match[1]), int(match[2])) >= _FIRST_WITH_NEW_BUILDERS
-    return newest if knows_new_ones else min(newest, _OLDEST_BUILDER)
+    return newest if knows_new_builders(client_version) else min(newest, _OLDEST_BUILDER)

@@ -4,13 +4,16 @@ A seam is a place in the stock runtime where `freehold.container` puts something
 inside, so each pair of version and seam is listed only once the conformance suite has passed through it. All else runs stock.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+
+from freehold.domain.clients import wants_command_line
 
 
 class Seam(StrEnum):
     """Named as the module of `freehold.container` that installs it; in the order in which they are installed."""
 
+    COMMANDLINE = "commandline"  # the arguments of old clients come where these look
     PHASES = "phases"  # a start is timed, import by import
     INPUTS = "inputs"  # inputs and results over the engine's own socket
     CALLS = "calls"  # calls that the container makes, over the same
@@ -51,6 +54,8 @@ _ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.CALLS, Seam.WEB})  # of the engine
 
 def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AUTO, *, is_server: bool = False) -> tuple[Seam, ...]:
     """The seams that a container of this client gets, in order. A server (`@app.server`) can be reached in no other way."""
+    if wants_command_line(client_version):
+        return (Seam.COMMANDLINE,)
     left_out: set[Seam] = set()
     if wished is Transport.STOCK:
         left_out |= _ON_THE_SOCKET
@@ -60,6 +65,11 @@ def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AU
         left_out.discard(Seam.WEB)
     proved = _PROVED.get(client_version, frozenset()) - left_out
     return tuple(seam for seam in Seam if seam in proved)
+
+
+def has_proved_runtime(seams: Sequence[Seam]) -> bool:
+    """Whether a container with these seams runs what was proved: then it can be forked from a process that has imported that."""
+    return any(seam is not Seam.COMMANDLINE for seam in seams)
 
 
 def may_snapshot(client_version: str) -> bool:

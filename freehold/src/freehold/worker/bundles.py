@@ -4,6 +4,7 @@ import hashlib
 import platform
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import anyio.to_thread
@@ -11,6 +12,7 @@ import structlog
 
 import modal_compat.environment
 from freehold import container
+from freehold.domain.clients import tells_its_task
 from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError, InvalidRequest
 from freehold.domain.ids import LayerId
@@ -27,12 +29,21 @@ from freehold.worker.staging import fresh_folder
 
 log = structlog.get_logger(__name__)
 
+WHEELS_FOLDER = "wheels"  # in the engine's home; holds what its owner put there for want of a package index
 _RECIPE = 1  # raise when what is done below changes, so that bundles are made anew
 _CLIENT = "pkg"  # modal itself, before the image's packages: the caller and the container must agree on it
 _DEPENDENCIES = "__modal/deps"  # what modal imports, after the image's packages: the user's versions win
 _WEB = "__modal/web"  # FastAPI, likewise
+_OLD_FASTAPI = ("fastapi==0.115.0", "pydantic==2.9.2", "anyio==4.6.0")  # newer ones want newer typing_extensions than are there
 _CLIENT_PACKAGES = ("modal*", "synchronicity*")
 _RETRY = 600.0  # seconds before a server that could not be made is tried again
+_TELLING = f"""\
+try:
+    from {OWN_PACKAGE} import headers
+    headers.install()  # this client does not say by itself whose container it is in
+except Exception:
+    pass
+"""
 _SITECUSTOMIZE = f'''\
 """Puts modal's dependencies after the image's own packages, then does what the image's own sitecustomize does."""
 
@@ -64,6 +75,7 @@ class Bundles:
     def __init__(self, *, home: Path, snapshots: Snapshotter, runtime: Runtime, networks: Networks, clock: Clock) -> None:
         self._home = home
         self._root = home / "bundles"
+        self._wheels = home / WHEELS_FOLDER
         self._benches = Benches(snapshots=snapshots, runtime=runtime, networks=networks)
         self._clock = clock
         self._locks = KeyedLocks()
@@ -83,13 +95,16 @@ class Bundles:
         return (own, *server, modal / "client", *dependencies, *web)
 
     async def _modal(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
+        told = tells_its_task(client.version)
+
         async def make(folder: Path) -> None:
             packages = folder / "installed"
-            await install_packages(f"modal=={client.version}", client.python_series, packages)
-            await anyio.to_thread.run_sync(_split, packages, folder)
+            await install_packages(f"modal=={client.version}", client.python_series, packages, wheels=self._wheels)
+            await anyio.to_thread.run_sync(partial(_split, packages, folder, tells_by_itself=told))
             await self._compile(client, image_layers, {_CLIENT: folder / "client", _DEPENDENCIES: folder / "dependencies"})
 
-        return await self._made(f"modal-{client.version}-{client.python_series}", make)
+        name = f"modal-{client.version}-{client.python_series}"
+        return await self._made(name if told else f"{name}-telling", make)
 
     async def _own(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
         """What of ours starts modal's entrypoint, and the names of older SDKs; made anew when their source has changed."""
@@ -103,18 +118,22 @@ class Bundles:
         return await self._made(f"own-{_digest(packages)}-{client.python_series}", make)
 
     async def _web(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> Path:
+        """What fits the client's requirements, where these are in the image and so come before it."""
+        fastapi, *beside = ("fastapi",) if client.with_dependencies else _OLD_FASTAPI
+
         async def make(folder: Path) -> None:
-            await install_packages("fastapi", client.python_series, folder / _WEB)
+            await install_packages(fastapi, client.python_series, folder / _WEB, wheels=self._wheels, beside=beside)
             await self._compile(client, image_layers, {_WEB: folder})
 
-        return await self._made(f"web-{client.python_series}", make)
+        name = "web" if client.with_dependencies else f"web-{_digest(_OLD_FASTAPI)}"
+        return await self._made(f"{name}-{client.python_series}", make)
 
     async def _server(self, client: ClientRuntime, image_layers: tuple[LayerId, ...]) -> tuple[Path, ...]:
         """What serves HTTP. A container without it takes its requests as inputs, so a machine that cannot get it has web functions too."""
         serving = self._own_modules["serving.py"].decode()
 
         async def make(folder: Path) -> None:
-            await install_server(serving, client.python_series, folder / _CLIENT)
+            await install_server(serving, client.python_series, folder / _CLIENT, wheels=self._wheels)
             await self._compile(client, image_layers, {_CLIENT: folder})
 
         name = f"server-{_digest((recipe(), serving))}-{client.python_series}"
@@ -171,14 +190,19 @@ def _write_package(folder: Path, modules: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(content)
 
 
-def _split(packages: Path, folder: Path) -> None:
+def sitecustomize(*, tells_by_itself: bool) -> str:
+    """What every Python in a container runs first. `tells_by_itself` says whether the client reads `MODAL_OVERRIDE_HEADERS`."""
+    return _SITECUSTOMIZE if tells_by_itself else _SITECUSTOMIZE.replace("_own = ", f"{_TELLING}_own = ", 1)
+
+
+def _split(packages: Path, folder: Path, *, tells_by_itself: bool) -> None:
     """Modal's own packages go to one folder, all else to the other."""
     client, dependencies = folder / "client" / _CLIENT, folder / "dependencies" / _DEPENDENCIES
     client.mkdir(parents=True)
     for pattern in _CLIENT_PACKAGES:
         for path in packages.glob(pattern):
             path.rename(client / path.name)
-    (client / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+    (client / "sitecustomize.py").write_text(sitecustomize(tells_by_itself=tells_by_itself))
     shutil.rmtree(packages / "bin", ignore_errors=True)
     dependencies.parent.mkdir(parents=True)
     packages.rename(dependencies)

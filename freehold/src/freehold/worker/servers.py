@@ -28,14 +28,14 @@ _IMPORT = re.compile(r"^(\s*)from (uvicorn|httptools|websockets|uvloop)\b|^(\s*)
 _LOGGER = re.compile(r'"uvicorn\.(error|access)"')
 
 
-async def install_server(serving: str, series: str, folder: Path) -> None:
+async def install_server(serving: str, series: str, folder: Path, *, wheels: Path) -> None:
     """Make the package in `folder`, for a Python series. `serving` is the source of our part."""
     staging = folder / "staging"
     packages = {}
     for requirement in (_UVICORN, *_WHOLE, _IF_THERE_IS_ONE):
         name = requirement.partition("=")[0]
         try:
-            await install_packages(requirement, series, staging / name)
+            await install_packages(requirement, series, staging / name, wheels=wheels)
         except FreeholdError:
             if name != _IF_THERE_IS_ONE:
                 raise

@@ -14,6 +14,7 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup
 
+from freehold.domain.clients import knows_new_builders
 from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId, TaskId
@@ -184,7 +185,10 @@ class Worker:
         if not image.config.python_series:
             return
         series = image.config.python_series
-        client = ClientRuntime(version=version, python_series=series, with_dependencies=True, with_web=True, with_server=True)
+        is_in_image = not knows_new_builders(version)  # what it needs: builders that older clients know put it there
+        client = ClientRuntime(
+            version=version, python_series=series, with_dependencies=not is_in_image, with_web=True, with_server=not is_in_image
+        )
         try:
             await self._shop.bundles.layers_for(client, image.layers)
         except (FreeholdError, OSError) as error:

@@ -69,6 +69,12 @@ class AppRpcs:
         app = await self._apps.get(AppId(request.app_id))
         return api_pb2.AppGetLayoutResponse(app_layout=await self._launches.layout(app))
 
+    async def AppGetObjects(self, request: api_pb2.AppGetObjectsRequest, caller: Caller) -> api_pb2.AppGetObjectsResponse:
+        """Clients before 0.72 ask so: at a deploy for what there is already, in a container also for what its function needs."""
+        task = self._tasks.find(caller.task_id) if caller.task_id else None
+        app = await self._apps.get(AppId(request.app_id))
+        return api_pb2.AppGetObjectsResponse(items=await self._launches.objects(app, task.task.function_id if task else None))
+
     async def AppGetLifecycle(self, request: api_pb2.AppGetLifecycleRequest, _caller: Caller) -> api_pb2.AppGetLifecycleResponse:
         app = await self._apps.get(AppId(request.app_id))
         return api_pb2.AppGetLifecycleResponse(lifecycle=await self._lifecycle(app))
@@ -89,10 +95,13 @@ class AppRpcs:
         return api_pb2.AppPublishResponse(
             url=self._page(app.id),
             deployed_at=deployment.deployed_at.timestamp(),
-            server_warnings=[
-                api_pb2.Warning(type=api_pb2.Warning.WARNING_TYPE_FUNCTION_CONFIGURATION, message=text)
-                for text in (*await self._apps.cautions(app.id), *await self._scaling.cautions(map(FunctionId, functions)))
-            ],
+            server_warnings=mapping.warnings(
+                [
+                    *caller.cautions,
+                    *await self._apps.cautions(app.id),
+                    *await self._scaling.cautions(map(FunctionId, functions)),
+                ]
+            ),
         )
 
     async def AppRollback(self, request: api_pb2.AppRollbackRequest, _caller: Caller) -> api_pb2.AppRollbackResponse:

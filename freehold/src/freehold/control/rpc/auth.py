@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from freehold.control.caller import Caller
-from freehold.domain.errors import PermissionDenied, Unauthenticated
+from freehold.domain import clients
+from freehold.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from freehold.domain.ids import TaskId
 
 # All that a container needs to take its inputs and give back their results.
@@ -35,18 +36,23 @@ class Authenticator:
         self._tasks = tasks
 
     def caller(self, rpc: str, metadata: Mapping[str, str]) -> Caller:
-        """Raises Unauthenticated, never saying which half of a token was wrong, and PermissionDenied for what a task may not call."""
+        """Raises Unauthenticated, never saying which half of a token was wrong, PermissionDenied for what a task may not call, and
+        InvalidRequest for a client that is too old to be served.
+        """
         task_id = metadata.get("x-task")
         if task_id is not None:
             self._check_task(rpc, TaskId(task_id), metadata.get("x-task-token", ""))
         elif rpc not in _FOR_ANYBODY:
             self._check_client(metadata)
-        version = metadata.get("x-modal-client-version", "")
+        said = metadata.get("x-modal-client-version", "")
+        version = said if _VERSION.fullmatch(said) else ""
+        if task_id is None and (why := clients.refusal(version)):
+            raise InvalidRequest(why)
         return Caller(
             task_id=TaskId(task_id) if task_id else None,
             token_id="" if task_id or rpc in _FOR_ANYBODY else metadata.get("x-modal-token-id", ""),
             is_restricted=task_id is not None and self._tasks.is_restricted(TaskId(task_id)),
-            client_version=version if _VERSION.fullmatch(version) else "",
+            client_version=version,
             idempotency_key=metadata.get("x-idempotency-key", ""),
             is_repeating=metadata.get("x-retry-attempt", "0") != "0",
         )

@@ -10,6 +10,7 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.functions import Functions
 from freehold.control.services.live import LiveCall, LiveInput
 from freehold.control.services.tasks import Tasks
+from freehold.domain import clients
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import PermissionDenied
 from freehold.domain.ids import CallId, FunctionId
@@ -40,11 +41,12 @@ class CallRpcs:
                 request_key=caller.idempotency_key,
                 retry_policy=live.message.retry_policy,
                 items=request.pipelined_inputs,
+                leaves_retries=_leaves_retries(request, caller),
             )
         return api_pb2.FunctionMapResponse(
             function_call_id=call.id,
             pipelined_inputs=[_accepted(item) for item in call.inputs.values()],
-            retry_policy=_client_policy(call, live.message.retry_policy),
+            retry_policy=_client_policy(call, live.message.retry_policy, caller),
             function_call_jwt=str(CallTicket(call.id, call.function_id, call.record.kind, request.parent_input_id)),
             sync_client_retries_enabled=True,
             max_inputs_outstanding=_MAX_OUTSTANDING,
@@ -78,8 +80,8 @@ class CallRpcs:
             retry_policy=live.message.retry_policy,
         )
 
-    async def FunctionGetOutputs(self, request: api_pb2.FunctionGetOutputsRequest, _caller: Caller) -> api_pb2.FunctionGetOutputsResponse:
-        return await self._calls.outputs(request)
+    async def FunctionGetOutputs(self, request: api_pb2.FunctionGetOutputsRequest, caller: Caller) -> api_pb2.FunctionGetOutputsResponse:
+        return await self._calls.outputs(request, sends_again=clients.sends_again(caller.client_version))
 
     async def FunctionCallFromId(self, request: api_pb2.FunctionCallFromIdRequest, _caller: Caller) -> api_pb2.FunctionCallFromIdResponse:
         call = await self._calls.find_record(CallId(request.function_call_id))
@@ -130,10 +132,16 @@ def _ticket(live: LiveInput) -> str:
     return str(InputTicket(live.call.id, live.id, live.idx, live.attempt))
 
 
-def _client_policy(call: LiveCall, own: api_pb2.FunctionRetryPolicy) -> api_pb2.FunctionRetryPolicy:
+def _leaves_retries(request: api_pb2.FunctionMapRequest, caller: Caller) -> bool:
+    is_map = request.function_call_type == api_pb2.FUNCTION_CALL_TYPE_MAP
+    return clients.leaves_retries(caller.client_version, is_map=is_map)
+
+
+def _client_policy(call: LiveCall, own: api_pb2.FunctionRetryPolicy, caller: Caller) -> api_pb2.FunctionRetryPolicy:
     """A client that waits for a single result listens to tales of a restarted engine only where it may retry. So it always may; a failure
-    of a function without retries reaches it as one after which it does not (`outputs._final`).
+    of a function without retries reaches it as one after which it does not (`outputs._final`). Old clients would.
     """
-    if call.is_durable or call.record.kind is not CallKind.UNARY or own.retries:
+    is_otherwise = call.is_durable or call.record.kind is not CallKind.UNARY or own.retries
+    if is_otherwise or not clients.sends_again(caller.client_version):
         return own
     return api_pb2.FunctionRetryPolicy(retries=1, backoff_coefficient=1.0, initial_delay_ms=1000, max_delay_ms=1000)

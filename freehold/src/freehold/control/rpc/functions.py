@@ -7,9 +7,13 @@ from freehold.control.caller import Caller
 from freehold.control.services.apps import Apps
 from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.scaling import Scaling
+from freehold.domain import clients
+from freehold.domain.errors import InvalidRequest
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, FunctionId
 from freehold.wire.functions import function_data, with_alternatives
+
+_OF_A_CLASS = ".*"  # ends the name of the function behind all methods of a class
 
 
 class FunctionRpcs:
@@ -18,12 +22,16 @@ class FunctionRpcs:
         self._functions = functions
         self._scaling = scaling
 
-    async def FunctionPrecreate(self, request: api_pb2.FunctionPrecreateRequest, _caller: Caller) -> api_pb2.FunctionPrecreateResponse:
+    async def FunctionPrecreate(self, request: api_pb2.FunctionPrecreateRequest, caller: Caller) -> api_pb2.FunctionPrecreateResponse:
+        if request.function_name.endswith(_OF_A_CLASS):
+            _refuse_old_classes(caller)
         app = await self._apps.get_live(AppId(request.app_id))
         function, metadata = await self._functions.precreate(app, request)
         return api_pb2.FunctionPrecreateResponse(function_id=function.id, handle_metadata=metadata)
 
-    async def FunctionCreate(self, request: api_pb2.FunctionCreateRequest, _caller: Caller) -> api_pb2.FunctionCreateResponse:
+    async def FunctionCreate(self, request: api_pb2.FunctionCreateRequest, caller: Caller) -> api_pb2.FunctionCreateResponse:
+        if request.function.is_class:
+            _refuse_old_classes(caller)
         app = await self._apps.get_live(AppId(request.app_id))
         message = _definition(request)
         live = await self._functions.create(app, message, request.existing_function_id)
@@ -45,6 +53,15 @@ class FunctionRpcs:
         live = await self._live(request.function_id)
         return api_pb2.FunctionGetByIdResponse(
             handle_metadata=self._functions.handle(live), function=function_data(live.message, live.web_urls)
+        )
+
+    async def FunctionGetSerialized(
+        self, request: api_pb2.FunctionGetSerializedRequest, _caller: Caller
+    ) -> api_pb2.FunctionGetSerializedResponse:
+        """Containers before 1.0 ask for what newer ones find in their definition."""
+        message = (await self._live(request.function_id)).message
+        return api_pb2.FunctionGetSerializedResponse(
+            function_serialized=message.function_serialized, class_serialized=message.class_serialized
         )
 
     async def FunctionBindParams(self, request: api_pb2.FunctionBindParamsRequest, _caller: Caller) -> api_pb2.FunctionBindParamsResponse:
@@ -80,7 +97,8 @@ class FunctionRpcs:
             concurrency=self._scaling.concurrency(live, request.target_concurrency, request.max_concurrency)
         )
 
-    async def ClassCreate(self, request: api_pb2.ClassCreateRequest, _caller: Caller) -> api_pb2.ClassCreateResponse:
+    async def ClassCreate(self, request: api_pb2.ClassCreateRequest, caller: Caller) -> api_pb2.ClassCreateResponse:
+        _refuse_old_classes(caller)
         app = await self._apps.get_live(AppId(request.app_id))
         user_class = await self._functions.create_class(app, request)
         return api_pb2.ClassCreateResponse(class_id=user_class.id, handle_metadata=api_pb2.ClassHandleMetadata(methods=request.methods))
@@ -102,6 +120,15 @@ class FunctionRpcs:
 
     async def _live(self, function_id: str) -> LiveFunction:
         return await self._functions.live(FunctionId(function_id))
+
+
+def _refuse_old_classes(caller: Caller) -> None:
+    if clients.lacks_classes(caller.client_version):
+        msg = (
+            f"Classes of modal {caller.client_version} are not served, only its functions and web endpoints: its protocol for classes is "
+            f"gone. Upgrade: pip install 'modal=={clients.RECOMMENDED}', or a newer one."
+        )
+        raise InvalidRequest(msg)
 
 
 def _variant(function: Function) -> api_pb2.FunctionVariantInfo:

@@ -47,6 +47,11 @@ def enum_name(enum: Any, number: int) -> str:
     return str(enum.Name(number)) if number in enum.values() else str(number)
 
 
+def warnings(texts: Iterable[str]) -> list[api_pb2.Warning]:
+    """As clients show them."""
+    return [api_pb2.Warning(type=api_pb2.Warning.WARNING_TYPE_FUNCTION_CONFIGURATION, message=text) for text in texts]
+
+
 def app_state(number: int) -> AppState | None:
     return _FROM_WIRE.get(number)  # type: ignore[call-overload,no-any-return]
 

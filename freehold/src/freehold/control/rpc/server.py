@@ -21,6 +21,7 @@ from freehold.control.caller import Caller
 from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.edge import Edge
 from freehold.control.rpc.sockets import open_to_containers, short_path
+from freehold.domain import clients
 from freehold.domain.errors import PermissionDenied, Unavailable
 from freehold.wire import operator
 
@@ -77,11 +78,23 @@ def _operation_handler(name: str, operation: Operation, edge: Edge) -> "grpc.Rpc
     return grpc.unary_unary_rpc_method_handler(edge.unary(name, run, operator.decode), response_serializer=operator.encode)
 
 
+class _NamesOfOtherVersions(grpc.GenericRpcHandler):
+    """What clients call that are older or newer than the protocol that is spoken here. Asked last."""
+
+    def service(self, details: "grpc.HandlerCallDetails") -> "grpc.RpcMethodHandler[Any, Any] | None":
+        service, _, name = details.method.removeprefix("/").partition("/")
+        return _refusal(name) if service == SERVICE.full_name else None
+
+
 def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
     """Unknown names would be refused by gRPC itself, but not in words that help."""
 
     async def refuse(_request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         text = f"This version of Freehold does not serve {name}. What it serves: docs/reference/rpc-coverage.md."
+        if name not in METHODS:
+            text = (
+                f"This version of Freehold does not know {name}: it speaks as modal {clients.NEWEST} does, and your client is another one."
+            )
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, text)
 
     return grpc.unary_unary_rpc_method_handler(refuse)
@@ -109,6 +122,7 @@ async def serve(
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
         own = {name: _operation_handler(name, operation, edge) for name, operation in operations.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(operator.SERVICE, own),))
+        server.add_generic_rpc_handlers((_NamesOfOtherVersions(),))
         with _bound_socket(server, socket_path):
             await server.start()
             try:

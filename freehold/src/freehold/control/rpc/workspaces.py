@@ -4,6 +4,7 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc import mapping
 from freehold.control.services.workspaces import Workspaces
 
 
@@ -12,7 +13,9 @@ class WorkspaceRpcs:
         self._workspaces = workspaces
 
     async def ClientHello(self, _request: Empty, caller: Caller) -> api_pb2.ClientHelloResponse:
-        return api_pb2.ClientHelloResponse(image_builder_version=self._workspaces.builder_version(caller))
+        return api_pb2.ClientHelloResponse(
+            image_builder_version=self._workspaces.builder_version(caller), server_warnings=mapping.warnings(caller.cautions)
+        )
 
     async def WorkspaceNameLookup(self, _request: Empty, _caller: Caller) -> api_pb2.WorkspaceNameLookupResponse:
         return api_pb2.WorkspaceNameLookupResponse(workspace_name=self._workspaces.name, username=self._workspaces.name)

@@ -77,6 +77,7 @@ class Calls:
         request_key: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None = None,
         items: Sequence[api_pb2.FunctionPutInputsItem] = (),
+        leaves_retries: bool = False,
     ) -> LiveCall:
         """A new call with its first inputs, which are queued at once."""
         call = self._new(
@@ -88,6 +89,7 @@ class Calls:
             request_key=request_key,
             retry_policy=retry_policy,
         )
+        call.leaves_retries = leaves_retries
         draft = self._with_inputs(call, items)
         if call.is_durable:
             await self._durable.put(call.record, draft.inputs)
@@ -167,14 +169,18 @@ class Calls:
         self._book.note_open(call)
         return live
 
-    async def outputs(self, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
-        """Outputs that the reader has not had, waiting up to its timeout for the first."""
+    async def outputs(self, request: api_pb2.FunctionGetOutputsRequest, *, sends_again: bool = True) -> api_pb2.FunctionGetOutputsResponse:
+        """Outputs that the reader has not had, waiting up to its timeout for the first. `sends_again` says whether the client knows what to
+        do when an earlier engine took its inputs with it.
+        """
         call_id = CallId(request.function_call_id)
         call = self._book.find_answered(call_id) or await self._durable.recall(call_id)
-        if call is None and _is_of_a_map(request):
+        if call is None and _is_of_a_map(request) and sends_again:
             call = await self._await_resumption(call_id)
         if call is None:
-            return self._of_unknown(call_id, request)
+            return self._of_unknown(call_id, request, sends_again=sends_again)
+        if call.record.kind is CallKind.UNARY:
+            request = _by_index(request)
         if request.clear_on_success and not request.HasField("start_idx"):
             return self._acknowledge(call)
         missing = _missing(call, request)
@@ -203,13 +209,17 @@ class Calls:
                 break
         return call
 
-    def _of_unknown(self, call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsResponse:
+    def _of_unknown(
+        self, call_id: CallId, request: api_pb2.FunctionGetOutputsRequest, *, sends_again: bool
+    ) -> api_pb2.FunctionGetOutputsResponse:
         """A waiting client shows its tickets: what it waits for went with an earlier engine, and it will send it again.
 
-        A map's reader that began to wait before there were any will show them when it asks the next time.
+        A map's reader that began to wait before there were any will show them when it asks the next time. One that never will, as one of
+        an old client, or that waits for one result, would ask for ever.
         """
         mine = _tickets(call_id, request)
-        if not mine and (request.HasField("start_idx") or request.input_jwts):
+        is_done = request.clear_on_success and not request.timeout  # a map's reader has all it wants
+        if not mine and not is_done and (_waits_for_one(request) or request.input_jwts or not sends_again):
             raise _unknown(call_id)
         return lost(mine)
 
@@ -402,6 +412,21 @@ def _unknown(call_id: CallId) -> NotFound:
 def _is_of_a_map(request: api_pb2.FunctionGetOutputsRequest) -> bool:
     """From a reader that is not done, and has no tickets to show yet."""
     return not request.HasField("start_idx") and not request.input_jwts and not request.clear_on_success
+
+
+def _waits_for_one(request: api_pb2.FunctionGetOutputsRequest) -> bool:
+    """Clients before 1.1 do not say which."""
+    return request.HasField("start_idx") or (request.clear_on_success and request.timeout > 0)
+
+
+def _by_index(request: api_pb2.FunctionGetOutputsRequest) -> api_pb2.FunctionGetOutputsRequest:
+    """A call with one input is read by its index. Clients before 1.1 leave it out."""
+    if request.HasField("start_idx"):
+        return request
+    asked = api_pb2.FunctionGetOutputsRequest()
+    asked.CopyFrom(request)
+    asked.start_idx = asked.end_idx = 0
+    return asked
 
 
 def _tickets(call_id: CallId, request: api_pb2.FunctionGetOutputsRequest) -> list[InputTicket]:

@@ -266,7 +266,7 @@ class Inputs:
     def _pause_before_retry(self, live: LiveInput, item: api_pb2.FunctionGetOutputsItem) -> float | None:
         """Seconds; None if this is its last word."""
         is_open = live.state in (InputState.RUNNING, InputState.QUEUED) and not live.is_recording
-        if not is_open or not live.call.is_durable or live.is_cancelled or item.result.status not in _FAILURES:
+        if not is_open or not live.call.is_retried_here or live.is_cancelled or item.result.status not in _FAILURES:
             return None
         pause = live.call.retry_policy.pause_before(live.attempt + 1)
         return None if pause is None else pause.total_seconds()
@@ -274,13 +274,8 @@ class Inputs:
     async def _try_again(self, live: LiveInput, item: api_pb2.FunctionGetOutputsItem, pause: float) -> None:
         """The count goes to disk first: a restart gives no input more tries than its policy has."""
         self._leave_queue(live)
-        live.is_recording = True
-        try:
-            await self._durable.record_retry(live.id, live.attempt + 1)
-        except BaseException:
-            self._let_go([live])
-            raise
-        live.is_recording = False
+        if live.call.is_durable:
+            await self._record_retry(live)
         live.attempt += 1
         self._end_try(live, summary_of(item.result))
         if live.is_cancelled or live.call.record.is_cancelled:
@@ -290,6 +285,15 @@ class Inputs:
         live.state = InputState.PAUSED
         self.pool_of(live.call).paused.add(live)
         live.next_try = asyncio.get_running_loop().call_later(pause, self._resume, live)
+
+    async def _record_retry(self, live: LiveInput) -> None:
+        live.is_recording = True
+        try:
+            await self._durable.record_retry(live.id, live.attempt + 1)
+        except BaseException:
+            self._let_go([live])
+            raise
+        live.is_recording = False
 
     def _resume(self, live: LiveInput) -> None:
         self._leave_pause(live)

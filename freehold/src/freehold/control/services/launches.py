@@ -174,6 +174,12 @@ class Launches:
                 message.objects.add(object_id=object_id, volume_metadata=wire.metadata(volume) if volume else None)
         return message
 
+    async def objects(self, app: App, function_id: FunctionId | None = None) -> list[api_pb2.AppGetObjectsItem]:
+        """The layout as clients before 0.72 want it, with all that one function depends on, if it is named."""
+        layout = await self.layout(app, await self._functions.live(function_id) if function_id else None)
+        tags = {object_id: tag for tag, object_id in (*layout.function_ids.items(), *layout.class_ids.items())}
+        return [api_pb2.AppGetObjectsItem(tag=tags.get(item.object_id, ""), object=item) for item in layout.objects]
+
     async def _class_handle(self, class_id: ClassId) -> api_pb2.ClassHandleMetadata:
         async with self._store.transaction() as tx:
             user_class = await tx.functions.get_class(class_id)

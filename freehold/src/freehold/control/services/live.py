@@ -80,6 +80,7 @@ class LiveCall:
     unfinished: int = 0
     last_seen: float = 0.0  # monotonic; when a reader last asked or an output arrived
     is_unwatched: bool = False  # nobody will ask for the result: forget the call when it is done
+    leaves_retries: bool = False  # its client is an old one, which does not try failed inputs again by itself
     _changing: asyncio.Lock | None = None
     _data_in: DataStream | None = None
     _data_out: DataStream | None = None
@@ -117,6 +118,11 @@ class LiveCall:
         if self._data_out is None:
             self._data_out = DataStream(closed=self._are_streams_closed)
         return self._data_out
+
+    @property
+    def is_retried_here(self) -> bool:
+        """Whether failed inputs are tried again by the engine, not by the client that waits."""
+        return self.is_durable or self.leaves_retries
 
     @property
     def has_streamed(self) -> bool:

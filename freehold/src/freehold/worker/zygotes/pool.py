@@ -15,6 +15,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import FreeholdError
 from freehold.domain.ids import ImageId
 from freehold.domain.seams import Zygotes as Mode
+from freehold.domain.seams import has_proved_runtime
 from freehold.wire.worker import TaskSpec
 from freehold.worker.ground import Ground, tidy
 from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, Counters, ModuleLists, Runtime, Snapshotter
@@ -383,7 +384,7 @@ class ZygotePool:
 
 
 def _is_suitable(task: TaskSpec) -> bool:
-    return bool(task.app_id and task.client.seams and not task.image.entrypoint and not task.gpus)
+    return bool(task.app_id and has_proved_runtime(task.client.seams) and not task.image.entrypoint and not task.gpus)
 
 
 def _package(module: str) -> str:

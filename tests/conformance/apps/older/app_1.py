@@ -1,0 +1,71 @@
+"""As apps are written for the SDK since 1.0."""
+
+import os
+
+import modal
+
+app = modal.App("older")
+
+
+@app.function(min_containers=0, scaledown_window=5)
+def double(x):
+    print(f"doubling {x}")
+    return 2 * x
+
+
+@app.function()
+def count(n):
+    yield from range(n)
+
+
+@app.function(secrets=[modal.Secret.from_name("older")])
+def environment():
+    return {"modal": modal.__version__, "secret": os.environ["WORD"], "local": modal.is_local()}
+
+
+@app.function(serialized=True, name="shout")
+def louder(word):
+    return word.upper()
+
+
+@app.function(schedule=modal.Period(days=1))
+def tick():
+    return f"ticked by {modal.__version__}"
+
+
+@app.function()
+@modal.fastapi_endpoint()
+def hello(name: str = "world"):
+    return {"hello": name, "modal": modal.__version__}
+
+
+@app.function()
+@modal.concurrent(max_inputs=10)
+@modal.asgi_app()
+def asgi():
+    async def answer(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x-path", scope["path"].encode())]})
+        await send({"type": "http.response.body", "body": b"plain"})
+
+    return answer
+
+
+@app.cls()
+class Counter:
+    start: int = modal.parameter(default=0)
+
+    @modal.enter()
+    def begin(self):
+        self.count = self.start
+
+    @modal.method()
+    def add(self, number):
+        self.count += number
+        return self.count
+
+
+@app.local_entrypoint()
+def main(x: int = 3):
+    print(f"answer {double.remote(x)}")
