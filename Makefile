@@ -6,7 +6,7 @@ UNITS := tests/unit tests/contracts tests/modal_compat tests/modalkit
 CODE := freehold/src modal-compat/src modalkit/src tests scripts examples benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo claims check fix test long unit contracts conformance browser faults bench bench-peers bench-flat simulate docs lock lock-sdks clean
+.PHONY: help setup demo claims check fix test long unit contracts conformance conformance-versions browser faults bench bench-peers bench-flat simulate docs lock lock-sdks clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
