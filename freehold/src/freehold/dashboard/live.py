@@ -22,7 +22,7 @@ from freehold.domain.errors import ResourceExhausted
 from freehold.domain.logs import LogFilter
 
 _TICK = 1.0  # seconds between two looks
-_WAKEUPS = 15  # a second, over all pages: each costs a page's rendering
+_WAKEUPS = 3  # a second, over all pages: each costs a rendering, and all together may cost a twentieth of a core
 _MOST = 1000  # open pages
 _BEAT = 15.0  # seconds without a word after which one is sent, so that what is gone is noticed
 _LOG_REST = 0.25  # seconds between two batches of lines
