@@ -70,6 +70,15 @@ class TestOthers:
         assert asked == [{"min_containers": 3}]
         assert outcome.warnings == [BY_NAME["modal.Function.keep_warm"].warning()]
 
+    @pytest.mark.parametrize("url", ["https://api.modal.com", "https://api.modal.com,https://api.modal2.com"])
+    def test_file_systems_that_modal_com_serves_stay_what_they_are(self, run, monkeypatch, url):
+        monkeypatch.setenv("MODAL_SERVER_URL", url)
+
+        outcome = run("import modal\n\nresult = isinstance(modal.NetworkFileSystem.from_name('n'), modal.NetworkFileSystem.__base__)\n")
+
+        assert outcome.result is True
+        assert not [text for text in outcome.warnings if "is an old name" in text]
+
 
 class TestTelling:
     def test_ten_uses_are_one_warning(self, run):

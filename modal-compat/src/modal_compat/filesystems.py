@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from modal_compat import names
 from modal_compat.telling import tell
 
-_HAS_THEM = ".modal.com"  # whose data would seem to be gone, were it looked for in volumes
+_HAVE_THEM = (".modal.com", ".modal2.com")  # whose data would seem to be gone, were it looked for in volumes
 
 
 class Volumes:
@@ -72,8 +72,8 @@ def network_file_system(modal: Any) -> Any:
 
 
 def _is_theirs(modal: Any) -> bool:
-    host = urlsplit(modal.config.config["server_url"]).hostname or ""
-    return f".{host}".endswith(_HAS_THEM)
+    hosts = (urlsplit(url.strip()).hostname for url in modal.config.config["server_url"].split(","))
+    return any(f".{host}".endswith(_HAVE_THEM) for host in hosts)
 
 
 def _place(local: str | Path, remote: str | PurePosixPath | None) -> str:
