@@ -25,6 +25,8 @@ _SECONDS = 2.0
 Address = tuple[str, int]
 Target = tuple[Address, str]  # where to, and the whole request
 
+_groups: dict[Address, int] = {}  # of processes, by where they listen
+
 
 @dataclass(frozen=True)
 class Rounds:
@@ -50,17 +52,31 @@ class Rounds:
 
 
 def alternate(targets: Sequence[Target], connections: int, rounds: int, seconds: float = _SECONDS) -> list[Rounds]:
-    """Short rounds in turn, so that what else the machine does falls on all alike. Raises when a server answers anything but 200."""
+    """Short rounds in turn, so that what else the machine does falls on all alike. Raises when a server answers anything but 200.
+
+    The other servers that `serving` has started stand still meanwhile: some poll when they have nothing to do, and nobody runs two.
+    """
     plans = [Plan(address=address, request=request, connections=connections, seconds=seconds) for address, request in targets]
     for address, request in targets:
         load(Plan(address=address, request=request, connections=connections, seconds=_WARM_UP_SECONDS))
-    seen = [[load(plan) for plan in plans] for _ in range(rounds)]
+    seen = [[_load_alone(plan) for plan in plans] for _ in range(rounds)]
     results = [Rounds([turn[number] for turn in seen]) for number in range(len(targets))]
     for (address, _), result in zip(targets, results, strict=True):
         if result.failed or not result.per_second:
             msg = f"{address} answered {result.failed} requests with something else than 200."
             raise RuntimeError(msg)
     return results
+
+
+def _load_alone(plan: Plan) -> Load:
+    others = [group for address, group in _groups.items() if address != plan.address]
+    for group in others:
+        os.killpg(group, signal.SIGSTOP)
+    try:
+        return load(plan)
+    finally:
+        for group in others:
+            os.killpg(group, signal.SIGCONT)
 
 
 def target(engine: Engine, app: str, function: str, request: Callable[[str], str] = get) -> Target:
@@ -102,8 +118,10 @@ def serving(command: Sequence[str], port: int, **options: object) -> Iterator[Ad
     server = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
     try:
         _await_port(server, ("127.0.0.1", port))
+        _groups["127.0.0.1", port] = server.pid
         yield "127.0.0.1", port
     finally:
+        _groups.pop(("127.0.0.1", port), None)
         server.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(20)

@@ -1,7 +1,9 @@
 """The HTTP side: every request has a clear answer, and every error is a problem."""
 
+import asyncio
 import gzip
 import json
+import threading
 
 import pytest
 from builders import Double, Doubler, Number, a_client
@@ -288,6 +290,23 @@ class TestPredictStream:
         assert text.count("data: {") == 4
         assert "event: error\n" in text
         assert '"status":409' in text
+
+    def test_a_piece_that_does_not_come_is_an_error_and_ends_the_model(self):
+        ended = threading.Event()
+
+        class Stuck:
+            async def stream(self, item):
+                try:
+                    if item.value:
+                        yield {"number": 0}
+                    await asyncio.Event().wait()
+                finally:
+                    ended.set()
+
+        with a_client(Stuck, web_config={"request_timeout": 0.2}) as client:
+            is_problem(client.post("/predict_stream", json={"value": 0}), 504, "Nothing came")
+            assert ended.wait(30)
+            assert '"status":504' in client.post("/predict_stream", json={"value": 1}).text
 
     def test_a_model_that_does_not_stream_has_no_such_route(self):
         with a_client() as client:

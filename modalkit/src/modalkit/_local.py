@@ -10,7 +10,7 @@ import queue
 import threading
 import uuid
 from asyncio import wrap_future
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import Future
 from typing import Any
 
@@ -49,7 +49,7 @@ class LocalService:
         except Exception as error:
             raise told(error) from error
 
-    async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
+    async def stream(self, model: str, item: Item) -> AsyncGenerator[Any, None]:
         instance = (await self._started(model)).instance
         try:
             async for piece in stream_pieces(instance._models, model, item):  # noqa: SLF001

@@ -1,7 +1,7 @@
 """Where the model is: behind the engine, or in this process. Callers see one interface."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ class Service(Protocol):
     def run_blocking(self, parcel: Parcel) -> Reply:
         """The same, for callers without an event loop."""
 
-    def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
+    def stream(self, model: str, item: Item) -> AsyncGenerator[Any, None]:
         """The pieces of the answer to one item, as they are made."""
 
     async def spawn(self, parcel: Parcel) -> str:
@@ -81,7 +81,7 @@ class RemoteService:
             raise told(error) from error
         return reply
 
-    async def stream(self, model: str, item: Item) -> AsyncIterator[Any]:
+    async def stream(self, model: str, item: Item) -> AsyncGenerator[Any, None]:
         try:
             async for piece in self._instance(model).stream_request.remote_gen.aio(model, item):
                 yield piece

@@ -4,7 +4,8 @@ The bodies are validated straight from their bytes by the app's own models; the 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import pydantic_core
@@ -68,19 +69,36 @@ def _entry(front: Front, outcome: Outcome) -> bytes:
 
 
 async def _streamed(front: Front, model: str, given: Any, *, is_ndjson: bool) -> Response:
-    """The head is sent with the first piece, so that a model that cannot begin is an error with its own status."""
-    pieces = front.service.stream(model, front.item(given))
+    """The head is sent with the first piece, so that a model that cannot begin is an error with its own status. Each piece has `request_timeout`."""
+    pieces = _timed(front.service.stream(model, front.item(given)), front.web.request_timeout)
     first = await anext(pieces, None)
     frame = _line if is_ndjson else _event
     return StreamingResponse(_frames(first, pieces, frame), media_type=NDJSON if is_ndjson else SSE, headers={"Cache-Control": "no-store"})
 
 
-async def _frames(first: Any, pieces: AsyncIterator[Any], frame: Any) -> AsyncIterator[bytes]:
+async def _timed(pieces: AsyncGenerator[Any, None], patience: float) -> AsyncGenerator[Any, None]:
+    """The same pieces. Raises InferenceError (504): one was `patience` seconds late."""
+    async with aclosing(pieces):
+        while True:
+            try:
+                async with asyncio.timeout(patience):
+                    piece = await anext(pieces)
+            except StopAsyncIteration:
+                return
+            except TimeoutError as error:
+                problem = Problem(504, f"Nothing came from the model for {patience:g} s.", "timeout")
+                raise InferenceError.of(problem) from error
+            yield piece
+
+
+async def _frames(first: Any, pieces: AsyncGenerator[Any, None], frame: Any) -> AsyncIterator[bytes]:
+    """Ends the pieces with it, whether they were all taken or their caller left."""
     try:
-        if first is not None:
-            yield frame("", first)
-            async for piece in pieces:
-                yield frame("", piece)
+        async with aclosing(pieces):
+            if first is not None:
+                yield frame("", first)
+                async for piece in pieces:
+                    yield frame("", piece)
     except InferenceError as error:
         yield frame("error", error.problem.as_json())
     except Exception as error:  # noqa: BLE001  # the head is sent: what can still be said is said in the stream
