@@ -33,6 +33,15 @@ def start():
         service.close()
 
 
+async def until(is_so):
+    """Returns when it is."""
+    for _ in range(100 * SECONDS):
+        if is_so():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("It never was.")
+
+
 def values(reply):
     return [outcome.value for outcome in reply.outcomes]
 
@@ -62,17 +71,29 @@ class TestBatches:
             tasks = [group.create_task(service.run(a_parcel(each))) for each in range(count)]
         return [values(task.result())[0] for task in tasks]
 
-    async def test_parcels_that_come_together_are_one_batch(self, start):
-        pipeline = a_pipeline(lambda given: given)
-        service = start(pipeline, batch_config={"max_batch_size": 4, "wait_ms": 2000})
-        assert await self.together(service, 8) == list(range(8))
-        assert [len(batch) for batch in pipeline.batches] == [4, 4]
+    async def test_parcels_that_come_while_the_model_is_busy_are_one_batch(self, start):
+        gate = threading.Event()
 
-    async def test_a_batch_that_is_not_full_waits_its_time_and_no_longer(self, start):
-        pipeline = a_pipeline(lambda given: given)
-        service = start(pipeline, batch_config={"max_batch_size": 100, "wait_ms": 50})
+        def work(given):
+            assert gate.wait(SECONDS)
+            return given
+
+        pipeline = a_pipeline(work)
+        service = start(pipeline, batch_config={"max_batch_size": 4, "wait_ms": 2000})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(service.run(a_parcel(100)))
+            await until(lambda: pipeline.batches)
+            others = group.create_task(self.together(service, 8))
+            (container,) = service._containers.values()
+            await until(lambda: container._queue.qsize() == 8)
+            gate.set()
+        assert others.result() == list(range(8))
+        assert [len(batch) for batch in pipeline.batches] == [1, 4, 4]
+
+    async def test_a_batch_that_is_not_full_does_not_wait(self, start):
+        """Company is waited for in front, by the couriers."""
+        service = start(a_pipeline(lambda given: given), batch_config={"max_batch_size": 100, "wait_ms": 600_000})
         assert await self.together(service, 3) == [0, 1, 2]
-        assert sum(len(batch) for batch in pipeline.batches) == 3
 
     async def test_a_batch_of_one_does_not_wait(self, start):
         service = start(a_pipeline(lambda given: given), batch_config={"max_batch_size": 1, "wait_ms": 600_000})
