@@ -15,9 +15,9 @@ PUT_OUTPUTS = 3  # FunctionPutOutputsRequest → empty
 CANCEL = 4  # the request of this number is no longer waited for
 ANSWER = 5
 REFUSED = 6  # with the reason, as text
+SERVE = 7  # JSON: see `web.py`; answered, empty, when the container is to leave: at once if it says why it does not serve
 HELLO_CALLS = 8  # as HELLO, for a connection over which the container makes calls of its own
 RPC = 9  # over such: the name of a call, a zero byte, its request → its response
-SERVE = 7  # JSON: see `web.py`; answered, empty, when the container is to leave: at once if it says why it does not serve
 REPORT = 16  # JSON: see `phases.py`; how the container started, told once
 
 LONGEST = 128 * 1024 * 1024  # bytes of a payload; what gRPC takes too

@@ -39,10 +39,8 @@ def link_to_engine(held: Callable[[], Mapping[str, int]], *, greeting: int = HEL
     """As the engine has said in the environment. Raises when it has not."""
     headers = dict(header.split(":", 1) for header in os.environ["MODAL_OVERRIDE_HEADERS"].split(","))
     folder = Path(os.environ["MODAL_SERVER_URL"].removeprefix("unix://")).parent
-    path, task, token = str(folder / _SOCKET), headers["x-task"], headers["x-task-token"]
-    if greeting != HELLO:
-        return Link(path, task, token, held, greeting=greeting)
-    return Link(path, task, token, held, report)
+    told = report if greeting == HELLO else _nothing
+    return Link(str(folder / _SOCKET), headers["x-task"], headers["x-task-token"], held, told, greeting=greeting)
 
 
 class Link:

@@ -7,6 +7,7 @@ from freehold.domain.errors import InvalidRequest
 from freehold.domain.ids import TokenId
 from freehold.domain.proxy_tokens import is_secret
 
+PAGE_PATH = "/_freehold/tokens/{flow_id}"  # of the page on which the owner confirms that a client gets one
 _LONGEST_NAME = 100
 _LONGEST_LIFE = timedelta(days=3650)
 _CODE_LENGTH = 8

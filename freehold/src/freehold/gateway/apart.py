@@ -11,10 +11,13 @@ _OPENS_A_PAGE = b"sec-fetch-mode: navigate"  # browsers say it of whatever gets 
 
 def own_address(head: Head, address: Address, scheme: str, domain: str) -> str | None:
     """Where a browser is sent to see what it asked for by path; None where it may stay: it asks for no page, or could not find that host."""
-    host = head.host.decode("latin-1")
-    if not address.prefix or _OPENS_A_PAGE not in head.fields_block.lower() or not finds_functions(host, domain):
+    if not address.prefix or _OPENS_A_PAGE not in head.fields_block.lower():
         return None
-    port = host.rpartition(":")[2] if host.rpartition(":")[2].isdecimal() else ""
+    host = head.host.decode("latin-1")
+    if not finds_functions(host, domain):
+        return None
+    last = host.rpartition(":")[2]
+    port = last if last.isdecimal() else ""
     rest = head.target[len(address.prefix) :].decode("latin-1") or "/"
     place = rest if rest.startswith("/") else f"/{rest}"
     return f"{scheme}://{address.label}.{domain}{port and ':' + port}{place}"

@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from freehold.domain.errors import InvalidRequest, PermissionDenied
 from freehold.domain.ids import TokenFlowId
+from freehold.domain.tokens import PAGE_PATH
 from freehold.gateway.pages import page, paragraph
 
-TOKEN_PATH = "/_freehold/tokens/{flow_id}"  # noqa: S105 — an address
 _MOST_BYTES = 4096
 # Nothing of the page is kept, shown within another, or told to where its links lead.
 _HEADERS = {
@@ -48,8 +48,8 @@ class TokenRoutes:
     def __init__(self, flows: TokenFlows) -> None:
         self._flows = flows
         self.routes = [
-            Route(TOKEN_PATH, self._ask, methods=["GET"]),
-            Route(TOKEN_PATH, self._confirm, methods=["POST"]),
+            Route(PAGE_PATH, self._ask, methods=["GET"]),
+            Route(PAGE_PATH, self._confirm, methods=["POST"]),
         ]
 
     async def _ask(self, request: Request) -> Response:

@@ -72,15 +72,9 @@ class Rewriting(cst.CSTTransformer):
         return updated
 
     def _mounted(self, original: cst.Call, updated: cst.Call) -> cst.Call:
-        given = keyword(original, "mounts")
-        if not given or not isinstance(updated.func, cst.Attribute):
+        additions = self._mounts_of(original, updated)
+        if additions is None:
             return updated
-        try:
-            additions = mounts.additions_of(self._reading, given.value)
-        except mounts.Unclear as why:
-            self._leave(original, names.MOUNTS, str(why))
-            return updated
-        self._note_unread(given.value)
         if not additions:
             return calls.without(updated, "mounts")
         image = keyword(updated, "image")
@@ -88,21 +82,29 @@ class Rewriting(cst.CSTTransformer):
         changed = calls.with_value(updated, "image", value, instead_of="mounts")
         return calls.without(changed, "mounts")
 
+    def _mounts_of(self, original: cst.Call, updated: cst.Call) -> list[mounts.Addition] | None:
+        """What its `mounts` add; None where it is to stay as it is: it has none, or only a person can tell."""
+        given = keyword(original, "mounts")
+        if not given or not isinstance(updated.func, cst.Attribute):
+            return None
+        try:
+            additions = mounts.additions_of(self._reading, given.value)
+        except mounts.Unclear as why:
+            self._leave(original, names.MOUNTS, str(why))
+            return None
+        self._note_unread(given.value)
+        return additions
+
     def _default_image(self) -> cst.BaseExpression:
         if self._reading.app_image is not None:
             return self._reading.app_image
         return calls.method(self._modal("Image"), "debian_slim", ())
 
     def _run_function(self, original: cst.Call, updated: cst.Call) -> cst.BaseExpression:
-        given = keyword(original, "mounts")
-        if not given or not isinstance(updated.func, cst.Attribute):
+        additions = self._mounts_of(original, updated)
+        if additions is None:
             return updated
-        try:
-            additions = mounts.additions_of(self._reading, given.value)
-        except mounts.Unclear as why:
-            self._leave(original, names.MOUNTS, str(why))
-            return updated
-        self._note_unread(given.value)
+        assert isinstance(updated.func, cst.Attribute)
         image = mounts.added(updated.func.value, additions, copy=True)
         return calls.without(updated.with_changes(func=updated.func.with_changes(value=image)), "mounts")
 

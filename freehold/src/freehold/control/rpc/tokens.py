@@ -13,9 +13,7 @@ from freehold.control.services.token_flows import TokenFlow, TokenFlows
 from freehold.control.services.tokens import Tokens, check_client
 from freehold.control.services.workspaces import Workspaces
 from freehold.domain.ids import TokenFlowId, TokenId
-from freehold.domain.tokens import Token
-
-PAGE_PATH = "/_freehold/tokens/{flow_id}"
+from freehold.domain.tokens import PAGE_PATH, Token
 
 
 class TokenRpcs:
