@@ -25,7 +25,9 @@ from modal_proto import api_pb2, api_pb2_grpc
 from rich.console import Console
 from rich.table import Table
 
-from freehold.assembly import Engine
+from freehold.assembly.control import ControlPlane
+from freehold.assembly.engine import Engine
+from freehold.assembly.machine import Machine
 from freehold.config import Settings
 from freehold.container.frames import GET_INPUTS, PUT_OUTPUTS
 from freehold.container.link import Link
@@ -83,12 +85,10 @@ class IdleWorker:
                 await asyncio.sleep(0.01)
 
 
-class BareEngine(Engine):
-    """An engine whose worker starts nothing."""
-
-    def _run_tasks(self, settings: Settings) -> None:
-        del settings
-        self.worker = IdleWorker(self.images.record_finished)  # type: ignore[assignment]
+def idle_machine(control: ControlPlane) -> Machine:
+    """A machine whose worker starts nothing."""
+    worker = IdleWorker(control.catalog.images.record_finished)
+    return Machine(worker=worker, running=worker, layer_path=Path, zygotes=str)
 
 
 class RawTask:
@@ -245,16 +245,16 @@ async def running_bench() -> AsyncIterator[Bench]:
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home), control_port=free_port(), gateway_port=free_port(), log_level="warning")
         configure(settings.log_level, settings.log_format)
-        engine = BareEngine(settings)
+        engine = Engine(settings, machine_of=idle_machine)
         async with engine.running():
             identity = {
                 "x-modal-client-version": "1.6.4",
-                "x-modal-token-id": engine.keyring.token_id,
-                "x-modal-token-secret": engine.keyring.token_secret,
+                "x-modal-token-id": engine.control.base.keyring.token_id,
+                "x-modal-token-secret": engine.control.base.keyring.token_secret,
             }
             address = f"{settings.host}:{settings.control_port}"
             async with grpc.aio.insecure_channel(address, interceptors=[Signed(identity)]) as channel:
-                bench = Bench(settings, engine.worker, api_pb2_grpc.ModalClientStub(channel))  # type: ignore[arg-type]
+                bench = Bench(settings, engine.machine.worker, api_pb2_grpc.ModalClientStub(channel))  # type: ignore[arg-type]
                 await bench.prepare()
                 yield bench
 

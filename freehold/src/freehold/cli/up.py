@@ -96,7 +96,7 @@ def _run_engine(settings: "Settings", supervised: str, ready_fd: int | None) -> 
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # its fork handlers only warn that they cannot run here
     import uvloop
 
-    from freehold.assembly import serve
+    from freehold.assembly.engine import serve
     from freehold.cli import engine
     from freehold.observability import logging
     from freehold.worker.mountns import enter_private_mount_namespace
