@@ -11,7 +11,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,13 @@ class IdleWorker:
 
     async def __aexit__(self, *error: object) -> None:
         await self._group.__aexit__(*error)
+
+    async def adopt(self, candidates: Collection[TaskId]) -> AbstractSet[TaskId]:
+        del candidates
+        return frozenset()
+
+    def expect(self, task: TaskSpec) -> None:
+        pass
 
     def set_desired(self, tasks: Mapping[TaskId, TaskSpec]) -> None:
         self._desired = dict(tasks)
