@@ -40,7 +40,7 @@ from freehold.domain.tokens import Token
 from freehold.domain.usage import FunctionUsage, Total, Usage
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 from freehold.store.sql.store import SqlStore
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)

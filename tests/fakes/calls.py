@@ -16,7 +16,7 @@ from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.clock import SystemClock
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, DefinitionId, new_function_id
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 from freehold.wire.tickets import InputTicket
 
 R = api_pb2.GenericResult

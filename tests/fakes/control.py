@@ -64,7 +64,7 @@ from freehold.store.blobs.folder import FolderBlobs
 from freehold.store.import_lists import ImportLists
 from freehold.store.keyring import Keyring
 from freehold.store.logs import LogStore
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 from freehold.store.prices import PriceFile
 from freehold.store.volumes.folders import VolumeFolders
 from freehold.wire.worker import BuiltImage

@@ -10,7 +10,7 @@ from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.ids import DefinitionId
 from freehold.domain.retries import MAX_LOSSES
 from freehold.domain.tasks import ExitKind, TaskExit
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 LOST = TaskExit(kind=ExitKind.LOST)
 CRASHED = TaskExit(kind=ExitKind.CRASHED, code=3, detail="boom")

@@ -10,7 +10,7 @@ from freehold.control.services.journal import Journal
 from freehold.domain.errors import Unavailable
 from freehold.domain.ids import AppId, DefinitionId, FunctionId, TaskId
 from freehold.domain.tasks import Task, TaskState, move
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 
 class BusyStore(MemoryStore):

@@ -14,7 +14,7 @@ from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import InvalidRequest, ResourceExhausted
 from freehold.domain.ids import new_call_id, new_input_id
 from freehold.domain.tasks import ExitKind, TaskExit
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 from freehold.wire.tickets import InputTicket
 
 LOST = TaskExit(kind=ExitKind.LOST)

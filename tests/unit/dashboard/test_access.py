@@ -17,7 +17,7 @@ from freehold.dashboard.doors import Doors
 from freehold.dashboard.guard import FORM, SESSION, Guard
 from freehold.dashboard.views import Views
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 HOST = "http://127.0.0.1:8980"
 FROM_HERE = {"Origin": HOST}

@@ -8,7 +8,7 @@ from freehold.control.services.token_flows import TokenFlows
 from freehold.control.services.tokens import Tokens
 from freehold.gateway.tokens import TokenRoutes
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from freehold.domain.files import Mount, TreeFile, file_tree
 from freehold.domain.ids import new_blob_id, new_call_id, new_input_id, new_mount_id
 from freehold.domain.retention import LEAST_AGE
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 DATA = b"result" * 1000
 SHA256 = base64.b64encode(hashlib.sha256(DATA).digest()).decode()

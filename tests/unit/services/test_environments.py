@@ -16,7 +16,7 @@ from freehold.domain.environments import builder_version_for, checked_environmen
 from freehold.domain.errors import AlreadyExists, Conflict, InvalidRequest, NotFound
 from freehold.domain.ids import new_app_id, new_secret_id
 from freehold.domain.secrets import Secret
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 
 @pytest.fixture

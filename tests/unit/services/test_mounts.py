@@ -16,7 +16,7 @@ from freehold.domain.errors import AlreadyExists, InvalidRequest, NotFound
 from freehold.domain.files import TreeFile, checked_container_path, file_tree
 from freehold.domain.ids import new_blob_id
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 CODE = b"print('hello')"
 DIGEST = hashlib.sha256(CODE).hexdigest()

@@ -9,7 +9,7 @@ from freehold.domain.clock import SystemClock
 from freehold.domain.creation import Creation
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.ids import EnvironmentId, ProxyTokenId, is_id
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 
 @pytest.fixture

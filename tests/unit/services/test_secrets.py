@@ -10,7 +10,7 @@ from freehold.domain.creation import Creation
 from freehold.domain.errors import AlreadyExists, Conflict, FreeholdError, InvalidRequest, NotFound
 from freehold.domain.ids import is_id
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 VALUE = "correct-horse-battery-staple"
 

@@ -10,7 +10,7 @@ from freehold.control.services.tokens import Tokens
 from freehold.domain.errors import NotFound, PermissionDenied, ResourceExhausted
 from freehold.domain.tokens import as_typed
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from freehold.control.services.tokens import Tokens, check_client
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied
 from freehold.domain.ids import TaskId, is_id
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 
 DAY = 24 * 3600
 

@@ -17,7 +17,7 @@ from freehold.domain.errors import AlreadyExists, Conflict, InvalidRequest, NotF
 from freehold.domain.ids import TaskId
 from freehold.domain.volumes import BLOCK_SIZE, EPHEMERAL_LIFE, new_file
 from freehold.store.keyring import Keyring
-from freehold.store.memory import MemoryStore
+from freehold.store.memory.store import MemoryStore
 from freehold.store.volumes.folders import VolumeFolders
 
 NAMED = WantedVolume(environment="", name="models", creation=Creation.IF_MISSING)

@@ -1,0 +1,1 @@
+"""The store in memory, a module per aggregate, as in `sql`."""

@@ -1,0 +1,112 @@
+"""Calls in memory."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput
+from freehold.domain.ids import AppId, CallId, FunctionId, InputId
+from freehold.store.memory.rows import Rows, Undo, page
+from freehold.store.ports import Place
+
+
+class Calls:
+    def __init__(self, undo: Undo) -> None:
+        self._rows: Rows[str, FunctionCall] = Rows(undo)
+        self._inputs: Rows[str, StoredInput] = Rows(undo)
+        self._attempts: Rows[tuple[str, int], Attempt] = Rows(undo)
+
+    async def put(self, call: FunctionCall) -> None:
+        self._rows.put(call.id, call)
+
+    async def find(self, call_id: CallId) -> FunctionCall | None:
+        return self._rows.get(call_id)
+
+    async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
+        return [call for call in self._rows if call.id in call_ids]
+
+    async def find_by_request(self, request_key: str) -> FunctionCall | None:
+        return next((call for call in self._rows if request_key and call.request_key == request_key), None)
+
+    async def children(self, parent_input_ids: Sequence[str]) -> Sequence[FunctionCall]:
+        found = (call for call in self._rows if call.parent_input_id and call.parent_input_id in parent_input_ids)
+        return sorted(found, key=lambda call: (call.created_at, call.id))
+
+    async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> Sequence[FunctionCall]:
+        found = (call for call in self._rows if call.function_id in function_ids and since <= call.created_at < until)
+        return sorted(found, key=lambda call: (call.created_at, call.id), reverse=True)[:limit]
+
+    async def add_inputs(self, inputs: Sequence[StoredInput]) -> None:
+        for item in inputs:
+            self._inputs.put(item.id, item)
+
+    async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
+        return sorted((row for row in self._inputs if row.call_id == call_id), key=lambda row: row.idx)
+
+    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
+        found = (replace(row, payload=b"", result=None) for row in self._inputs if row.call_id in call_ids)
+        return sorted(found, key=lambda row: (row.call_id, row.idx))
+
+    async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
+        return [row for row in self._inputs if row.id in input_ids]
+
+    async def latest(self, before: Place | None, limit: int, *, function_id: FunctionId | None = None) -> Sequence[FunctionCall]:
+        found = (call for call in self._rows if function_id in (None, call.function_id))
+        return page(found, lambda call: (call.created_at, call.id), before, limit)
+
+    async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
+        calls = {call.id for call in self._rows if app_id in (None, call.app_id)}
+        found = [replace(row, payload=b"", result=None) for row in self._inputs if (row.status or 0) > 1 and row.call_id in calls]
+        return sorted(found, key=lambda row: row.finished_at or row.created_at, reverse=True)[:limit]
+
+    async def call_of(self, input_id: InputId) -> CallId | None:
+        found = self._inputs.get(input_id)
+        return found.call_id if found else None
+
+    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
+        found = self._inputs.get(input_id)
+        if found is None or found.result is not None:
+            return False
+        self._inputs.put(input_id, replace(found, result=result, status=status, finished_at=at))
+        return True
+
+    async def set_attempt(self, input_id: InputId, attempt: int) -> None:
+        if (found := self._inputs.get(input_id)) is not None:
+            self._inputs.put(input_id, replace(found, attempt=attempt))
+
+    async def put_attempts(self, attempts: Sequence[Attempt]) -> None:
+        for attempt in attempts:
+            self._attempts.put((attempt.input_id, attempt.number), attempt)
+
+    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
+        found = (attempt for attempt in self._attempts if attempt.call_id in call_ids)
+        return sorted(found, key=lambda attempt: (attempt.started_at, attempt.input_id, attempt.number))
+
+    async def last_attempts(self) -> Sequence[Attempt]:
+        newest = {attempt.input_id: attempt for attempt in sorted(self._attempts, key=lambda attempt: attempt.number)}
+        waiting = {row.id for row in self._inputs if row.result is None}
+        return [attempt for input_id, attempt in sorted(newest.items()) if input_id in waiting]
+
+    async def unfinished(self) -> Sequence[tuple[FunctionCall, Sequence[StoredInput]]]:
+        calls = sorted(self._rows, key=lambda call: (call.created_at, call.id))
+        pairs = [(call, [row for row in await self.inputs(call.id) if row.result is None]) for call in calls]
+        return [(call, inputs) for call, inputs in pairs if inputs]
+
+    async def delete_finished_before(self, moment: datetime) -> int:
+        old = [call for call in self._rows if call.created_at < moment]
+        finished = [call for call in old if all(_finished_before(row, moment) for row in await self.inputs(call.id))]
+        for call in finished:
+            self._rows.drop(call.id)
+            for row in await self.inputs(call.id):
+                self._inputs.drop(row.id)
+        for attempt in [attempt for attempt in self._attempts if attempt.started_at < moment]:
+            if self._rows.get(attempt.call_id) is None:
+                self._attempts.drop((attempt.input_id, attempt.number))
+        return len(finished)
+
+    async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
+        return sorted((row for row in self._inputs if row.id > after), key=lambda row: row.id)[:limit]
+
+
+def _finished_before(row: StoredInput, moment: datetime) -> bool:
+    return row.finished_at is not None and row.finished_at < moment
