@@ -15,10 +15,11 @@ from datetime import timedelta
 
 from traffic import Arrival, Traffic
 
-from freehold.domain.autoscaling import Decision, PoolSample, TaskSample, Verdict, decide, needed_tasks
+from freehold.domain.autoscaling import Decision, PoolSample, Verdict, decide, needed_tasks
 from freehold.domain.functions import AutoscalerSettings, Concurrency
 from freehold.domain.ids import FunctionId, TaskId
 from freehold.domain.placement import Booking, Fleet, Machine
+from freehold.domain.rollouts import TaskSample
 from freehold.domain.sharing import Grant, Holder, Owner, Shortage, Wish, make_room, share_out
 
 _EVERY = 0.5  # seconds between looks without a hint, as in the engine

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freehold.domain.autoscaling import PoolSample, TaskSample, Verdict, decide, desired_tasks, maximum_tasks
+from freehold.domain.autoscaling import PoolSample, Verdict, decide, desired_tasks, maximum_tasks
 from freehold.domain.functions import AutoscalerSettings, Concurrency
 from freehold.domain.ids import TaskId
+from freehold.domain.rollouts import TaskSample
 
 CEILING = 16
 ONE = Concurrency()

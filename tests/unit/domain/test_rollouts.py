@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from freehold.domain.autoscaling import PoolSample, TaskSample, decide
+from freehold.domain.autoscaling import PoolSample, decide
 from freehold.domain.functions import AutoscalerSettings, Concurrency
 from freehold.domain.ids import TaskId
-from freehold.domain.rollouts import gives_way, successors, to_drain
+from freehold.domain.rollouts import TaskSample, gives_way, successors, to_drain
 
 
 def old(name, running=0, *, ready=True):

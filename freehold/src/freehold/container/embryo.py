@@ -21,7 +21,7 @@ from importlib import import_module, invalidate_caches
 from pathlib import Path
 from typing import Any, Callable, NamedTuple
 
-from .zygote import receive, send
+from .orders import receive, send
 
 _PR_SET_NAME, _PR_GET_NAME, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 15, 16, 24, 38
 _CAPABILITIES_V3 = 0x20080522

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import embryo, phases, stdio, web
-from .zygote import DEVICES, breed, entries, load_runtime, receive, resident, send, take_control
+from .orders import receive, send
+from .zygote import DEVICES, breed, entries, load_runtime, resident, take_control
 
 _ENTRYPOINT = "modal._container_entrypoint"
 _OF_THE_TASK = frozenset({"phases", "inputs", "calls"})  # seams that need to know which task it is

@@ -9,21 +9,19 @@ the zygote stays when that has ended, because it holds the pid namespace in whic
 from __future__ import annotations
 
 import gc
-import json
 import os
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable
+from typing import Any, Callable
 
-if TYPE_CHECKING:
-    from .embryo import Kind
+from .embryo import ZYGOTE, Kind, check, hatch, libc
+from .orders import receive, send
 
 CLONE_NEWPID = 0x20000000
 _ENTRYPOINT = "modal._container_entrypoint"
@@ -36,38 +34,12 @@ _RUNTIME = (
 )  # fmt: skip
 _OWN_WEB = ("freehold_web.serving", "freehold_web.uvloop")
 _WEB = ("fastapi", "fastapi.responses", "fastapi.middleware.cors")
-_HEADER = struct.Struct("!I")
-_MOST_DESCRIPTORS = 16
 _SECONDS_PER_MODULE = 20
 DEVICES = ("/libcuda", "/libnvidia", "/dev/nvidia", "/dev/kfd", "/dev/dri")
 
 
-def send(sock: socket.socket, message: dict[str, Any]) -> None:
-    data = json.dumps(message).encode()
-    sock.sendall(_HEADER.pack(len(data)) + data)
-
-
-def receive(sock: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The next message, and the descriptors that came with it. Raises EOFError when there is none any more."""
-    first, descriptors, _, _ = socket.recv_fds(sock, _HEADER.size, _MOST_DESCRIPTORS)
-    (size,) = _HEADER.unpack(first + _exactly(sock, _HEADER.size - len(first)))
-    return json.loads(_exactly(sock, size)), descriptors
-
-
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        part = sock.recv(size - len(data))
-        if not part:
-            raise EOFError
-        data += part
-    return data
-
-
 def serve() -> Callable[[], None] | None:
     """The life of a zygote. Returns in tasks only: what they are to run, from the top of the stack, so that they end as any program."""
-    from .embryo import ZYGOTE
-
     control = take_control()
     try:
         order, _ = receive(control)
@@ -107,23 +79,21 @@ def _watch_over_child(control: socket.socket) -> None:
 
 def breed(control: socket.socket, kind: Kind) -> Callable[[], None] | None:
     """Fork whenever it is asked for. Returns in the forks, what they are to run; raises EOFError when no more are wanted."""
-    from . import embryo
-
     own_pids = os.open("/proc/self/ns/pid", os.O_RDONLY)
-    libc = embryo.libc()
+    calls = libc()
     gc.collect()
     gc.freeze()
     heard = signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they end, and nothing of them shall stay
     _reap()  # what ended before
     while True:
         _, (line, *_) = receive(control)
-        embryo.check(libc.unshare(CLONE_NEWPID), "unshare")
+        check(calls.unshare(CLONE_NEWPID), "unshare")
         if not os.fork():
             signal.signal(signal.SIGCHLD, heard or signal.SIG_DFL)
             control.close()
             os.close(own_pids)
-            return embryo.hatch(socket.socket(fileno=line), kind)
-        embryo.check(libc.setns(own_pids, CLONE_NEWPID), "setns")
+            return hatch(socket.socket(fileno=line), kind)
+        check(calls.setns(own_pids, CLONE_NEWPID), "setns")
         os.close(line)
 
 

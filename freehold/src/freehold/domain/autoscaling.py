@@ -14,21 +14,10 @@ from enum import StrEnum
 from freehold.domain import rollouts
 from freehold.domain.functions import AutoscalerSettings, Concurrency
 from freehold.domain.ids import TaskId
+from freehold.domain.rollouts import TaskSample
 
-_NONE = timedelta(0)
 _LONG_AGO = timedelta(days=365)
 _PACES_PER_WINDOW = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSample:
-    """A task that may still take inputs. `idle_for` is zero while it starts or runs something."""
-
-    id: TaskId
-    is_current: bool  # runs the live definition
-    is_ready: bool
-    running_inputs: int
-    idle_for: timedelta = _NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

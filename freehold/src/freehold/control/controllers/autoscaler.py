@@ -16,12 +16,13 @@ from freehold.control.services.functions import Functions, LiveFunction
 from freehold.control.services.machines import Machines
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.domain import rollouts
-from freehold.domain.autoscaling import Decision, PoolSample, Release, TaskSample, Verdict, decide
+from freehold.domain.autoscaling import Decision, PoolSample, Release, Verdict, decide
 from freehold.domain.clock import Clock
 from freehold.domain.errors import NotFound
 from freehold.domain.functions import AutoscalerSettings
 from freehold.domain.ids import FunctionId
 from freehold.domain.placement import Fleet
+from freehold.domain.rollouts import TaskSample
 from freehold.domain.sharing import Grant, Holder, Owner, Shortage, Wish, make_room, share_out
 from freehold.domain.tasks import TaskState
 
