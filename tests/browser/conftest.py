@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,6 +22,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = Path(os.environ["SCREENSHOTS"]).absolute() if os.environ.get("SCREENSHOTS") else None
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 WAIT_MS = 30_000
+
+PRICES = 'currency = "EUR"\n[per_second]\ncpu_core = 0.02\nmemory_gib = 0.002\n[per_second.gpu]\nT4 = 0.1\n'
 
 T = TypeVar("T")
 
@@ -46,7 +49,7 @@ def site() -> Iterator[Engine]:
     engine = Engine(HOME, SETTINGS)
     engine.start()
     try:
-        with pytest.MonkeyPatch.context() as environment:
+        with pytest.MonkeyPatch.context() as environment, priced(engine):
             for name, value in engine.credentials.items():
                 environment.setenv(name, value)
             _deploy(engine, "1")
@@ -56,6 +59,17 @@ def site() -> Iterator[Engine]:
             engine.modal("app", "stop", "shop", "--yes")
     finally:
         engine.stop()
+
+
+@contextmanager
+def priced(engine: Engine) -> Iterator[None]:
+    file = engine.home / "prices.toml"
+    kept = file.read_text()
+    file.write_text(PRICES)
+    try:
+        yield
+    finally:
+        file.write_text(kept)
 
 
 def _deploy(engine: Engine, version: str) -> None:

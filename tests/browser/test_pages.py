@@ -11,12 +11,15 @@ from modal_proto import api_pb2
 
 from browser.conftest import AXE, SHOTS, away
 
+# What stays in view while one scrolls would be in the middle of a picture of it all.
+UNSTUCK = "() => { const top = document.querySelector('.top'); if (top) top.style.position = 'static'; }"
 LISTS = ["", "calls", "containers", "images", "schedules", "secrets", "volumes", "machines", "settings"]
 
 
 def shot(page, name, *, full=True):
     if SHOTS is not None:
         SHOTS.mkdir(parents=True, exist_ok=True)
+        page.evaluate(UNSTUCK)
         page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
 
 
@@ -146,6 +149,56 @@ def test_a_container_shows_its_start_its_curves_and_its_log(page, app_id):
     page.locator("#charts").wait_for()
     assert serious(page) == []
     shot(page, "container")
+
+
+class TestCost:
+    def test_an_app_tells_what_it_used_and_cost_today_and_by_function(self, page, app_id):
+        def tiles():
+            page.goto(f"/dash/apps/{app_id}")
+            found = dict(zip(page.locator("#cost dt").all_inner_texts(), page.locator("#cost dd").all_inner_texts(), strict=True))
+            return found if {"Today", "CPU"} <= found.keys() and not found["CPU"].startswith("0.0") else None
+
+        found = eventually(tiles, within=60, what="A container that was read")
+        assert re.fullmatch(r"[\d,]+\.\d{4} EUR", found["Today"])
+        assert float(found["Today"].removesuffix(" EUR").replace(",", "")) > 0
+        assert found["Today"] == found["This month"] == found["Last 31 days"] or page.locator("#cost-days tbody tr").count() > 1
+        page.locator("#cost .uplot canvas").wait_for()
+        assert page.locator("#cost").get_by_role("link", name="shop.price").is_visible()
+        assert serious(page) == []
+        page.goto("/dash/")
+        assert re.search(r"All apps, stopped ones too: [\d,.]+ EUR today", page.locator("main").inner_text())
+
+    def test_a_call_tells_what_it_used(self, page, app_id):
+        call = away(lambda: modal.Function.from_name("shop", "burn").spawn(1.0))
+
+        def tiles():
+            page.goto(f"/dash/calls/{call.object_id}")
+            found = page.locator(".tiles").all_inner_texts()
+            return found[0] if found and not re.search(r"CPU\n0\.0", found[0]) else ""
+
+        found = eventually(tiles, within=60, what="A call that was charged")
+        assert re.search(r"Cost\n0\.0[0-9]{3} EUR", found)
+        page.get_by_role("link", name="burn", exact=True).click()
+        page.wait_for_url("**/functions/**")
+        assert "EUR" in page.locator("#cost .tiles").inner_text()
+
+    def test_settings_name_the_file_and_its_prices(self, page, site):
+        page.goto("/dash/settings")
+        prices = page.locator("#prices").inner_text()
+        assert str(site.home / "prices.toml") in prices
+        assert re.search(r"a core\s+0\.02\s+72", prices)
+
+    def test_without_prices_it_is_said_how_to_set_them(self, page, site, app_id):
+        file = site.home / "prices.toml"
+        kept = file.read_text()
+        try:
+            file.write_text('currency = "EUR"\n')
+            for path in ("/dash/", f"/dash/apps/{app_id}"):
+                page.goto(path)
+                assert f"Set prices in {file}" in page.locator("main").inner_text()
+                assert "EUR" not in page.locator("main").inner_text()
+        finally:
+            file.write_text(kept)
 
 
 def test_an_image_shows_its_steps_and_layers(page):

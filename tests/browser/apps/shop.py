@@ -33,6 +33,13 @@ def ticks(count: int) -> None:
         time.sleep(0.2)
 
 
+@app.function()
+def burn(seconds: float) -> None:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
+        pass
+
+
 @app.function(schedule=modal.Period(days=30))
 def report() -> str:
     print("the monthly report")

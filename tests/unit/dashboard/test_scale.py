@@ -30,6 +30,14 @@ QUERIES = {
         "select * from tasks where app_id = 'a' order by enqueued_at desc, id desc limit 50",
         "ix_tasks_app_id_enqueued_at",
     ),
+    "what an app used": (
+        "select hour, resource, sum(amount) from usage_hours where hour >= 1 and hour < 2 and app_id = 'a' group by hour, resource",
+        "ix_usage_hours_app_id_hour",
+    ),
+    "what a function used": (
+        "select hour, resource, sum(amount) from usage_hours where hour >= 1 and hour < 2 and function_id in ('f', 'g') group by hour, resource",
+        "ix_usage_hours_function_id_hour",
+    ),
 }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 
 import pytest
 
-from freehold.domain.cost import DEFAULT, Prices, cost_of, parse, total_of
+from freehold.domain.cost import DEFAULT, Prices, cost_of, parse, total_of, written
 from freehold.domain.errors import InvalidRequest
 from freehold.domain.since import since
 from freehold.domain.usage import Usage
@@ -76,6 +76,18 @@ def test_without_any_a_device_that_is_not_named_costs_nothing():
 def test_what_is_wrong_is_told_with_its_line(text, told):
     with pytest.raises(InvalidRequest, match=told):
         parse(text, "prices.toml")
+
+
+@pytest.mark.parametrize(
+    ("cost", "shown"), [("0", "0.0000"), ("0.000000001", "<0.0001"), ("0.0001", "0.0001"), ("1234.56789", "1,234.5679")]
+)
+def test_a_small_cost_does_not_look_like_none(cost, shown):
+    assert written(Decimal(cost)) == shown
+
+
+@pytest.mark.parametrize(("text", "are_set"), [("", False), (DEFAULT, False), ("[per_second.gpu]\nT4 = 1\n", True)])
+def test_prices_are_set_when_anything_has_one(text, are_set):
+    assert parse(text, "prices.toml").are_set == are_set
 
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)

@@ -10,6 +10,7 @@ from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.cost import Costs
 from freehold.control.services.explanations import Explanations
 from freehold.control.services.listings import Listings
+from freehold.control.services.recent_costs import RecentCosts
 from freehold.control.services.statistics import Statistics
 from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
@@ -23,6 +24,7 @@ class Insight:
     def __init__(self, base: Foundation, work: Work, catalog: Catalog) -> None:
         settings = base.settings
         self.costs = Costs(usage=work.usage, prices=base.prices, store=base.store, clock=base.clock)
+        self.recent_costs = RecentCosts(usage=work.usage, costs=self.costs, clock=base.clock)
         self.records = CallRecords(store=base.store, calls=work.calls, journal=base.journal)
         self.history = TaskHistory(tasks=work.tasks, journal=base.journal, store=base.store)
         self.explanations = Explanations(

@@ -50,6 +50,10 @@ def _print(answer: dict[str, Any]) -> None:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
+    from decimal import Decimal
+
+    from freehold.domain.cost import written
+
     gpus = " ".join(f"{name} {seconds:,.0f}" for name, seconds in sorted(row["gpu_seconds"].items()))
     return [
         row["name"],
@@ -57,5 +61,5 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['cpu_core_seconds']:,.1f}",
         f"{row['memory_gib_seconds']:,.1f}",
         gpus,
-        f"{float(row['cost']):,.4f}",
+        written(Decimal(row["cost"])),
     ]

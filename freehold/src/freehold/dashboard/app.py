@@ -17,6 +17,7 @@ from freehold.dashboard.apps import AppPages
 from freehold.dashboard.calls import CallPages
 from freehold.dashboard.charts import ChartPages
 from freehold.dashboard.containers import ContainerPages
+from freehold.dashboard.costs import CostPages
 from freehold.dashboard.doors import Doors
 from freehold.dashboard.functions import FunctionPages
 from freehold.dashboard.guard import Guard
@@ -67,6 +68,7 @@ class Dashboard:
                 *AppPages(parts, views).routes,
                 *FunctionPages(parts, views).routes,
                 *ChartPages(parts).routes,
+                *CostPages(parts).routes,
                 *CallPages(parts, views).routes,
                 *ContainerPages(parts, views).routes,
                 *ImagePages(parts, views).routes,

@@ -12,6 +12,7 @@ from freehold.control.services.schedules import NamedSchedule
 from freehold.dashboard.acting import actor, as_cursor, go, place_in, whole
 from freehold.dashboard.acting import field as form_field
 from freehold.dashboard.charts import sparks
+from freehold.dashboard.costs import bill_of, costs_of_apps, pricing_of
 from freehold.dashboard.log_lines import end_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
@@ -72,6 +73,7 @@ class AppPages:
         stopped = await self._parts.listings.stopped_apps(place_in(request))
         failures = await self._parts.listings.failures(limit=_FAILURES)
         loads = self._loads()
+        pricing = await pricing_of(self._parts)
         rows = [(app, loads.get(app.id, Load())) for app in live]
         names = {app.id: app.name or app.description for app in (*live, *stopped.items)}
         return self._views.page(
@@ -79,6 +81,8 @@ class AppPages:
             "apps",
             rows=rows,
             sparks=await sparks(self._parts),
+            pricing=pricing,
+            costs=await costs_of_apps(self._parts, pricing),
             requests=await self._requests(None),
             stopped=stopped.items,
             more=as_cursor(stopped.after),
@@ -91,6 +95,7 @@ class AppPages:
         app = await self._parts.apps.get(AppId(request.path_params["app_id"]))
         functions = await self._functions(app)
         failures = await self._parts.listings.failures(app.id, _FAILURES)
+        pricing = await pricing_of(self._parts)
         return self._views.page(
             request,
             "app",
@@ -100,6 +105,8 @@ class AppPages:
             failures=failures,
             tags=await self._tags([failure.function_id for failure in failures]),
             requests=await self._requests([row.id for row in functions]),
+            pricing=pricing,
+            bill=await bill_of(self._parts, request, app.id, pricing),
             tasks=(await self._parts.listings.tasks(None, app_id=app.id, limit=10)).items,
             log=await end_of(self._parts.logs, app.id, LogFilter(), f"log={app.id}", is_live=app.is_live),
         )

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from freehold.control.services.call_details import CallDetails
 from freehold.control.services.traces import Seen
 from freehold.dashboard.acting import actor, as_cursor, go, place_in
+from freehold.dashboard.costs import pricing_of, use_of
 from freehold.dashboard.log_lines import end_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
@@ -46,6 +47,7 @@ class CallPages:
         record = details.call.record
         app = await self._parts.apps.get(record.app_id)
         story = await self._parts.stories.of(call_id)
+        pricing = await pricing_of(self._parts)
         wanted = LogFilter(call_id=call_id, since=record.created_at.timestamp() - 1)
         return self._views.page(
             request,
@@ -55,6 +57,8 @@ class CallPages:
             app=app,
             tags=await self._parts.listings.tags([record.function_id]),
             rows=await self._rows(call_id),
+            pricing=pricing,
+            use=await use_of(self._parts, call_id, pricing),
             story=story,
             parent=record.parent_input_id,
             log=await end_of(self._parts.logs, app.id, wanted, f"log={app.id}&call={call_id}", is_live=_is_open(details)),

@@ -50,9 +50,9 @@ class ChartPages:
             {
                 "at": [point.at.timestamp() for point in points],
                 "charts": [
-                    _chart("CPU, cores", [("cores", [round(point.cpu_cores, 4) for point in points])]),
-                    _chart("Memory, MiB", [("MiB", [round(point.memory_bytes / mib, 1) for point in points])]),
-                    *([_chart("GPUs held", [("GPUs", [point.gpus for point in points])])] if any(point.gpus for point in points) else []),
+                    chart("CPU, cores", [("cores", [round(point.cpu_cores, 4) for point in points])]),
+                    chart("Memory, MiB", [("MiB", [round(point.memory_bytes / mib, 1) for point in points])]),
+                    *([chart("GPUs held", [("GPUs", [point.gpus for point in points])])] if any(point.gpus for point in points) else []),
                 ],
             }
         )
@@ -79,24 +79,25 @@ def _columns(series: Series) -> Mapping[str, Any]:
     return {
         "at": [point.start.timestamp() for point in series.points],
         "charts": [
-            _chart(
+            chart(
                 "Calls per second",
                 [
                     ("calls", [round(one.calls * per_second, 4) for one in figures]),
                     ("errors", [round(one.errors * per_second, 4) for one in figures]),
                 ],
             ),
-            _chart("Latency, seconds", latencies),
-            _chart("Containers", [("containers", [round(one.mean_containers, 2) for one in figures])]),
-            _chart(
+            chart("Latency, seconds", latencies),
+            chart("Containers", [("containers", [round(one.mean_containers, 2) for one in figures])]),
+            chart(
                 "Waiting and running",
                 [("waiting", [round(one.mean_queued, 2) for one in figures]), ("running", [round(one.mean_running, 2) for one in figures])],
             ),
-            _chart("Cold starts", [("starts", [one.starts.count for one in figures])]),
-            *([_chart("Inputs in a batch", batches)] if any(one.batches for one in figures) else []),
+            chart("Cold starts", [("starts", [one.starts.count for one in figures])]),
+            *([chart("Inputs in a batch", batches)] if any(one.batches for one in figures) else []),
         ],
     }
 
 
-def _chart(title: str, lines: Sequence[tuple[str, Sequence[float | None]]]) -> Mapping[str, Any]:
+def chart(title: str, lines: Sequence[tuple[str, Sequence[float | None]]]) -> Mapping[str, Any]:
+    """As charts.js draws it."""
     return {"title": title, "lines": [{"name": name, "values": list(values)} for name, values in lines]}

@@ -5,6 +5,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from freehold.dashboard.acting import actor, as_cursor, go, place_in
+from freehold.dashboard.costs import pricing_of, use_of
 from freehold.dashboard.log_lines import end_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
@@ -46,6 +47,7 @@ class ContainerPages:
         live = self._parts.tasks.find(task.id)
         start = await self._parts.cold_starts.start_of(task)
         spans = durations(start)
+        pricing = await pricing_of(self._parts)
         wanted = LogFilter(task_id=task.id, since=task.enqueued_at.timestamp() - 1)
         return self._views.page(
             request,
@@ -54,6 +56,8 @@ class ContainerPages:
             live=live,
             app=await self._parts.apps.get(task.app_id),
             tags=await self._parts.listings.tags([task.function_id]),
+            pricing=pricing,
+            use=await use_of(self._parts, task.id, pricing),
             story=await self._parts.stories.of(task.id),
             start=start,
             phases=[(_PHASES[phase], phase, seconds) for phase, seconds in spans.items()],

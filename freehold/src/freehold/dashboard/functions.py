@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from freehold.control.services.functions import LiveFunction
 from freehold.dashboard.acting import actor, as_cursor, field, go, place_in, whole
+from freehold.dashboard.costs import bill_of, pricing_of
 from freehold.dashboard.log_lines import end_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
@@ -48,6 +49,7 @@ class FunctionPages:
         variants = await self._parts.functions.variants_of(function.app_id, function_id)
         calls = await self._parts.listings.calls(place_in(request), function_id=function_id)
         wanted = LogFilter(function_ids=frozenset(variants))
+        pricing = await pricing_of(self._parts)
         return self._views.page(
             request,
             "function",
@@ -60,6 +62,8 @@ class FunctionPages:
             changed=self._parts.functions.override_of(live).changed_at if live else {},
             explained=_SETTINGS,
             resources=_resources(live) if live else {},
+            pricing=pricing,
+            bill=await bill_of(self._parts, request, function_id, pricing),
             variants=sorted(variants - {function_id}),
             tasks=(await self._parts.listings.tasks(None, app_id=function.app_id, function_ids=variants, limit=_TASKS)).items,
             calls=calls.items,

@@ -11,6 +11,7 @@ from freehold.control.services.call_records import CallRecords
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.coldstarts import ColdStarts
+from freehold.control.services.cost import Costs
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.environments import Environments
 from freehold.control.services.explanations import Explanations
@@ -22,6 +23,7 @@ from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.metrics import Metrics
 from freehold.control.services.proxy_tokens import ProxyTokens
+from freehold.control.services.recent_costs import RecentCosts
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
@@ -47,6 +49,7 @@ class Parts:
     calls: Calls
     claims: Claims
     cold_starts: ColdStarts
+    costs: Costs
     deployments: Deployments
     desk: CallDesk
     diffs: VersionDiffs
@@ -61,6 +64,7 @@ class Parts:
     logs: Logs
     machines: Machines
     proxy_tokens: ProxyTokens
+    recent_costs: RecentCosts
     records: CallRecords
     scaling: Scaling
     schedules: Schedules

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from freehold.dashboard.costs import pricing_of
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
 from freehold.domain.ids import VolumeId
@@ -80,6 +81,7 @@ class ResourcePages:
             request,
             "settings",
             rows=rows,
+            pricing=await pricing_of(self._parts),
             tokens=await self._parts.proxy_tokens.list(),
             environments=await self._parts.environments.list(),
             own_tokens=self._parts.tokens.list(),

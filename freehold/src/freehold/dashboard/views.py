@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,6 +14,7 @@ from starlette.responses import HTMLResponse
 from freehold.control.services.call_history import PastCall, PastInput
 from freehold.dashboard.access import ROOT, Session
 from freehold.dashboard.guard import SESSION
+from freehold.domain.cost import written
 
 _R = api_pb2.GenericResult
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
@@ -50,6 +52,10 @@ class Views:
             "plain": plain,
             "status": status_of_input,
             "short": short,
+            "money": money,
+            "rate": rate,
+            "amount": amount,
+            "gpus": gpus,
         }
         self._templates.globals |= {"ROOT": ROOT, "call_status": call_status, "took": took, **facts}
 
@@ -94,6 +100,26 @@ def size(count: float | None) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1024
     return f"{count:.1f} TiB"
+
+
+def money(cost: Decimal | str | None) -> str:
+    """As `freehold cost` writes it, without the currency."""
+    return _NONE if cost is None else written(Decimal(cost))
+
+
+def rate(price: Decimal) -> str:
+    """In full, as it was set."""
+    return f"{price.normalize():f}" if price else "not set"
+
+
+def amount(seconds: float) -> str:
+    """Of a resource, over time."""
+    return f"{seconds:,.1f}"
+
+
+def gpus(seconds: Mapping[str, float]) -> str:
+    """By device, as `freehold cost` writes them."""
+    return " ".join(f"{name} {count:,.0f}" for name, count in sorted(seconds.items())) or _NONE
 
 
 def plain(text: str) -> str:

@@ -53,6 +53,11 @@ class Prices:
         best = max(fitting, key=lambda kind: len(_words(kind)), default=ANY)
         return self.gpus.get(best, Decimal(0))
 
+    @property
+    def are_set(self) -> bool:
+        """Whether anything has a price."""
+        return any(self.table().values())
+
     def table(self) -> dict[str, Decimal]:
         """By what they are for, as rates are told."""
         return {"cpu_core_second": self.cpu_core, "memory_gib_second": self.memory_gib, **_gpu_rates(self.gpus)}
@@ -67,6 +72,11 @@ def cost_of(usage: Usage, prices: Prices) -> dict[str, Decimal]:
 
 def total_of(usage: Usage, prices: Prices) -> Decimal:
     return sum(cost_of(usage, prices).values(), Decimal(0))
+
+
+def written(cost: Decimal) -> str:
+    """For people, without its currency. What is less than can be shown does not look like nothing."""
+    return f"<{_SHOWN}" if 0 < cost < _SHOWN else f"{cost:,.4f}"
 
 
 def parse(text: str, where: str) -> Prices:
@@ -91,6 +101,7 @@ def parse(text: str, where: str) -> Prices:
 
 
 _SMALLEST = Decimal("1e-9")
+_SHOWN = Decimal("0.0001")
 _TOP = ""  # what is in no table
 _KEY = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([A-Za-z0-9_.-]+))\s*=""")
 _TABLE = re.compile(r"\s*\[\s*([^\]]+?)\s*\]")

@@ -81,17 +81,21 @@ class Costs:
             msg = f"Usage is summed by app, function or day, not by {by!r}."
             raise InvalidRequest(msg)
         rows = await self._usage.rows(begins_at.replace(minute=0, second=0, microsecond=0), step=DAY if by == "day" else None)
+        sums, total = await self.sums(rows, by, prices), costed("", "total", _all(rows), prices)
+        return {"by": by, "since": begins_at.isoformat(), "currency": prices.currency, "rows": sums, "total": total}
+
+    async def sums(self, rows: Sequence[FunctionUsage], by: str, prices: Prices) -> list[dict[str, Any]]:
+        """By app, function or day, as `table` tells them."""
         names = await self._names(rows)
         keys = {"app": names.app, "function": names.function, "day": _day}[by]
-        sums = [_row(*key, usage, prices) for key, usage in _grouped(rows, keys).items()]
+        sums = [costed(*key, usage, prices) for key, usage in _grouped(rows, keys).items()]
         if by != "day":
             sums.sort(key=lambda row: (Decimal(row["cost"]), row["cpu_core_seconds"]), reverse=True)
-        total = _row("", "total", _all(rows), prices)
-        return {"by": by, "since": begins_at.isoformat(), "currency": prices.currency, "rows": sums, "total": total}
+        return sums
 
     async def of(self, subject: str, begin: datetime | None = None) -> dict[str, Any]:
         """What an app, function, call or task has used, by id, and what that cost."""
-        return _row(subject, subject, await self._usage.of(subject, begin), await self.prices())
+        return costed(subject, subject, await self._usage.of(subject, begin), await self.prices())
 
     async def show(self, request: dict[str, Any]) -> dict[str, Any]:
         """`subject` is the id of an app, function, call or task; `since`, as people write it, counts for the first two. As `table`."""
@@ -161,7 +165,8 @@ def _grouped(rows: Sequence[FunctionUsage], key: Callable[[FunctionUsage], K]) -
     return sums
 
 
-def _row(subject: str, name: str, usage: Usage, prices: Prices) -> dict[str, Any]:
+def costed(subject: str, name: str, usage: Usage, prices: Prices) -> dict[str, Any]:
+    """What was used and what that cost, as it is told: JSON has it, so sums of money are text."""
     costs = cost_of(usage, prices)
     return {
         "id": subject,
@@ -170,8 +175,8 @@ def _row(subject: str, name: str, usage: Usage, prices: Prices) -> dict[str, Any
         "cpu_core_seconds": round(usage.cpu_core_seconds, 3),
         "memory_gib_seconds": round(usage.memory_gib_seconds, 3),
         "gpu_seconds": {gpu: round(seconds, 3) for gpu, seconds in usage.gpu_seconds.items()},
-        "cost": str(sum(costs.values(), Decimal(0))),
-        "costs": {resource: str(cost) for resource, cost in costs.items()},
+        "cost": f"{sum(costs.values(), Decimal(0)):f}",
+        "costs": {resource: f"{cost:f}" for resource, cost in costs.items()},
     }
 
 

@@ -151,12 +151,15 @@ class UsageBook:
         """What an app, a function (with all its variants), a call or a task has used, by id: up to the last reading, which is some seconds
         old. `since` counts for apps and functions, by whole hours. Of what is not known it is nothing.
         """
-        begins_at = hour_of(since) if since else BEGINNING
-        if is_id(subject, "ap"):
-            return summed(await self.rows(begins_at, app_id=subject))
-        if is_id(subject, "fu"):
-            return summed(await self.rows(begins_at, function_ids=await self._variants(FunctionId(subject))))
+        if is_id(subject, "ap") or is_id(subject, "fu"):
+            return summed(await self.rows_of(subject, hour_of(since) if since else BEGINNING))
         return await self._total(subject)
+
+    async def rows_of(self, subject: str, since: datetime, *, step: timedelta | None = None) -> Sequence[FunctionUsage]:
+        """Of an app, or of a function with all its variants; as `rows`."""
+        if is_id(subject, "ap"):
+            return await self.rows(since, step=step, app_id=subject)
+        return await self.rows(since, step=step, function_ids=await self._variants(FunctionId(subject)))
 
     async def of_calls(self, call_ids: Sequence[str]) -> dict[str, Usage]:
         """Those of which something is known."""

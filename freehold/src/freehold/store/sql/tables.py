@@ -348,6 +348,8 @@ usage_hours = Table(
     Column("resource", String, primary_key=True),
     Column("app_id", String, nullable=False),
     Column("amount", Float, nullable=False),
+    Index(None, "app_id", "hour"),
+    Index(None, "function_id", "hour"),
 )
 
 usage_totals = Table(
