@@ -23,7 +23,7 @@ def path(tmp_path):
 @pytest.fixture
 def url(path):
     path.parent.mkdir()
-    return sqlite.url(path, "pysqlite")
+    return sqlite.url(path)
 
 
 def test_an_upgraded_empty_database_has_exactly_the_tables_in_code(url):

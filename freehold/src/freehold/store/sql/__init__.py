@@ -1,1 +1,1 @@
-"""The store on SQLAlchemy 2 (SQLite now; Postgres by the same statements)."""
+"""The store on SQLAlchemy 2 and SQLite. What another database spells otherwise: `sqlite.py`, and ON CONFLICT."""

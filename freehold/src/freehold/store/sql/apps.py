@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout
 from freehold.domain.ids import AppId
 from freehold.store import missing
 from freehold.store.ports import Place
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import apps, deployments
 
 _NEWEST_FIRST = (apps.c.created_at.desc(), apps.c.id.desc())
 
 
 class SqlApps:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, app: App) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import bindparam, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import blob_aliases, blobs
 
 _TOUCH = update(blobs).where(blobs.c.id == bindparam("blob_id")).values(used_at=bindparam("at"))
@@ -15,7 +15,7 @@ _FORGET_ALIASES = delete(blob_aliases).where(blob_aliases.c.blob_id == bindparam
 
 
 class SqlBlobs:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, blob_id: str, size: int, used_at: datetime) -> None:

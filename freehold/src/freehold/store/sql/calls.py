@@ -6,12 +6,12 @@ from itertools import groupby
 from typing import Any
 
 from sqlalchemy import Row, Select, delete, exists, func, literal, literal_column, null, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
 from freehold.store.ports import Place
 from freehold.store.sql import statements, tables
+from freehold.store.sql.connection import Connection
 
 _calls = tables.calls
 _inputs = tables.inputs
@@ -21,7 +21,7 @@ _LOOK_AT = 1000  # failures of all apps that are searched for those of one
 
 
 class SqlCalls:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, call: FunctionCall) -> None:

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.environments import Environment
 from freehold.store import missing
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import environments
 
 
 class SqlEnvironments:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, environment: Environment) -> None:

@@ -5,16 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.observability.events import Event
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import events
 
 _INSERT = insert(events)
 
 
 class SqlEvents:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, events: Sequence[Event]) -> None:
@@ -27,7 +27,7 @@ class SqlEvents:
 
     async def latest(self, subject: str, limit: int) -> Sequence[Event]:
         query = select(events).where(events.c.subject == subject).order_by(events.c.number.desc()).limit(limit)
-        return [_event(row) for row in reversed((await self._connection.execute(query)).all())]
+        return [_event(row) for row in reversed((await self._connection.execute(query)).rows)]
 
     async def delete_before(self, moment: datetime, most: int) -> int:
         # They are added in the order of their times, so the oldest need no index of their own.

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import AppId, ClassId, DefinitionId, FunctionId
 from freehold.store import missing
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import classes, definitions, functions
 
 
 class SqlFunctions:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, function: Function) -> None:

@@ -5,20 +5,20 @@ from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import ImageId
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.store import missing
 from freehold.store.ports import Place
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import images
 
 _UNFINISHED = (ImageState.WANTED.value, ImageState.BUILDING.value)
 
 
 class SqlImages:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, image: Image) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import FunctionId
 from freehold.domain.rollups import BOUNDS, NOTHING, STATUS_CLASSES, Bucket, Figures, Histogram
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import metrics
 
 _NAMES = [field.name for field in fields(Figures)]
@@ -18,7 +18,7 @@ _KNOWN = frozenset(_NAMES)
 
 
 class SqlMetrics:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, buckets: Sequence[Bucket]) -> None:

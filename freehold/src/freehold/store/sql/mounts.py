@@ -4,19 +4,19 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sqlalchemy import Row, Select, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.files import FileTree, Mount, TreeFile
 from freehold.domain.ids import MountId
 from freehold.store import missing
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import mounts, trees
 
 _WITH_TREE = select(mounts, trees.c.files).join(trees)
 
 
 class SqlMounts:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, mount: Mount) -> None:

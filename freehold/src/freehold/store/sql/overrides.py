@@ -5,16 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import FunctionId
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import autoscaler_overrides as overrides
 
 
 class SqlOverrides:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, function_id: FunctionId, override: AutoscalerOverride) -> None:

@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import ProxyTokenId
 from freehold.domain.proxy_tokens import ProxyToken
 from freehold.store import missing
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import proxy_tokens
 
 
 class SqlProxyTokens:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, token: ProxyToken) -> None:

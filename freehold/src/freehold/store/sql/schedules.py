@@ -6,16 +6,16 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import AppId, FunctionId
 from freehold.domain.schedules import Cron, Period, Rule, Schedule
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import schedules
 
 
 class SqlSchedules:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, schedule: Schedule) -> None:

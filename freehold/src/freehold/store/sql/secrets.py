@@ -4,17 +4,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import SecretId
 from freehold.domain.secrets import Secret
 from freehold.store import missing
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import secrets
 
 
 class SqlSecrets:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, secret: Secret) -> None:

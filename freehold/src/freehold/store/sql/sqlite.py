@@ -4,12 +4,11 @@ WAL with synchronous=FULL: a commit is flushed to the disk before it returns, so
 the disk keeps its word. Writes that come together are committed together, so that one flush serves them all.
 """
 
-import asyncio
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, ExceptionContext, event
+from sqlalchemy import URL, Connection, Engine, event
 from sqlalchemy.exc import OperationalError
 
 from freehold.domain.errors import FreeholdError, ResourceExhausted, Unavailable
@@ -23,8 +22,8 @@ _PRAGMAS = (
 )
 
 
-def url(path: Path, driver: str) -> URL:
-    return URL.create(f"sqlite+{driver}", database=str(path))
+def url(path: Path) -> URL:
+    return URL.create("sqlite", database=str(path))
 
 
 def refusal_of(error: OperationalError, path: Path) -> FreeholdError | None:
@@ -43,7 +42,6 @@ def refusal_of(error: OperationalError, path: Path) -> FreeholdError | None:
 def configure(engine: Engine) -> None:
     event.listen(engine, "connect", _on_connect)
     event.listen(engine, "begin", _on_begin)
-    event.listen(engine, "handle_error", _on_error)
 
 
 def _on_connect(connection: Any, record: object) -> None:
@@ -58,9 +56,3 @@ def _on_connect(connection: Any, record: object) -> None:
 def _on_begin(connection: Connection) -> None:
     """Taking the write lock at once: a transaction that reads first and writes later can not lose a race in between."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-
-def _on_error(context: ExceptionContext) -> None:
-    """A cancelled caller is no lost connection: SQLAlchemy would drop it with its transaction open, and the lock with it."""
-    if isinstance(context.original_exception, asyncio.CancelledError):
-        context.is_disconnect = False

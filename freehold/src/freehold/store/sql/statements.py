@@ -6,33 +6,29 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Row, Select, Table, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from freehold.domain.errors import NotFound
-
-# Both databases know ON CONFLICT, each with its own spelling in SQLAlchemy.
-_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+from freehold.store.sql.connection import Connection
 
 
-async def put(connection: AsyncConnection, table: Table, row: Mapping[str, Any]) -> None:
+async def put(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
     """Insert the row, or replace the one with its primary key."""
-    await connection.execute(_upsert(table, connection.dialect.name), row)
+    await connection.execute(_upsert(table), row)
 
 
-async def put_all(connection: AsyncConnection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+async def put_all(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        await connection.execute(_upsert(table, connection.dialect.name), rows)
+        await connection.execute(_upsert(table), rows)
 
 
-async def one(connection: AsyncConnection, query: Select[Any]) -> Row[Any] | None:
+async def one(connection: Connection, query: Select[Any]) -> Row[Any] | None:
     """The first row."""
     row: Row[Any] | None = (await connection.execute(query.limit(1))).first()
     return row
 
 
-async def required(connection: AsyncConnection, query: Select[Any], error: NotFound) -> Row[Any]:
+async def required(connection: Connection, query: Select[Any], error: NotFound) -> Row[Any]:
     """The first row; the error where there is none."""
     row = await one(connection, query)
     if row is None:
@@ -48,8 +44,7 @@ def page(query: Select[Any], at: Column[datetime], id_: Column[str], before: tup
 
 
 @cache
-def _upsert(table: Table, dialect: str) -> Insert:
-    insert = _INSERTS[dialect](table)
-    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
-    statement: Insert = insert.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
-    return statement
+def _upsert(table: Table) -> Insert:
+    new = insert(table)
+    others = {column.name: new.excluded[column.name] for column in table.columns if not column.primary_key}
+    return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)

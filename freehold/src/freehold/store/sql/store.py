@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from freehold.domain.errors import Unavailable
 from freehold.domain.rollups import Durations
@@ -17,6 +16,7 @@ from freehold.store.sql import sqlite
 from freehold.store.sql.apps import SqlApps
 from freehold.store.sql.blobs import SqlBlobs
 from freehold.store.sql.calls import SqlCalls
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.environments import SqlEnvironments
 from freehold.store.sql.events import SqlEvents
 from freehold.store.sql.functions import SqlFunctions
@@ -38,7 +38,7 @@ _LONGEST_WAIT = 30.0  # seconds; a transaction takes milliseconds, and one insid
 class SqlTransaction:
     """All aggregates over one connection."""
 
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.environments: ports.Environments = SqlEnvironments(connection)
         self.apps: ports.Apps = SqlApps(connection)
         self.functions: ports.Functions = SqlFunctions(connection)
@@ -61,49 +61,65 @@ class SqlTransaction:
 class SqlStore:
     """A store in one SQLite file.
 
-    The pool holds a single connection: SQLite has one writer anyway, and waiting for it in the pool is fair, bounded and never
-    ends in `database is locked`.
+    There is a single connection: SQLite has one writer anyway, and waiting here for one's turn is fair, bounded and never ends in
+    `database is locked`.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._engine: AsyncEngine | None = None
+        self._connection: Connection | None = None
+        self._turn = asyncio.Lock()
         self.commits = Durations()
 
     async def open(self) -> None:
         await asyncio.to_thread(self._prepare)
-        engine = create_async_engine(
-            sqlite.url(self._path, "aiosqlite"),
-            pool_size=1,
-            max_overflow=0,
-            pool_timeout=_LONGEST_WAIT,
-        )
-        sqlite.configure(engine.sync_engine)
-        self._engine = engine
+        engine = create_engine(sqlite.url(self._path))
+        sqlite.configure(engine)
+        connection = Connection(engine)
+        await connection.open()
+        self._connection = connection
 
     async def close(self) -> None:
-        if self._engine is not None:
-            await self._engine.dispose()
-            self._engine = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[SqlTransaction]:
-        if self._engine is None:
+        if self._connection is None:
             msg = "The store is closed: the engine is starting or stopping. Try again."
             raise Unavailable(msg)
+        await self._wait_for_turn()
         try:
-            async with self._engine.begin() as connection:
-                yield SqlTransaction(connection)
-                done = time.perf_counter()
-            self.commits.add(time.perf_counter() - done)
-        except PoolTimeoutError as error:
-            msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
-            raise Unavailable(msg) from error
+            async with self._committing(self._connection):
+                yield SqlTransaction(self._connection)
         except OperationalError as error:
             if (refusal := sqlite.refusal_of(error, self._path)) is None:
                 raise
             raise refusal from error
+        finally:
+            self._turn.release()
+
+    @asynccontextmanager
+    async def _committing(self, connection: Connection) -> AsyncIterator[None]:
+        """The block's statements, all or none."""
+        try:
+            yield
+            done = time.perf_counter()
+            await connection.commit()
+        except BaseException:
+            await connection.rollback()
+            raise
+        self.commits.add(time.perf_counter() - done)
+
+    async def _wait_for_turn(self) -> None:
+        try:
+            async with asyncio.timeout(_LONGEST_WAIT):
+                await self._turn.acquire()
+        except TimeoutError as error:
+            msg = f"The store was busy for {_LONGEST_WAIT:.0f} seconds. Try again."
+            raise Unavailable(msg) from error
 
     def _prepare(self) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        migrations.upgrade(sqlite.url(self._path, "pysqlite"))
+        migrations.upgrade(sqlite.url(self._path))

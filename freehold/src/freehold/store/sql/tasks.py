@@ -5,18 +5,18 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from freehold.domain.ids import AppId, FunctionId, TaskId
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.store import missing
 from freehold.store.ports import Place
 from freehold.store.sql import statements
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import tasks
 
 
 class SqlTasks:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def put(self, task: Task) -> None:

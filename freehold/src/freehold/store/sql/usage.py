@@ -7,20 +7,18 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Select, Table, delete, func, literal, select, type_coerce
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql.dml import Insert
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from freehold.domain.ids import AppId, FunctionId
 from freehold.domain.usage import FunctionUsage, Total, Usage
+from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import Moment, usage_hours, usage_totals
 
-_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _MICROSECOND = timedelta(microseconds=1)
 
 
 class SqlUsages:
-    def __init__(self, connection: AsyncConnection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def add(self, hourly: Sequence[FunctionUsage], totals: Mapping[str, Usage], at: datetime) -> None:
@@ -36,7 +34,7 @@ class SqlUsages:
         ]
         for table, rows in ((usage_hours, hours), (usage_totals, sums)):
             if rows:
-                await self._connection.execute(_add(table, self._connection.dialect.name), rows)
+                await self._connection.execute(_add(table), rows)
 
     async def sums(
         self,
@@ -83,11 +81,10 @@ def _sums(since: datetime, until: datetime, step: timedelta | None, app_id: str,
 
 
 @cache
-def _add(table: Table, dialect: str) -> Insert:
+def _add(table: Table) -> Insert:
     """The amount is added to what there is; the rest is replaced."""
-    insert = _INSERTS[dialect](table)
-    others = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
-    statement: Insert = insert.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns), set_={**others, "amount": table.c.amount + insert.excluded.amount}
+    new = insert(table)
+    others = {column.name: new.excluded[column.name] for column in table.columns if not column.primary_key}
+    return new.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={**others, "amount": table.c.amount + new.excluded.amount}
     )
-    return statement
