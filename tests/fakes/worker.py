@@ -17,8 +17,8 @@ from freehold.domain.ids import LayerId
 from freehold.domain.images import ImageConfig
 from freehold.wire.worker import BuiltImage, ClientRuntime, TaskSample, TaskSpec
 from freehold.worker.gpus import PretendedGpus
-from freehold.worker.ports import ContainerExit, ContainerSpec, Counters
-from freehold.worker.processes import ProcessMark, mark_of
+from freehold.worker.ports import ContainerExit, ContainerSpec, Counters, NotExecuted
+from freehold.worker.processes import Process, ProcessMark, mark_of
 from freehold.worker.worker import Worker
 
 DEADLINE = 30
@@ -32,6 +32,7 @@ class FakeContainer:
         self.signals: list[int] = []
         self.outputs = (os.dup(spec.stdout), os.dup(spec.stderr))
         self.counters = Counters()
+        self.executed: list[FakeProcess] = []
         self._runtime = runtime
         self._exit: ContainerExit | None = None
         self._ended = anyio.Event()
@@ -42,6 +43,15 @@ class FakeContainer:
             self._ended.set()
             for output in self.outputs:
                 os.close(output)
+            for process in self.executed:
+                process.kill()
+
+    async def execute(self, spec):
+        if self._exit is not None:
+            msg = "cannot exec in a stopped container"
+            raise NotExecuted(msg, 127)
+        self.executed.append(FakeProcess(spec))
+        return self.executed[-1]
 
     def say(self, text: str) -> None:
         os.write(self.outputs[0], text.encode())
@@ -62,6 +72,36 @@ class FakeContainer:
     async def destroy(self) -> None:
         self.end(128 + signal.SIGKILL)
         self._runtime.running.pop(self.spec.id, None)
+
+
+class FakeProcess:
+    """A program of the machine itself, as a container's process. It ends with the container, or when killed."""
+
+    terminal = None
+
+    def __init__(self, spec):
+        null = os.open(os.devnull, os.O_RDWR)
+        ends = [null if end < 0 else end for end in (spec.stdin, spec.stdout, spec.stderr)]
+        try:
+            pid = os.posix_spawnp(
+                spec.argv[0],
+                spec.argv,
+                {**spec.env, "PATH": os.environ["PATH"]},
+                file_actions=[(os.POSIX_SPAWN_DUP2, end, number) for number, end in enumerate(ends)],
+                setsid=True,
+            )
+        except FileNotFoundError as error:
+            msg = f"{spec.argv[0]}: executable file not found"
+            raise NotExecuted(msg, 127) from error
+        finally:
+            os.close(null)
+        self._process = Process(pid)
+
+    async def wait(self):
+        return await self._process.wait()
+
+    def kill(self):
+        self._process.signal(signal.SIGKILL)
 
 
 class FakeRuntime:
@@ -254,6 +294,9 @@ class RecordedReports:
 
     def task_logged(self, task_id, entries):
         self.logs[task_id] += entries
+
+    def exec_ended(self, task_id, exec_id, end):
+        self._record("command ended", exec_id, end)
 
     def build_logged(self, image_id, entries):
         self.logs[image_id] += entries

@@ -85,7 +85,9 @@ async def channel_to(folder, *resources):
     path = folder / "control.sock"
     async with (
         asyncio.timeout(30),
-        server.serve(resources, operations=OPERATIONS, authenticator=Everyone(), address="127.0.0.1:0", socket_path=path),
+        server.serve(
+            resources, operations=OPERATIONS, authenticator=Everyone(), passes=Everyone(), address="127.0.0.1:0", socket_path=path
+        ),
         grpc.aio.insecure_channel(f"unix:{path}") as channel,
     ):
         yield channel
@@ -122,7 +124,9 @@ class TestTable:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             with pytest.raises(errors.Unavailable, match="FREEHOLD_CONTROL_PORT"):
-                async with server.serve([], operations={}, authenticator=Everyone(), address=address, socket_path=tmp_path / "s"):
+                async with server.serve(
+                    [], operations={}, authenticator=Everyone(), passes=Everyone(), address=address, socket_path=tmp_path / "s"
+                ):
                     pass
 
 

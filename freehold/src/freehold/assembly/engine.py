@@ -20,6 +20,7 @@ from freehold.assembly.rpcs import Rpcs, operations
 from freehold.config import Settings
 from freehold.control.controllers import loop
 from freehold.control.rpc import server
+from freehold.control.services.execs import Execs
 from freehold.dashboard.layer_sizes import LayerSizes
 from freehold.gateway.server import Gateway
 from freehold.stopping import Stopping
@@ -40,8 +41,9 @@ class Engine:
         self.control = ControlPlane(settings)
         self.machine = machine_of(self.control)
         self.health = Health(self.control, self.machine.zygotes)
-        self.pages = Pages(self.control, status=self.health.status, layer_sizes=LayerSizes(self.machine.layer_path))
-        self.rpcs = Rpcs(self.control)
+        execs = self._execs()
+        self.pages = Pages(self.control, execs=execs, status=self.health.status, layer_sizes=LayerSizes(self.machine.layer_path))
+        self.rpcs = Rpcs(self.control, execs)
         self._supervision = supervision or Supervision()
 
     @asynccontextmanager
@@ -60,12 +62,17 @@ class Engine:
             self._start_background(await stack.enter_async_context(_background()))
             yield
 
+    def _execs(self) -> Execs:
+        base, resources, work = self.control.base, self.control.resources, self.control.work
+        return Execs(tasks=work.tasks, secrets=resources.secrets, journal=base.journal, keyring=base.keyring, worker=self.machine.worker)
+
     def _rpc_server(self) -> AbstractAsyncContextManager[None]:
         settings = self.settings
         return server.serve(
             self.rpcs.resources,
             operations=operations(self.control, self.health, self.pages),
             authenticator=self.rpcs.authenticator,
+            passes=self.rpcs.passes,
             address=f"{settings.host}:{settings.control_port}",
             socket_path=settings.root / _CONTROL_SOCKET,
             before_bind=self._supervision.free_port,

@@ -6,6 +6,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from freehold.assembly.control import ControlPlane
+from freehold.control.services.execs import Execs
 from freehold.dashboard.access import Access
 from freehold.dashboard.app import Dashboard
 from freehold.dashboard.layer_sizes import LayerSizes
@@ -22,12 +23,12 @@ from freehold.store.authority import Authority
 class Pages:
     """The dashboard, and what else the gateway's bare host serves."""
 
-    def __init__(self, control: ControlPlane, *, status: Status, layer_sizes: LayerSizes) -> None:
+    def __init__(self, control: ControlPlane, *, execs: Execs, status: Status, layer_sizes: LayerSizes) -> None:
         base, work, resources = control.base, control.work, control.resources
         self._settings = control.settings
         self._access = Access(keyring=base.keyring, tokens=resources.tokens, clock=base.clock)
         self.dashboard = Dashboard(
-            _parts(control, status, layer_sizes),
+            _parts(control, execs, status, layer_sizes),
             self._access,
             changed=(work.tasks_changed, work.schedules_changed, work.images_wanted),
         )
@@ -56,7 +57,7 @@ def tls(control: ControlPlane) -> ssl.SSLContext | None:
     return Certificates(authority=authority, own=[*own], is_ours=routes.covers, clock=clock).context
 
 
-def _parts(control: ControlPlane, status: Status, layer_sizes: LayerSizes) -> Parts:
+def _parts(control: ControlPlane, execs: Execs, status: Status, layer_sizes: LayerSizes) -> Parts:
     base, resources, work, catalog, insight = control.base, control.resources, control.work, control.catalog, control.insight
     return Parts(
         settings=control.settings,
@@ -71,6 +72,7 @@ def _parts(control: ControlPlane, status: Status, layer_sizes: LayerSizes) -> Pa
         desk=insight.desk,
         diffs=insight.diffs,
         environments=resources.environments,
+        execs=execs,
         explanations=insight.explanations,
         functions=catalog.functions,
         history=insight.history,

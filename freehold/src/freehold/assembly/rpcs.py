@@ -15,6 +15,7 @@ from freehold.control.rpc.calls import CallRpcs
 from freehold.control.rpc.containers import ContainerRpcs
 from freehold.control.rpc.cost import CostRpcs
 from freehold.control.rpc.environments import EnvironmentRpcs
+from freehold.control.rpc.execs import ExecRpcs, Passes
 from freehold.control.rpc.functions import FunctionRpcs
 from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
@@ -27,6 +28,7 @@ from freehold.control.rpc.servers import ServerRpcs
 from freehold.control.rpc.tokens import TokenOperations, TokenRpcs
 from freehold.control.rpc.volumes import VolumeRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
+from freehold.control.services.execs import Execs
 
 _INPUTS_SOCKET = "run/control/inputs.sock"
 
@@ -34,13 +36,15 @@ _INPUTS_SOCKET = "run/control/inputs.sock"
 class Rpcs:
     """Everything that answers RPCs. Those of calls and containers are answered over the containers' own socket too."""
 
-    def __init__(self, control: ControlPlane) -> None:
+    def __init__(self, control: ControlPlane, execs: Execs) -> None:
         work, catalog = control.work, control.catalog
         self._control = control
         self._calls = CallRpcs(calls=work.calls, functions=catalog.functions, tasks=work.tasks)
         self._containers = ContainerRpcs(claims=work.claims, tasks=work.tasks, apps=catalog.apps, history=control.insight.history)
         self.authenticator = Authenticator(credentials=control.resources.tokens, tasks=work.tasks)
-        self.resources = [self._calls, self._containers, *_of_apps(control), *_of_resources(control), *_of_insight(control)]
+        self.passes = Passes(execs)
+        own = [self._calls, self._containers, ExecRpcs(execs=execs, url=control.settings.control_url)]
+        self.resources = [*own, *_of_apps(control), *_of_resources(control), *_of_insight(control)]
 
     def inputs_socket(self) -> AbstractAsyncContextManager[None]:
         work, serving = self._control.work, self._control.serving

@@ -13,6 +13,7 @@ class Caller:
 
     task_id: TaskId | None = None
     token_id: str = ""  # by which a client is known; empty for containers, and for clients that ask for their first
+    pass_to: TaskId | None = None  # the one container in which it may run commands, for a client that shows a pass instead of its token
     client_version: str = ""
     is_restricted: bool = False  # a task of a function with `restrict_modal_access=True`
     idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none

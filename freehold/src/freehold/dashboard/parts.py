@@ -14,6 +14,7 @@ from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.cost import Costs
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.environments import Environments
+from freehold.control.services.execs import Execs
 from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.images import Images
@@ -54,6 +55,7 @@ class Parts:
     desk: CallDesk
     diffs: VersionDiffs
     environments: Environments
+    execs: Execs
     explanations: Explanations
     functions: Functions
     history: TaskHistory

@@ -10,6 +10,7 @@ from freehold.control.services.usage import UsageBook
 from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.logs import LogEntry
 from freehold.domain.tasks import TaskExit
+from freehold.wire.execs import ExecEnd
 from freehold.wire.worker import BuiltImage, TaskSample
 
 
@@ -40,6 +41,9 @@ class LocalReports:
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None:
         self._logs.task_logged(task_id, entries)
+
+    def exec_ended(self, task_id: TaskId, exec_id: str, end: ExecEnd) -> None:
+        self._tasks.record_exec_ended(task_id, exec_id, end)
 
     def build_logged(self, image_id: ImageId, entries: list[LogEntry]) -> None:
         self._logs.append(image_id, entries)

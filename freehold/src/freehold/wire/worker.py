@@ -13,6 +13,7 @@ from freehold.domain.seams import Seam
 from freehold.domain.tasks import TaskExit
 from freehold.domain.usage import Reading
 from freehold.domain.volumes import VolumeMount
+from freehold.wire.execs import ExecEnd, WorkerExecs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +129,10 @@ class WorkerReports(Protocol):
 
     def task_logged(self, task_id: TaskId, entries: list[LogEntry]) -> None: ...
 
+    def exec_ended(self, task_id: TaskId, exec_id: str, end: ExecEnd) -> None:
+        """Of a command that was started in the task's container (`execs`)."""
+        ...
+
     def build_logged(self, image_id: ImageId, entries: list[LogEntry]) -> None: ...
 
     async def build_function_ended(self, task_id: TaskId) -> str:
@@ -141,6 +146,11 @@ class WorkerReports(Protocol):
 
 class WorkerControl(Protocol):
     """What a placement asks of a worker. Wishes are complete and may be repeated: the same set twice changes nothing."""
+
+    @property
+    def execs(self) -> WorkerExecs:
+        """Commands in the containers of its tasks."""
+        ...
 
     async def adopt(self, candidates: Collection[TaskId]) -> AbstractSet[TaskId]:
         """Asked first of all: which of these tasks, wished for by an engine that has died, still run. They go on, as if this one had

@@ -22,6 +22,7 @@ _WEB_TARGET = "/__freehold/web"
 _HOSTNAME = "modal"
 _HOME = "/root"
 _SOURCES = "/root:/pkg"  # where modal puts the app's modules, and its own
+_OF_THE_TASK_ALONE = frozenset({"MODAL_CONTAINER_ARGUMENTS_PATH", "MODAL_OVERRIDE_HEADERS", "MODAL_SERVER_URL"})
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -37,6 +38,12 @@ def environment(image: ImageConfig, wished: Mapping[str, str], *, task_id: str, 
         "MODAL_IS_REMOTE": "1",
         "MODAL_TASK_ID": task_id,
     }
+
+
+def exec_environment(image: ImageConfig, wished: Mapping[str, str], task_id: str) -> dict[str, str]:
+    """Of a further process in the container: the same, but for what the task proves itself with."""
+    env = environment(image, wished, task_id=task_id, token="")
+    return {name: value for name, value in env.items() if name not in _OF_THE_TASK_ALONE}
 
 
 def command(image: ImageConfig, env: Mapping[str, str], rootfs: Path, seams: Sequence[Seam], *, module: str = "") -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from anyio.abc import TaskStatus
 from freehold.domain.files import FileTree
 from freehold.domain.ids import LayerId
 from freehold.domain.logs import LogEntry
+from freehold.wire.execs import Terminal
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, Limits
 from freehold.worker.processes import ProcessMark
 
@@ -106,6 +107,46 @@ class Counters:
     most_memory_bytes: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecSpec:
+    """A further process of a container: what it runs, and what it gets beside that container's own confinement.
+
+    Descriptors are open ones that it inherits; the caller keeps and closes its own ends. With a `terminal` it has a new one instead.
+    `like` names a container whose list of system calls it is to have: where the first process of its own has a shorter one.
+    """
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False, default_factory=dict)
+    cwd: str = "/"
+    stdin: int = -1
+    stdout: int = -1
+    stderr: int = -1
+    terminal: Terminal | None = None
+    like: str = ""
+
+
+class NotExecuted(Exception):
+    """A program that a container has not, or that cannot be run there; in words for whoever wanted it, and the status that shells give it."""
+
+    def __init__(self, words: str, code: int) -> None:
+        super().__init__(words)
+        self.code = code
+
+
+class ContainerProcess(Protocol):
+    """`terminal` is the engine's end of its terminal, to be closed by whoever started the process; None without one."""
+
+    terminal: int | None
+
+    async def wait(self) -> int:
+        """Exit status, or 128 + signal. To be called by one, and until it returns: so the process is reaped, and its traces removed."""
+        ...
+
+    def kill(self) -> None:
+        """With all processes of its group."""
+        ...
+
+
 class Container(Protocol):
     """A running container. `wait` may be called by several; all get the same answer, also after the end."""
 
@@ -113,6 +154,10 @@ class Container(Protocol):
     def pid(self) -> int: ...
 
     async def wait(self) -> ContainerExit: ...
+
+    async def execute(self, spec: ExecSpec) -> ContainerProcess:
+        """Start another process in it. Raises NotExecuted, or Unavailable when the runtime cannot; the container may have ended."""
+        ...
 
     async def signal(self, number: int) -> None:
         """Send a signal to the first process; nothing happens if it has ended."""
@@ -146,7 +191,9 @@ class Runtime(Protocol):
         ...
 
     async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
-        """Destroy every container that an earlier engine of this home left behind, but those to keep; their ids."""
+        """Destroy every container that an earlier engine of this home left behind, but those to keep; their ids. Of those that are kept,
+        kill the processes that it had them execute: who started these cannot reach them any more.
+        """
         ...
 
 

@@ -48,6 +48,11 @@ class TaskLife:
             return Phase.ENDED
         return Phase.STOPPING if self._stop.is_set() else Phase.ALIVE
 
+    @property
+    def container(self) -> Container | None:
+        """Until it has ended; None while it starts."""
+        return self._container
+
     def stop(self) -> None:
         """SIGINT, a grace period, SIGKILL. What has not started does not start."""
         self._stop.set()

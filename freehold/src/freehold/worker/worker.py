@@ -16,11 +16,12 @@ from anyio.abc import TaskGroup
 
 from freehold.domain.clients import knows_new_builders
 from freehold.domain.clock import Clock
-from freehold.domain.errors import FreeholdError
+from freehold.domain.errors import Conflict, FreeholdError, NotFound
 from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.seams import Zygotes
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSample, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
+from freehold.worker.execs import Execs, Place
 from freehold.worker.gpus import Gpus
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.pace import machine_pace
@@ -92,7 +93,9 @@ class Worker:
         self._builder = builder
         self._build_slots = anyio.Semaphore(_BUILDS_AT_ONCE)
         self._building: set[ImageId] = set()
+        self.execs = Execs(places=self, ended=reports.exec_ended)
         self._lives: dict[TaskId, TaskLife] = {}
+        self._specs: dict[TaskId, TaskSpec] = {}  # of those, what was last wished for
         self._adopted: dict[TaskId, adoption.Adoption] = {}
         self._stack = AsyncExitStack()
         self._group: TaskGroup
@@ -115,6 +118,7 @@ class Worker:
         self._group = await self._stack.enter_async_context(anyio.create_task_group())
         self._shop.zygotes.open(self._group, self._shop)
         self._spares.open(self._group)
+        self.execs.open(self._group)
         for task_id, adopted in self._adopted.items():
             self._begin(task_id, adopted)
         self._group.start_soon(self._sample)
@@ -144,6 +148,20 @@ class Worker:
         for task_id, phase in actual.items():
             if phase is Phase.ENDED and task_id not in tasks:
                 del self._lives[task_id]
+        self._specs = {task_id: spec for task_id, spec in {**self._specs, **tasks}.items() if task_id in self._lives}
+
+    async def place(self, task_id: TaskId) -> Place:
+        """See `execs.Places`."""
+        life, spec = self._lives.get(task_id), self._specs.get(task_id)
+        if life is None or life.phase is Phase.ENDED:
+            msg = f"No running container {task_id}. `modal container list` shows those that run."
+            raise NotFound(msg)
+        if spec is None or life.container is None:
+            msg = f"Container {task_id} is not there yet, or not any more. Look with `freehold why {task_id}`, or try again in a moment."
+            raise Conflict(msg)
+        equipment = await anyio.to_thread.run_sync(self._shop.gpus.equipment, spec.gpus)
+        env = {**launch.exec_environment(spec.image, spec.env, task_id), **equipment.env}
+        return Place(container=life.container, env=env, cwd=launch.workdir(spec.image))
 
     def expect(self, task: TaskSpec) -> None:
         self._shop.zygotes.want(task)

@@ -2,9 +2,9 @@
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -12,7 +12,6 @@ import structlog
 from google.protobuf.message import DecodeError
 
 from freehold.control.caller import Caller
-from freehold.control.rpc.auth import Authenticator
 from freehold.control.rpc.errors import code_of
 from freehold.control.rpc.idempotency import Replies
 from freehold.domain.errors import FreeholdError, InvalidRequest
@@ -25,7 +24,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, where clients refuse longer ones with worse words
 
 # These wait, change nothing while they do, and must end with their caller.
-_LONG_POLLS = frozenset({"ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs", "TokenFlowWait"})
+_LONG_POLLS = frozenset({
+    "ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs", "TaskExecStdinWrite", "TaskExecWait",
+    "TokenFlowWait",
+})  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +36,19 @@ class _Refused:
     text: str
 
 
+class Callers(Protocol):
+    def caller(self, rpc: str, metadata: Mapping[str, str]) -> Caller:
+        """Who asks for this, by the metadata. Raises Unauthenticated, PermissionDenied or InvalidRequest."""
+        ...
+
+
 class Edge:
     """Wraps handlers. A caller who hangs up ends long polls and streams; everything else is carried through, so that no change
     stops half-way.
     """
 
-    def __init__(self, authenticator: Authenticator, group: asyncio.TaskGroup) -> None:
-        self._authenticator = authenticator
+    def __init__(self, callers: Callers, group: asyncio.TaskGroup) -> None:
+        self._callers = callers
         self._group = group
         self._replies = Replies()
 
@@ -66,6 +74,18 @@ class Edge:
 
         return call
 
+    def upload(
+        self, name: str, handler: Callable[[AsyncIterator[Any], Caller], Awaitable[Any]], parse: Parse
+    ) -> Callable[..., Awaitable[Any]]:
+        async def call(requests: AsyncIterator[bytes], context: "grpc.aio.ServicerContext[Any, Any]") -> Any:
+            try:
+                return await handler(_all_parsed(parse, requests), self._caller(name, context))
+            except Exception as error:  # noqa: BLE001 — as above
+                refused = _refusal_of(name, error)
+                await context.abort(refused.code, refused.text)
+
+        return call
+
     async def _answer(self, name: str, handler: Callable[[Any, Caller], Awaitable[Any]], parse: Parse, request: bytes, context: Any) -> Any:
         try:
             caller = self._caller(name, context)
@@ -75,7 +95,7 @@ class Edge:
 
     def _caller(self, name: str, context: Any) -> Caller:
         metadata = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-        return self._authenticator.caller(name, metadata)
+        return self._callers.caller(name, metadata)
 
 
 def _refusal_of(name: str, error: Exception) -> _Refused:
@@ -97,6 +117,11 @@ def _parsed(parse: Parse, request: bytes) -> Any:
     except (DecodeError, ValueError) as error:
         msg = f"The request cannot be read: {error}."
         raise InvalidRequest(msg) from error
+
+
+async def _all_parsed(parse: Parse, requests: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _parsed(parse, request)
 
 
 def _shortened(text: str) -> str:

@@ -1,7 +1,7 @@
-"""The gRPC server: one table from RPC name to method, built from the resource classes and the service's own descriptor.
+"""The gRPC server: a table from RPC name to method for each service, built from the resource classes and the service's own descriptor.
 
-A name served twice stops the start; a name that nobody serves answers UNIMPLEMENTED. Beside Modal's service stands the operator's: what
-the `freehold` command asks, by name, in JSON.
+A name served twice stops the start; a name that nobody serves answers UNIMPLEMENTED. Modal has two services, with callers that prove
+themselves in different ways. Beside them stands the operator's: what the `freehold` command asks, by name, in JSON.
 """
 
 import asyncio
@@ -15,18 +15,17 @@ from typing import Any
 import grpc
 import grpc.aio
 from google.protobuf import message_factory
-from modal_proto import api_pb2
+from modal_proto import api_pb2, task_command_router_pb2
 
 from freehold.control.caller import Caller
-from freehold.control.rpc.auth import Authenticator
-from freehold.control.rpc.edge import Edge
+from freehold.control.rpc.edge import Callers, Edge
 from freehold.control.rpc.sockets import open_to_containers, short_path
 from freehold.domain import clients
 from freehold.domain.errors import PermissionDenied, Unavailable
 from freehold.wire import operator
 
-SERVICE = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
-METHODS: Mapping[str, Any] = SERVICE.methods_by_name
+CLIENT = api_pb2.DESCRIPTOR.services_by_name["ModalClient"]
+COMMAND_ROUTER = task_command_router_pb2.DESCRIPTOR.services_by_name["TaskCommandRouter"]
 
 _OPTIONS = [
     ("grpc.max_receive_message_length", 128 * 1024 * 1024),  # the client sends up to 100 MiB in one message
@@ -41,11 +40,11 @@ Handler = Callable[[Any, Caller], Any]
 Operation = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
-def served_by(resources: Iterable[object]) -> dict[str, Handler]:
-    """RPC name → bound method, for every RPC that one of the resources has. Serving a name twice is an error of ours."""
+def served_by(resources: Iterable[object], service: Any = CLIENT) -> dict[str, Handler]:
+    """RPC name → bound method, for every RPC of a service that one of the resources has. Serving a name twice is an error of ours."""
     table: dict[str, Handler] = {}
     for resource in resources:
-        for name in METHODS:
+        for name in service.methods_by_name:
             method = getattr(resource, name, None)
             if method is None:
                 continue
@@ -56,8 +55,17 @@ def served_by(resources: Iterable[object]) -> dict[str, Handler]:
     return table
 
 
-def _method_handler(name: str, handler: Handler, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
-    method = METHODS[name]
+def _service_handler(service: Any, resources: Iterable[object], edge: Edge) -> grpc.GenericRpcHandler:
+    served = served_by(resources, service)
+    handlers = {
+        name: _method_handler(method, served[name], edge) if name in served else _refusal(service, name)
+        for name, method in service.methods_by_name.items()
+    }
+    return grpc.method_handlers_generic_handler(service.full_name, handlers)
+
+
+def _method_handler(method: Any, handler: Handler, edge: Edge) -> "grpc.RpcMethodHandler[Any, Any]":
+    name = method.name
     parse = message_factory.GetMessageClass(method.input_type).FromString
     serialize = message_factory.GetMessageClass(method.output_type).SerializeToString
     if method.server_streaming:
@@ -65,6 +73,8 @@ def _method_handler(name: str, handler: Handler, edge: Edge) -> "grpc.RpcMethodH
     if not inspect.iscoroutinefunction(handler):
         msg = f"{name} must be a coroutine function."
         raise TypeError(msg)
+    if method.client_streaming:
+        return grpc.stream_unary_rpc_method_handler(edge.upload(name, handler, parse), response_serializer=serialize)
     return grpc.unary_unary_rpc_method_handler(edge.unary(name, handler, parse), response_serializer=serialize)
 
 
@@ -83,15 +93,15 @@ class _NamesOfOtherVersions(grpc.GenericRpcHandler):
 
     def service(self, details: "grpc.HandlerCallDetails") -> "grpc.RpcMethodHandler[Any, Any] | None":
         service, _, name = details.method.removeprefix("/").partition("/")
-        return _refusal(name) if service == SERVICE.full_name else None
+        return next((_refusal(known, name) for known in (CLIENT, COMMAND_ROUTER) if known.full_name == service), None)
 
 
-def _refusal(name: str) -> "grpc.RpcMethodHandler[Any, Any]":
+def _refusal(service: Any, name: str) -> "grpc.RpcMethodHandler[Any, Any]":
     """Unknown names would be refused by gRPC itself, but not in words that help."""
 
     async def refuse(_request: bytes, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
         text = f"This version of Freehold does not serve {name}. What it serves: docs/reference/rpc-coverage.md."
-        if name not in METHODS:
+        if name not in service.methods_by_name:
             text = (
                 f"This version of Freehold does not know {name}: it speaks as modal {clients.NEWEST} does, and your client is another one."
             )
@@ -105,21 +115,24 @@ async def serve(
     resources: Iterable[object],
     *,
     operations: Mapping[str, Operation],
-    authenticator: Authenticator,
+    authenticator: Callers,
+    passes: Callers,
     address: str,
     socket_path: Path,
     before_bind: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[None]:
-    """Serve on `address` (clients) and on a unix socket (containers) until the block ends."""
+    """Serve on `address` (clients) and on a unix socket (containers) until the block ends. `passes` says who calls the
+    command router, `authenticator` who calls anything else.
+    """
     logging.getLogger("grpc").setLevel(logging.ERROR)
-    served = served_by(resources)
+    resources = list(resources)
     server = grpc.aio.server(options=_OPTIONS)
     before_bind()
     _bind_port(server, address)
     async with asyncio.TaskGroup() as handling:  # left when the last call that changes something has ended
         edge = Edge(authenticator, handling)
-        handlers = {name: _method_handler(name, served[name], edge) if name in served else _refusal(name) for name in METHODS}
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
+        server.add_generic_rpc_handlers((_service_handler(CLIENT, resources, edge),))
+        server.add_generic_rpc_handlers((_service_handler(COMMAND_ROUTER, resources, Edge(passes, handling)),))
         own = {name: _operation_handler(name, operation, edge) for name, operation in operations.items()}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(operator.SERVICE, own),))
         server.add_generic_rpc_handlers((_NamesOfOtherVersions(),))

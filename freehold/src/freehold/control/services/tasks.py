@@ -22,6 +22,7 @@ from freehold.domain.placement import Amounts
 from freehold.domain.seams import Transport
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState, move
 from freehold.domain.usage import Meter
+from freehold.wire.execs import ExecEnd
 
 log = structlog.get_logger()
 
@@ -292,6 +293,10 @@ class Tasks:
             self._health.pop(live.task.function_id, None)
             if self._counters is not None and not live.is_build:
                 self._counters.container_ready(live.task.function_id, live.task.app_id, live.idle_since - live.wanted_at)
+
+    def record_exec_ended(self, task_id: TaskId, exec_id: str, end: ExecEnd) -> None:
+        """Of a command that somebody ran in its container (`services/execs`)."""
+        self._journal.event(task_id, "exec_ended", cause=end.reason, fields={"exec_id": exec_id, "code": str(end.code)})
 
     def note_input(self, live: LiveTask) -> None:
         """It was given an input: perhaps its first."""

@@ -18,8 +18,9 @@ from freehold.domain.errors import Unavailable
 from freehold.worker import syscalls
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
-from freehold.worker.ports import ContainerExit, ContainerSpec, Counters
+from freehold.worker.ports import ContainerExit, ContainerProcess, ContainerSpec, Counters, ExecSpec
 from freehold.worker.processes import Process, ProcessMark, spawn
+from freehold.worker.runtimes.execs import Execs
 from freehold.worker.runtimes.pinning import pinned, remove_places
 from freehold.worker.runtimes.programs import find_init, find_runtime
 from freehold.worker.runtimes.spec import Machine, oci_config
@@ -44,6 +45,7 @@ class RuncRuntime:
         self._cgroups = read_cgroups()
         self._program = find_runtime(self._cgroups.mode)
         self._machine = Machine(init=find_init(), open_files=_open_files(), bounds_swap=self._cgroups.bounds_swap)
+        self._execs = Execs(folder=self._folder / "execs", state=self._state, run=self._ask, open_files=self._machine.open_files)
         syscalls.become_subreaper()
 
     async def start(self, spec: ContainerSpec) -> "RuncContainer":
@@ -62,7 +64,11 @@ class RuncRuntime:
         process = Process.find(mark)
         return RuncContainer(runtime=self, container_id=container_id, process=process) if process else None
 
+    async def execute(self, container_id: str, spec: ExecSpec) -> ContainerProcess:
+        return await self._execs.start(container_id, spec)
+
     async def sweep(self, keep: AbstractSet[str] = frozenset()) -> list[str]:
+        await anyio.to_thread.run_sync(self._execs.sweep)
         leftovers = sorted(entry.name for entry in self._state.glob("*") if entry.name not in keep)
         async with anyio.create_task_group() as group:  # each takes a tenth of a second, most of it waiting
             for container_id in leftovers:
@@ -79,9 +85,8 @@ class RuncRuntime:
         if not (self._state / container_id).exists():
             return
         words = self._folder / f"{container_id}.delete.log"
-        code = await self._run(("delete", "--force", container_id), words)
-        if code != 0:
-            log.warning("container_not_deleted", container_id=container_id, reason=_last_words(words))
+        if why := await self._ask(("delete", "--force", container_id), words):
+            log.warning("container_not_deleted", container_id=container_id, reason=why)
         words.unlink(missing_ok=True)
 
     def oom_kills(self, container_id: str) -> int:
@@ -136,26 +141,33 @@ class RuncRuntime:
     async def _run_detached(self, spec: ContainerSpec, bundle: Path) -> "RuncContainer":
         words, pid_file = bundle / "log", bundle / "pid"
         arguments = ("run", "--detach", "--bundle", str(bundle), "--pid-file", str(pid_file), spec.id)
-        code = await self._run(arguments, words, stdin=spec.stdin, stdout=spec.stdout, stderr=spec.stderr)
-        if code != 0:
-            msg = f"{self._program.name} could not start the container: {_last_words(words)}"
+        if why := await self._ask(arguments, words, stdin=spec.stdin, stdout=spec.stdout, stderr=spec.stderr):
+            msg = f"{self._program.name} could not start the container: {why}"
             raise Unavailable(msg)
         return RuncContainer(runtime=self, container_id=spec.id, process=Process(int(pid_file.read_text())))
 
-    async def _run(
-        self, arguments: tuple[str, ...], words: Path, *, stdin: int | None = None, stdout: int | None = None, stderr: int | None = None
-    ) -> int | None:
+    async def _ask(
+        self,
+        arguments: tuple[str, ...],
+        words: Path,
+        *,
+        root: Path | None = None,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> str:
+        """Run the program; why it failed, or empty. It inherits these descriptors, and finds its containers in `root`."""
         null = os.open(os.devnull, os.O_WRONLY)
         try:
             child = spawn(
-                (str(self._program), "--root", str(self._state), "--log", str(words), "--log-format", "json", *arguments),
+                (str(self._program), "--root", str(root or self._state), "--log", str(words), "--log-format", "json", *arguments),
                 stdin=stdin,
                 stdout=null if stdout is None else stdout,
                 stderr=null if stderr is None else stderr,
             )
         finally:
             os.close(null)
-        return await self._finish(child)
+        return "" if await self._finish(child) == 0 else _last_words(words)
 
     async def _finish(self, child: Process) -> int | None:
         try:
@@ -189,6 +201,9 @@ class RuncContainer:
 
     def usage(self) -> Counters:
         return self._runtime.usage(self._id)
+
+    async def execute(self, spec: ExecSpec) -> ContainerProcess:
+        return await self._runtime.execute(self._id, spec)
 
     async def signal(self, number: int) -> None:
         if number != signal.SIGKILL:

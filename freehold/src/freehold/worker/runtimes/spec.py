@@ -1,12 +1,12 @@
 """A ContainerSpec as an OCI runtime configuration: a pure translation, where the container's confinement is decided."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from freehold.wire.worker import Limits
-from freehold.worker.ports import Bind, ContainerSpec, Device, Hook
+from freehold.worker.ports import Bind, ContainerSpec, Device, ExecSpec, Hook
 from freehold.worker.runtimes import seccomp
 
 INIT = "/__freehold/init"
@@ -77,17 +77,35 @@ def _seccomp(spec: ContainerSpec) -> dict[str, Any]:
     return seccomp.zygote_profile() if spec.is_zygote else seccomp.profile()
 
 
+def exec_process(spec: ExecSpec, open_files: int) -> dict[str, Any]:
+    """A further process of a container, confined as its first one."""
+    found = {"args": [*spec.argv], "env": _env(spec.env), "cwd": spec.cwd, **_confined(User(), open_files, _CAPABILITIES)}
+    if spec.terminal is None:
+        return found
+    return {**found, "terminal": True, "consoleSize": {"height": spec.terminal.rows, "width": spec.terminal.columns}}
+
+
 def _process(spec: ContainerSpec, user: User, open_files: int) -> dict[str, Any]:
     capabilities = [*_CAPABILITIES, _ZYGOTE_CAPABILITY] if spec.is_zygote else _CAPABILITIES
     return {
         "args": [*spec.argv] if spec.pidns else [INIT, "--", *spec.argv],
-        "env": [f"{name}={value}" for name, value in {**spec.env, **spec.equipment.env}.items()],
+        "env": _env({**spec.env, **spec.equipment.env}),
         "cwd": spec.cwd,
+        **_confined(user, open_files, capabilities),
+    }
+
+
+def _confined(user: User, open_files: int, capabilities: list[str]) -> dict[str, Any]:
+    return {
         "user": {"uid": user.uid, "gid": user.gid},
         "noNewPrivileges": True,
         "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": open_files, "hard": open_files}],
     }
+
+
+def _env(env: Mapping[str, str]) -> list[str]:
+    return [f"{name}={value}" for name, value in env.items()]
 
 
 def _namespaces(netns: str | None, pidns: str | None) -> list[dict[str, str]]:

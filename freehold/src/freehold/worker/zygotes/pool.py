@@ -4,7 +4,7 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -18,7 +18,18 @@ from freehold.domain.seams import Zygotes as Mode
 from freehold.domain.seams import has_proved_runtime
 from freehold.wire.worker import TaskSpec
 from freehold.worker.ground import Ground, tidy
-from freehold.worker.ports import Bundles, Container, ContainerExit, ContainerSpec, Counters, ModuleLists, Runtime, Snapshotter
+from freehold.worker.ports import (
+    Bundles,
+    Container,
+    ContainerExit,
+    ContainerProcess,
+    ContainerSpec,
+    Counters,
+    ExecSpec,
+    ModuleLists,
+    Runtime,
+    Snapshotter,
+)
 from freehold.worker.zygotes.sources import Embryo, Remains, Source, ZygoteMark, has_shell
 from freehold.worker.zygotes.templates import Template, key_of
 from freehold.worker.zygotes.zygote import Stock, Zygote
@@ -95,6 +106,10 @@ class Fork:
 
     def usage(self) -> Counters:
         return self._container.usage()
+
+    async def execute(self, spec: ExecSpec) -> ContainerProcess:
+        """Its own first process is the waiter, which may do next to nothing; a task keeps the list of its zygote."""
+        return await self._container.execute(replace(spec, like=self._holder.id))
 
     async def signal(self, number: int) -> None:
         await self._container.signal(number)
