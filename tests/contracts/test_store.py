@@ -37,6 +37,7 @@ from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState
 from freehold.domain.tokens import Token
+from freehold.domain.trace_contexts import TraceParent
 from freehold.domain.usage import FunctionUsage, Total, Usage
 from freehold.domain.volumes import Volume
 from freehold.observability.events import Event
@@ -452,7 +453,7 @@ class TestCalls:
             assert await tx.calls.unfinished() == [(old, [first[0], first[2]]), (new, second)]
 
     async def test_a_call_is_found_by_the_request_that_made_it(self, store):
-        call, other = a_call(request_key="key-1"), a_call()
+        call, other = a_call(request_key="key-1", origin=TraceParent("1" * 32, "2" * 16, is_sampled=False)), a_call()
         async with store.transaction() as tx:
             await tx.calls.put(call)
             await tx.calls.put(other)

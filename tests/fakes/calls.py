@@ -11,6 +11,7 @@ from freehold.control.services.counters import Counters
 from freehold.control.services.durable_calls import DurableCalls
 from freehold.control.services.journal import Journal
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.trace_contexts import TraceContexts
 from freehold.control.wakeups import Wakeup
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.clock import SystemClock
@@ -34,7 +35,16 @@ class World:
         self.tasks = Tasks(clock=clock, journal=self.journal, changed=Wakeup(also=self.demand), counters=self.counters)
         limits = {"max_queued_inputs": 1000, **settings}
         durable = DurableCalls(store=self.store, clock=clock, journal=self.journal)
-        self.calls = Calls(durable=durable, tasks=self.tasks, clock=clock, demand=self.demand, measured=self.counters.call_ended, **limits)
+        self.contexts = TraceContexts()
+        self.calls = Calls(
+            durable=durable,
+            tasks=self.tasks,
+            clock=clock,
+            demand=self.demand,
+            contexts=self.contexts,
+            measured=self.counters.call_ended,
+            **limits,
+        )
         self.tasks.report_ends_to(self.calls)
         self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=clock, batch_taken=self.counters.batch_taken)
         self.function = Function(id=new_function_id(), app_id=AppId("ap-x"), tag="f")

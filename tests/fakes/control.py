@@ -45,6 +45,7 @@ from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.trace_contexts import TraceContexts
 from freehold.control.services.traces import Traces
 from freehold.control.services.usage import UsageBook
 from freehold.control.services.volumes import Volumes, WantedVolume
@@ -139,6 +140,7 @@ class ControlPlane:
             tasks=self.tasks,
             clock=clock,
             demand=self.demand,
+            contexts=(contexts := TraceContexts()),
             max_queued_inputs=1000,
         )
         self.tasks.report_ends_to(self.calls)
@@ -220,7 +222,7 @@ class ControlPlane:
             explanations=self.explanations,
             imports=self.import_lists,
         )
-        self.traces = Traces(store=store, records=self.records, cold_starts=self.cold_starts, clock=clock)
+        self.traces = Traces(store=store, records=self.records, contexts=contexts, cold_starts=self.cold_starts, clock=clock)
         self.web_calls = WebCalls(routes=self.routes, functions=self.functions, apps=self.apps, calls=self.calls, blobs=self.blobs)
         self.launches = Launches(
             store=store,

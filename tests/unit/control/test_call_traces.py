@@ -1,20 +1,23 @@
 """Traces of calls and web requests, as people ask for them and as they are sent to a receiver."""
 
 import asyncio
+from dataclasses import replace
 from functools import partial
+from unittest.mock import ANY
 
 import pytest
-from fakes.control import DEADLINE
+from fakes.control import CALLER, DEADLINE
 from modal_proto import api_pb2
 
 from freehold.control.services.trace_exports import TraceExports
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import NotFound
 from freehold.domain.ids import new_request_ids
-from freehold.domain.traces import call_span, run_span, trace_id
+from freehold.domain.trace_contexts import TraceParent, call_span, run_span, trace_id
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 R = api_pb2.GenericResult
+ITEM = api_pb2.FunctionPutInputsItem(idx=0, input=api_pb2.FunctionInput(args=b""))
 
 
 class Receiver:
@@ -53,7 +56,9 @@ async def answered(plane, live, task=None, **fields):
 def a_request(plane, live, *, traceparent=b"", call_id=None, status=200):
     now = plane.clock.now().timestamp()
     seen = (live.id, "GET", status, now, now + 1, now + 1.5, now + 2, "ta-x", traceparent)
-    call_id = call_id or new_request_ids()[1]
+    if call_id is None:
+        input_id, call_id = new_request_ids()
+        plane.traces.context(call_id, input_id, traceparent)
     plane.traces.note(call_id, seen)
     return call_id
 
@@ -175,6 +180,82 @@ class TestSent:
 
         assert (exports.sent, exports.dropped) == (1, 1)
         assert {trace.id for trace in receiver.traces} == {trace_id(kept)}
+
+
+class TestContexts:
+    """What a call is made in, and what the code that runs for it is told."""
+
+    @pytest.fixture
+    async def f(self, plane):
+        _, f = await plane.deploy("f")
+        return f
+
+    async def told(self, plane, f, task=None, **fields):
+        """What the container is told of the input of a new call, and its id."""
+        task = task or await plane.a_ready_task(f)
+        await plane.calls.create(f.function, kind=CallKind.UNARY, invocation=Invocation.SYNC, items=[ITEM], **fields)
+        items = await plane.claim(task)
+        return "".join(plane.claims.contexts(items)), items[0].input_id
+
+    async def test_where_traces_are_sent_code_is_within_the_run_of_its_input(self, plane, f):
+        plane.traces.report_requests_to(lambda *_: None)
+
+        told, input_id = await self.told(plane, f)
+        nested, nested_id = await self.told(plane, f, parent_input_id=input_id)
+
+        trace = trace_id(plane.calls.find_input(input_id).call.id)
+        assert told == f"00-{trace}-{run_span(input_id)}-01"
+        assert nested == f"00-{trace}-{run_span(nested_id)}-01"
+        assert plane.calls.find_input(nested_id).call.record.origin.span_id == run_span(input_id)
+
+    async def test_a_second_try_is_another_run(self, plane, f):
+        plane.traces.report_requests_to(lambda *_: None)
+        task = await plane.a_ready_task(f)
+        told, input_id = await self.told(plane, f, task)
+        plane.calls.inputs.lose(plane.calls.find_input(input_id), "test")
+
+        [again] = plane.claims.contexts(await plane.claim(task))
+
+        assert (told[36:52], again[36:52]) == (run_span(input_id, 0), run_span(input_id, 1))
+
+    async def test_a_call_is_in_the_span_that_its_caller_says_and_so_is_what_it_calls(self, plane, f):
+        plane.traces.report_requests_to(lambda *_: None)
+        origin = TraceParent(TRACE, SPAN, is_sampled=False)
+
+        told, input_id = await self.told(plane, f, origin=origin)
+        nested, nested_id = await self.told(plane, f, parent_input_id=input_id)
+
+        assert (told, nested) == tuple(f"00-{TRACE}-{run_span(each)}-00" for each in (input_id, nested_id))
+
+    async def test_where_nothing_is_sent_what_callers_say_goes_through(self, plane, f):
+        origin = TraceParent(TRACE, SPAN)
+
+        assert await self.told(plane, f) == ("", ANY)
+        told, input_id = await self.told(plane, f, origin=origin)
+        assert told == str(origin)
+        assert await self.told(plane, f, parent_input_id=input_id) == (str(origin), ANY)
+
+    @pytest.mark.parametrize("is_over", [False, True])
+    @pytest.mark.parametrize("is_sent", [False, True])
+    async def test_a_call_of_a_web_request_is_in_the_trace_of_its_caller(self, plane, f, is_sent, is_over):
+        if is_sent:
+            plane.traces.report_requests_to(lambda *_: None)
+        request, call_id = new_request_ids()
+        plane.traces.context(call_id, request, f"00-{TRACE}-{SPAN}-01".encode())
+        if is_over:
+            a_request(plane, f, call_id=call_id)
+
+        _, input_id = await self.told(plane, f, parent_input_id=request)
+
+        origin = plane.calls.find_input(input_id).call.record.origin
+        assert (origin.trace_id, origin.span_id) == (TRACE, run_span(request) if is_sent else SPAN)
+
+    async def test_what_a_client_sends_with_its_call_is_what_it_is_made_in(self, plane, f):
+        for said, origin in ((f"00-{TRACE}-{SPAN}-01", TraceParent(TRACE, SPAN)), ("garbage", None), ("", None)):
+            request = api_pb2.FunctionMapRequest(function_id=f.id, pipelined_inputs=[ITEM])
+            made = await plane.call_rpcs.FunctionMap(request, replace(CALLER, traceparent=said))
+
+            assert plane.calls.get_live(made.function_call_id).record.origin == origin
 
 
 async def test_of_more_than_can_be_sent_the_rest_is_counted(plane, monkeypatch):

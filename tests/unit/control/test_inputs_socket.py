@@ -24,7 +24,9 @@ from freehold.container.frames import (
     RPC,
     FrameTooLong,
     Splitter,
+    contexts_of,
     frame,
+    with_contexts,
 )
 from freehold.container.link import Link, Unusable
 from freehold.control.rpc import inputs_socket
@@ -480,11 +482,11 @@ class Calling:
     def __init__(self, plane, task):
         self.link = Link(str(path_of(plane)), task.id, task.token, dict, greeting=HELLO_CALLS)
 
-    async def ask(self, name, request):
+    async def ask(self, name, request, traceparent=""):
         given = request if isinstance(request, bytes) else request.SerializeToString()
-        return await self.link.ask(RPC, name.encode() + b"\0" + given, patience=0)
+        return await self.link.ask(RPC, f"{name} {traceparent}".strip().encode() + b"\0" + given, patience=0)
 
-    async def map(self, live, data=b"given"):
+    async def map(self, live, data=b"given", traceparent=""):
         item = api_pb2.FunctionPutInputsItem(input=api_pb2.FunctionInput(args=data))
         request = api_pb2.FunctionMapRequest(
             function_id=live.function.id,
@@ -492,11 +494,40 @@ class Calling:
             function_call_invocation_type=api_pb2.FUNCTION_CALL_INVOCATION_TYPE_SYNC,
             pipelined_inputs=[item],
         )
-        return api_pb2.FunctionMapResponse.FromString(await self.ask("FunctionMap", request))
+        return api_pb2.FunctionMapResponse.FromString(await self.ask("FunctionMap", request, traceparent))
 
     async def outputs(self, call_id):
         request = api_pb2.FunctionGetOutputsRequest(function_call_id=call_id, timeout=DEADLINE)
         return api_pb2.FunctionGetOutputsResponse.FromString(await self.ask("FunctionGetOutputs", request))
+
+
+class TestTraces:
+    """What is said of them beside the messages, on both ways."""
+
+    async def test_an_input_comes_with_its_context_and_a_client_that_does_not_know_of_it_reads_the_same(self, plane, container):
+        _, live = await plane.deploy()
+        mine, calling = container(task := await plane.a_ready_task(live)), Calling(plane, task)
+        async with served(plane):
+            await calling.map(live, traceparent=(said := f"00-{'1' * 32}-{'2' * 16}-01"))
+            answer = await mine.link.ask(GET_INPUTS, b"", patience=PATIENCE)
+        assert contexts_of(answer) == [said]
+        assert [item.input.args for item in api_pb2.FunctionGetInputsResponse.FromString(answer).inputs] == [b"given"]
+
+    async def test_where_there_is_nothing_to_say_nothing_is_added(self, plane, container):
+        _, live = await plane.deploy()
+        mine = container(await plane.a_ready_task(live))
+        await plane.call(live)
+        async with served(plane):
+            answer = await mine.link.ask(GET_INPUTS, b"", patience=PATIENCE)
+        assert contexts_of(answer) == []
+        assert api_pb2.FunctionGetInputsResponse.FromString(answer).SerializeToString() == answer
+
+    @pytest.mark.parametrize("contexts", [[], ["", "00-1", ""], ["x" * 127] * 50])
+    def test_contexts_come_as_they_went(self, contexts):
+        message = api_pb2.FunctionGetInputsResponse(inputs=[api_pb2.FunctionGetInputsItem(input_id="in-1")])
+        sent = with_contexts(message.SerializeToString(), contexts)
+        assert contexts_of(sent) == contexts
+        assert api_pb2.FunctionGetInputsResponse.FromString(sent).inputs == message.inputs
 
 
 class TestCalls:

@@ -6,7 +6,16 @@ from freehold.domain.seams import Seam, Transport, WebPath, has_proved_runtime, 
 
 
 def test_only_versions_that_were_proved_get_ours():
-    assert seams_for("1.6.4", Transport.AUTO) == (Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB, Seam.OLD_NAMES)
+    assert seams_for("1.6.4", Transport.AUTO) == (
+        Seam.PHASES,
+        Seam.INPUTS,
+        Seam.CALLS,
+        Seam.PATIENCE,
+        Seam.STDIO,
+        Seam.TRACES,
+        Seam.WEB,
+        Seam.OLD_NAMES,
+    )
     assert seams_for("1.6.5", Transport.AUTO) == ()
     assert seams_for("", Transport.AUTO) == ()
 

@@ -6,23 +6,18 @@ import pytest
 
 from freehold.domain.calls import Attempt
 from freehold.domain.coldstarts import ColdStart, Phase
+from freehold.domain.trace_contexts import TraceParent, call_span, read_traceparent, run_span, trace_id, within_run
 from freehold.domain.traces import (
     CallFacts,
     InputFacts,
     RequestFacts,
     Trace,
-    TraceParent,
-    call_span,
     in_order,
     parent_of,
-    read_traceparent,
-    run_span,
     spans_of_call,
     spans_of_request,
-    told_to_container,
-    trace_id,
-    waterfall,
 )
+from freehold.domain.waterfalls import waterfall
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -164,13 +159,13 @@ class TestRequests:
         origin = TraceParent(TRACE, SPAN)
         spans = spans_of_request(RequestFacts(**{**self._fields(), "origin": origin}), "in-1")
 
-        told = told_to_container("fc-1", "in-1", origin)
+        told = within_run("fc-1", "in-1", 0, origin)
 
         assert spans[0].parent == SPAN
         assert str(told) == f"00-{TRACE}-{spans[-1].id}-01"
 
     def test_without_one_it_begins_one(self):
-        told = told_to_container("fc-1", "in-1", None)
+        told = within_run("fc-1", "in-1", 0, None)
 
         assert (told.trace_id, told.span_id, told.is_sampled) == (trace_id("fc-1"), run_span("in-1"), True)
         assert call_span("fc-1") != told.span_id

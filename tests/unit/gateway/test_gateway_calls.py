@@ -80,7 +80,7 @@ async def serving(call=None, patience=timedelta(seconds=5)):
 async def test_what_is_asked_for_is_taken_from_path_query_and_headers():
     async with serving() as (gateway, calls):
         url = f"{gateway.url}/call/shop/Model.predict?environment=prod"
-        async with gateway.http.post(url, data=b"[1]", headers={"Idempotency-Key": "k"}) as response:
+        async with gateway.http.post(url, data=b"[1]", headers={"Idempotency-Key": "k", "traceparent": "00-1"}) as response:
             assert (response.status, await response.json()) == (200, {"answer": 42})
             assert response.headers["modal-function-call-id"] == calls.call.id
     (asked,) = calls.asked
@@ -91,6 +91,7 @@ async def test_what_is_asked_for_is_taken_from_path_query_and_headers():
         "body": b"[1]",
         "is_async": False,
         "key": "k",
+        "traceparent": "00-1",
     }
 
 

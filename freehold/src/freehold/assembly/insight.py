@@ -51,7 +51,9 @@ class Insight:
             explanations=self.explanations,
             imports=base.import_lists,
         )
-        self.traces = Traces(store=base.store, records=self.records, cold_starts=self.cold_starts, clock=base.clock)
+        self.traces = Traces(
+            store=base.store, records=self.records, contexts=work.trace_contexts, cold_starts=self.cold_starts, clock=base.clock
+        )
         self.statistics = Statistics(
             store=base.store,
             apps=catalog.apps,

@@ -9,6 +9,7 @@ from freehold.control.services.logs import Logs
 from freehold.control.services.machines import Machines
 from freehold.control.services.metrics import Metrics
 from freehold.control.services.tasks import Tasks
+from freehold.control.services.trace_contexts import TraceContexts
 from freehold.control.services.usage import UsageBook
 from freehold.control.wakeups import Wakeup
 from freehold.placement.machine import capacity, this_machine
@@ -33,11 +34,13 @@ class Work:
         )
         self.usage = UsageBook(store=base.store, tasks=self.tasks, clock=base.clock, gpus=self.gpus.all)
         self.decisions = Decisions(journal=base.journal)
+        self.trace_contexts = TraceContexts()
         self.calls = Calls(
             durable=DurableCalls(store=base.store, clock=base.clock, journal=base.journal),
             tasks=self.tasks,
             clock=base.clock,
             demand=self.demand,
+            contexts=self.trace_contexts,
             max_queued_inputs=settings.max_queued_inputs,
             measured=counters.call_ended if counters else None,
         )

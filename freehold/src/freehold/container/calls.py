@@ -11,6 +11,7 @@ import asyncio
 from functools import partial
 from typing import Any
 
+from . import traces
 from .frames import HELLO_CALLS, RPC
 from .link import Link, Unusable, link_to_engine
 from .stub import Call, replace
@@ -38,11 +39,14 @@ class _Linked(Call):
     def __init__(self, client: Any, stock: Any, *, link: Link, response: Any) -> None:
         super().__init__(client, stock)
         self._link = link
-        self._head = stock.name.rpartition("/")[2].encode() + b"\0"
+        self._name: bytes = stock.name.rpartition("/")[2].encode()
         self._response = response
 
+    def _head(self, _options: Any) -> bytes:
+        return self._name + b"\0"
+
     async def _ask(self, request: Any, **options: Any) -> Any:
-        asked = self._link.ask(RPC, self._head + request.SerializeToString(), patience=_AT_ONCE)
+        asked = self._link.ask(RPC, self._head(options) + request.SerializeToString(), patience=_AT_ONCE)
         try:
             return self._response.FromString(await asyncio.wait_for(asked, getattr(options.get("retry"), "attempt_timeout", None)))
         except asyncio.TimeoutError as error:
@@ -50,6 +54,17 @@ class _Linked(Call):
 
 
 class _FunctionMap(_Linked):
+    """A call says which span of the user's it is made in, on both ways."""
+
+    async def __call__(self, request: Any, **options: Any) -> Any:
+        if context := traces.current():
+            options["metadata"] = [*(options.get("metadata") or ()), ("traceparent", context)]
+        return await super().__call__(request, **options)
+
+    def _head(self, options: Any) -> bytes:
+        context = dict(options.get("metadata") or ()).get("traceparent", "")
+        return self._name + (f" {context}".encode() if context else b"") + b"\0"
+
     async def _ask(self, request: Any, **options: Any) -> Any:
         from modal_proto import api_pb2
 

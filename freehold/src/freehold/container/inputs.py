@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .frames import GET_INPUTS, PUT_OUTPUTS
+from . import traces
+from .frames import GET_INPUTS, PUT_OUTPUTS, contexts_of
 from .link import Link, link_to_engine
 from .stub import Call, replace
 
@@ -41,8 +42,11 @@ class _GetInputs(_Linked):
     async def _ask(self, request: Any, **_: Any) -> Any:
         from modal_proto.api_pb2 import FunctionGetInputsResponse
 
-        response = FunctionGetInputsResponse.FromString(await self._link.ask(GET_INPUTS, request.SerializeToString(), patience=_PATIENCE))
+        answer = await self._link.ask(GET_INPUTS, request.SerializeToString(), patience=_PATIENCE)
+        response = FunctionGetInputsResponse.FromString(answer)
         self._note(request, response)
+        if contexts := contexts_of(answer):
+            traces.expect(zip((item.input_id for item in response.inputs), contexts))
         return response
 
     def _note(self, _request: Any, response: Any) -> None:

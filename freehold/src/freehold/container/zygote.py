@@ -29,7 +29,7 @@ _ENTRYPOINT = "modal._container_entrypoint"
 _RUNTIME = (
     _ENTRYPOINT, "modal._runtime.asgi", "modal._utils.proxy_support", "modal._runtime.container_io_manager", "modal.cls", "modal.app",
     "urllib.request", "google.protobuf.empty_pb2", "asyncio.unix_events", "concurrent.futures.thread", "encodings.idna", "runpy", "random",
-    *(f"freehold_container.{name}" for name in ("__main__", "calls", "inputs", "link", "old_names", "patience", "phases", "stdio", "stub", "web")),
+    *(f"freehold_container.{name}" for name in ("__main__", "calls", "inputs", "link", "old_names", "patience", "phases", "stdio", "stub", "traces", "web")),
     "modal_compat.shim",
 )  # fmt: skip
 _OWN_WEB = ("freehold_web.serving", "freehold_web.uvloop")

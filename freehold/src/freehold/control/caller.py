@@ -18,6 +18,7 @@ class Caller:
     is_restricted: bool = False  # a task of a function with `restrict_modal_access=True`
     idempotency_key: str = ""  # the same for every retry of one request; empty where the client sends none
     is_repeating: bool = False  # it says that it sends this request again
+    traceparent: str = ""  # of its trace, in the words of W3C
 
     @property
     def is_task(self) -> bool:

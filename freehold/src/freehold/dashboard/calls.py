@@ -17,7 +17,7 @@ from freehold.domain.apps import App
 from freehold.domain.errors import InvalidRequest, NotFound
 from freehold.domain.ids import CallId, is_id
 from freehold.domain.logs import LogFilter
-from freehold.domain.traces import Row, waterfall
+from freehold.domain.waterfalls import Row, waterfall
 
 _MOST_ROWS = 100  # of a waterfall
 

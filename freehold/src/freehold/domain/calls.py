@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId, TaskId
+from freehold.domain.trace_contexts import TraceParent
 
 
 class CallKind(StrEnum):
@@ -33,6 +34,7 @@ class FunctionCall:
     is_cancelled: bool = False
     request_key: str = ""  # of the request that made it: a client that repeats the request gets this call again
     retry_policy: bytes = b""  # serialized `FunctionRetryPolicy`, as it was when the call was made
+    origin: TraceParent | None = None  # the span that it was made in, as its caller said it or by its parent; None begins a trace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ class Seam(StrEnum):
     CALLS = "calls"  # calls that the container makes, over the same
     PATIENCE = "patience"  # an engine that does not answer is waited for
     STDIO = "stdio"  # output says which input wrote it
+    TRACES = "traces"  # user code runs within the engine's spans
     WEB = "web"  # web functions serve HTTP themselves
     OLD_NAMES = "old_names"  # what apps call by the names of older SDKs
 
@@ -46,10 +47,10 @@ class WebPath(StrEnum):
 
 
 _PROVED: Mapping[str, frozenset[Seam]] = {
-    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.WEB, Seam.OLD_NAMES}),
+    "1.6.4": frozenset({Seam.PHASES, Seam.INPUTS, Seam.CALLS, Seam.PATIENCE, Seam.STDIO, Seam.TRACES, Seam.WEB, Seam.OLD_NAMES}),
 }
 _SNAPSHOTS_PROVED = frozenset({"1.6.4"})
-_ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.CALLS, Seam.WEB})  # of the engine
+_ON_THE_SOCKET = frozenset({Seam.INPUTS, Seam.CALLS, Seam.TRACES, Seam.WEB})  # of the engine
 
 
 def seams_for(client_version: str, wished: Transport, path: WebPath = WebPath.AUTO, *, is_server: bool = False) -> tuple[Seam, ...]:

@@ -1,22 +1,18 @@
 """The trace of a call or a web request: spans made of what the engine has recorded of it anyhow, for a waterfall and for OpenTelemetry.
 
-    call shop.f                        from its making to its last result
-    ├─ queue                           until a container takes the input
-    │  └─ container start              if it waited for one: since that was wanted
-    │     ├─ container · python (or forked) · runtime · imports · enter
-    └─ run                             one try on one container
-       ├─ user code                    as the container says it
-       └─ call shop.g                  what it calls, and waits for or not
+call shop.f                        from its making to its last result
+├─ queue                           until a container takes the input
+│  └─ container start              if it waited for one: since that was wanted
+│     ├─ container · python (or forked) · runtime · imports · enter
+└─ run                             one try on one container
+   ├─ user code                    as the container says it
+   └─ call shop.g                  what it calls, and waits for or not
 
-    GET shop.site                      a web request that its container serves itself
-    ├─ queue
-    └─ run
-
-Ids follow from those of the call and its inputs, so whoever knows these knows the spans: nothing has to be remembered.
+GET shop.site                      a web request that its container serves itself
+├─ queue
+└─ run
 """
 
-import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,26 +20,12 @@ from datetime import datetime, timedelta
 from freehold.domain.calls import Attempt
 from freehold.domain.coldstarts import ColdStart, Phase
 from freehold.domain.ids import CallId, InputId, TaskId
+from freehold.domain.trace_contexts import TraceParent, call_span, digest, run_span
 
 Value = str | int | float | bool
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
-_SAMPLED = 1
 _STARTING = (Phase.CONTAINER, Phase.PYTHON, Phase.FORKED, Phase.RUNTIME, Phase.IMPORTS, Phase.ENTER)
 _MOST_INPUTS = 100  # of one call that have spans
-_WIDTH, _LEAST_WIDTH = 40, 8  # of the bars
-
-
-@dataclass(frozen=True, slots=True)
-class TraceParent:
-    """Where a trace comes from, as W3C's field `traceparent` says it."""
-
-    trace_id: str
-    span_id: str
-    is_sampled: bool = True
-
-    def __str__(self) -> str:
-        return f"00-{self.trace_id}-{self.span_id}-{int(self.is_sampled):02x}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,36 +89,6 @@ class RequestFacts:
     answered_at: datetime | None = None  # the first byte of its response
     task_id: str = ""
     origin: TraceParent | None = None  # what its caller said
-
-
-def read_traceparent(text: str) -> TraceParent | None:
-    """None for what is none by the rules of W3C."""
-    found = _TRACEPARENT.fullmatch(text)
-    if found is None or found[1] == "ff" or (found[1] == "00" and found[5]):
-        return None
-    if not int(found[2], 16) or not int(found[3], 16):
-        return None
-    return TraceParent(found[2], found[3], bool(int(found[4], 16) & _SAMPLED))
-
-
-def trace_id(call_id: str) -> str:
-    """Of the trace that begins with this call or request."""
-    return _digest(f"trace {call_id}", 16)
-
-
-def call_span(call_id: str) -> str:
-    """Of a call, or of a web request."""
-    return _digest(f"call {call_id}", 8)
-
-
-def run_span(input_id: str, number: int = 0) -> str:
-    """Of one try of an input, or of a web request in its container: the parent of what happens there."""
-    return _digest(f"run {input_id} {number}", 8)
-
-
-def told_to_container(call_id: CallId, input_id: InputId, origin: TraceParent | None) -> TraceParent:
-    """What a container is told about the trace of a web request."""
-    return TraceParent(origin.trace_id if origin else trace_id(call_id), run_span(input_id), origin.is_sampled if origin else True)
 
 
 def spans_of_request(facts: RequestFacts, input_id: InputId, start: ColdStart | None = None) -> list[Span]:
@@ -214,35 +166,6 @@ def in_order(spans: Iterable[Span]) -> list[Span]:
     return ordered
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """A span on paper: how deep it is, when it began and how long it took (seconds since the first began), and a bar for that."""
-
-    span: Span
-    depth: int
-    offset: float
-    seconds: float
-    bar: str
-
-
-def waterfall(trace: Trace, now: datetime, width: int = _WIDTH) -> list[Row]:
-    """What lasts still is drawn up to now."""
-    if not trace.spans:
-        return []
-    width = max(width, _LEAST_WIDTH)
-    begin = min(span.begins_at for span in trace.spans)
-    whole = max((span.ends_at or now) - begin for span in trace.spans) or timedelta(microseconds=1)
-    depths: dict[str, int] = {}
-    rows = []
-    for span in trace.spans:
-        depths[span.id] = depths.get(span.parent, -1) + 1
-        offset, took = span.begins_at - begin, max((span.ends_at or now) - span.begins_at, timedelta(0))
-        left = min(round(width * (offset / whole)), width - 1)
-        bar = " " * left + "█" * max(min(round(width * (took / whole)), width - left), 1)
-        rows.append(Row(span=span, depth=depths[span.id], offset=offset.total_seconds(), seconds=took.total_seconds(), bar=bar))
-    return rows
-
-
 def _of_input(root: str, facts: CallFacts, item: InputFacts, starts: Mapping[TaskId, ColdStart], *, is_alone: bool) -> list[Span]:
     mark: dict[str, Value] = {"freehold.input_id": item.id}
     if not is_alone:
@@ -280,14 +203,14 @@ def _user_code(run: str, item: InputFacts, earliest: datetime, latest: datetime)
     """Within the try, whatever the container's clock says."""
     assert item.ran is not None
     begin, end = (min(max(moment, earliest), latest) for moment in item.ran)
-    return Span(name="user code", id=_digest(f"code {run}", 8), parent=run, begins_at=begin, ends_at=end, is_error=item.is_failure)
+    return Span(name="user code", id=digest(f"code {run}", 8), parent=run, begins_at=begin, ends_at=end, is_error=item.is_failure)
 
 
 def _queue(
     root: str, key: str, waited: tuple[datetime, datetime | None], start: ColdStart | None, mark: Mapping[str, Value] | None = None
 ) -> list[Span]:
     begin, end = waited
-    queue = Span(name="queue", id=_digest(f"queue {key}", 8), parent=root, begins_at=begin, ends_at=end, attributes=mark or {})
+    queue = Span(name="queue", id=digest(f"queue {key}", 8), parent=root, begins_at=begin, ends_at=end, attributes=mark or {})
     if start is None or end is None or not _waited_for(start, begin, end):
         return [queue]
     return [queue, *_of_start(start, queue.id, f"{key} {start.task_id}")]
@@ -302,14 +225,10 @@ def _waited_for(start: ColdStart, begin: datetime, end: datetime) -> bool:
 def _of_start(start: ColdStart, parent: str, key: str) -> list[Span]:
     begin = start.at
     known = [(phase, begin + timedelta(seconds=start.moments[phase])) for phase in _STARTING if phase in start.moments]
-    own = _digest(f"start {key}", 8)
+    own = digest(f"start {key}", 8)
     told: dict[str, Value] = {"freehold.task_id": start.task_id, "freehold.start": start.kind}
     spans = [Span(name="container start", id=own, parent=parent, begins_at=begin, ends_at=known[-1][1], attributes=told)]
     for phase, end in known:
-        spans.append(Span(name=str(phase), id=_digest(f"{phase} {key}", 8), parent=own, begins_at=begin, ends_at=max(end, begin)))
+        spans.append(Span(name=str(phase), id=digest(f"{phase} {key}", 8), parent=own, begins_at=begin, ends_at=max(end, begin)))
         begin = max(end, begin)
     return spans
-
-
-def _digest(text: str, size: int) -> str:
-    return hashlib.sha256(text.encode()).digest()[:size].hex()

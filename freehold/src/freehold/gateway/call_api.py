@@ -64,7 +64,7 @@ class Door(Protocol):
 
 
 class Calls(Protocol):
-    async def start(self, *, environment: str, app: str, function: str, body: bytes, is_async: bool, key: str) -> Call:
+    async def start(self, *, environment: str, app: str, function: str, body: bytes, is_async: bool, key: str, traceparent: str) -> Call:
         """Raises NotFound for names that mean nothing, InvalidRequest for a body or a function that cannot be called so."""
         ...
 
@@ -106,6 +106,7 @@ class CallRoutes:
             body=body,
             is_async=is_async,
             key=_idempotency_key(request),
+            traceparent=request.headers.get("traceparent", ""),
         )
         if is_async:
             return self._accepted(call, request)

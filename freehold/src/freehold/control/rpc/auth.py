@@ -55,6 +55,7 @@ class Authenticator:
             client_version=version,
             idempotency_key=metadata.get("x-idempotency-key", ""),
             is_repeating=metadata.get("x-retry-attempt", "0") != "0",
+            traceparent=metadata.get("traceparent", ""),
         )
 
     def _check_task(self, rpc: str, task_id: TaskId, token: str) -> None:

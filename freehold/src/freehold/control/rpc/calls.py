@@ -14,6 +14,7 @@ from freehold.domain import clients
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import PermissionDenied
 from freehold.domain.ids import CallId, FunctionId
+from freehold.domain.trace_contexts import read_traceparent
 from freehold.wire.tickets import CallTicket, InputTicket
 
 _KINDS = {api_pb2.FUNCTION_CALL_TYPE_MAP: CallKind.MAP}
@@ -38,6 +39,7 @@ class CallRpcs:
                 kind=_KINDS.get(request.function_call_type, CallKind.UNARY),
                 invocation=Invocation.ASYNC if is_async else Invocation.SYNC,
                 parent_input_id=request.parent_input_id,
+                origin=read_traceparent(caller.traceparent) if caller.traceparent else None,
                 request_key=caller.idempotency_key,
                 retry_policy=live.message.retry_policy,
                 items=request.pipelined_inputs,

@@ -33,6 +33,7 @@ from freehold.container.frames import (
     FrameTooLong,
     Splitter,
     frame,
+    with_contexts,
 )
 from freehold.control.caller import Caller
 from freehold.control.rpc.sockets import open_to_containers, short_path
@@ -220,12 +221,12 @@ class _Connection(asyncio.Protocol):
 
     def _begin_call(self, number: int, payload: bytes) -> None:
         head, _, request = payload.partition(b"\0")
-        name = head.decode("ascii", "replace")
+        name, _, traceparent = head.decode("ascii", "replace").partition(" ")
         if self._handlers or (rpc := self._behind.rpcs.get(name)) is None:
             raise _BadFrameError(name)
         if rpc.is_long_poll:
             self._waiting.add(number)
-        self._start(number, partial(self._call, name, rpc), request)
+        self._start(number, partial(self._call, name, rpc, traceparent), request)
 
     def _begin(self, kind: int, number: int, payload: bytes) -> None:
         handler = self._handlers.get(kind)
@@ -290,15 +291,15 @@ class _Connection(asyncio.Protocol):
         response = await self._behind.claims.claim(
             task_id, batch=request.batch_max_size, linger=request.batch_linger_ms / 1000, transport=Transport.OWN
         )
-        return response.SerializeToString()
+        return with_contexts(response.SerializeToString(), self._behind.claims.contexts(response.inputs))
 
     async def _put_outputs(self, task_id: TaskId, payload: bytes) -> bytes:
         await self._behind.claims.put_outputs(task_id, list(api_pb2.FunctionPutOutputsRequest.FromString(payload).outputs))
         return b""
 
-    async def _call(self, name: str, rpc: Rpc, task_id: TaskId, payload: bytes) -> bytes:
+    async def _call(self, name: str, rpc: Rpc, traceparent: str, task_id: TaskId, payload: bytes) -> bytes:
         """A task may end while its connection stands, so it is asked for each time who it is."""
-        caller = self._behind.callers.caller(name, {"x-task": task_id, "x-task-token": self._token})
+        caller = self._behind.callers.caller(name, {"x-task": task_id, "x-task-token": self._token, "traceparent": traceparent})
         return (await rpc.handler(rpc.request.FromString(payload), caller)).SerializeToString()
 
     async def _report(self, task_id: TaskId, payload: bytes) -> bytes:

@@ -15,6 +15,7 @@ from freehold.control.services.live import InputState, LiveCall, LiveInput
 from freehold.control.services.outputs import add_lost, cancelled, entry_id, lost, page_of
 from freehold.control.services.pools import Pool, Pools
 from freehold.control.services.tasks import LiveTask, Tasks
+from freehold.control.services.trace_contexts import TraceContexts
 from freehold.control.wakeups import Wakeup
 from freehold.domain.calls import CallKind, FunctionCall, Invocation
 from freehold.domain.clock import Clock
@@ -22,6 +23,7 @@ from freehold.domain.errors import InvalidRequest, NotFound, ResourceExhausted
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId, new_call_id, new_input_id
 from freehold.domain.tasks import TaskExit
+from freehold.domain.trace_contexts import TraceParent
 from freehold.store.ports import Transaction
 from freehold.wire.functions import retry_policy_of
 from freehold.wire.tickets import InputTicket
@@ -46,12 +48,14 @@ class Calls:
         tasks: Tasks,
         clock: Clock,
         demand: Wakeup,
+        contexts: TraceContexts,
         max_queued_inputs: int,
         measured: Measured | None = None,
     ) -> None:
         self._durable = durable
         self._tasks = tasks
         self._clock = clock
+        self._contexts = contexts
         self._max_queued = max_queued_inputs
         self._pools = Pools()
         self._resumed = Wakeup()
@@ -74,18 +78,20 @@ class Calls:
         kind: CallKind,
         invocation: Invocation,
         parent_input_id: str = "",
+        origin: TraceParent | None = None,
         request_key: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None = None,
         items: Sequence[api_pb2.FunctionPutInputsItem] = (),
         leaves_retries: bool = False,
     ) -> LiveCall:
-        """A new call with its first inputs, which are queued at once."""
+        """A new call with its first inputs, which are queued at once. `origin` is the span that it is made in, if its caller says one."""
         call = self._new(
             function,
             new_call_id(),
             kind=kind,
             invocation=invocation,
             parent_input_id=parent_input_id,
+            origin=origin,
             request_key=request_key,
             retry_policy=retry_policy,
         )
@@ -313,6 +319,11 @@ class Calls:
     def find_input(self, input_id: InputId) -> LiveInput | None:
         return self.inputs.find(input_id)
 
+    def context_of(self, input_id: InputId) -> TraceParent | None:
+        """What happens while this input runs, or this web request, is in; None for nothing that anybody would know."""
+        live = self.inputs.find(input_id)
+        return self._contexts.of_input(live) if live else self._contexts.of_request(input_id)
+
     def take_web_requests_as_inputs(self, task: LiveTask) -> None:
         """The task asks for inputs: web requests that wait for one of its function that serves them go the other way."""
         pool = self._pools.find(task.task.function_id)
@@ -365,6 +376,7 @@ class Calls:
         kind: CallKind,
         invocation: Invocation,
         parent_input_id: str = "",
+        origin: TraceParent | None = None,
         request_key: str = "",
         retry_policy: api_pb2.FunctionRetryPolicy | None,
     ) -> LiveCall:
@@ -380,6 +392,7 @@ class Calls:
             parent_input_id=parent_input_id,
             request_key=request_key if is_durable else "",
             retry_policy=policy.SerializeToString() if is_durable else b"",
+            origin=origin or (self.context_of(InputId(parent_input_id)) if parent_input_id else None),
         )
         return LiveCall(record, retry_policy_of(policy), last_seen=self._clock.monotonic())
 

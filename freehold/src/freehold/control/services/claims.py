@@ -1,7 +1,7 @@
 """Inputs on their way to tasks, and results on their way back."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from modal_proto import api_pb2
 
@@ -80,6 +80,11 @@ class Claims:
         if items and task.is_single_use:
             self._tasks.drain(task, "it is used once")
         return items
+
+    def contexts(self, delivered: Sequence[api_pb2.FunctionGetInputsItem]) -> list[str]:
+        """The field `traceparent` of each of these inputs, in their order; empty for none, and no list if none has one."""
+        told = [self._calls.context_of(InputId(item.input_id)) for item in delivered]
+        return [str(context or "") for context in told] if any(told) else []
 
     def recover(self, task_id: TaskId, held: Mapping[InputId, int]) -> None:
         """The task's connection is new. Of what it runs for us, it has these attempts in hand; the others were lost on the way to it."""

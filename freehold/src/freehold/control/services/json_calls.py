@@ -20,6 +20,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound
 from freehold.domain.ids import BlobId, CallId, FunctionId
 from freehold.domain.json_calls import Arguments, Fate, NotJson, Outcome, raised_of
+from freehold.domain.trace_contexts import TraceParent, read_traceparent
 from freehold.wire import json_values
 from freehold.wire.functions import is_generator, is_web_part
 
@@ -71,7 +72,9 @@ class JsonCalls:
         self._callees: dict[tuple[str, str, str, str], _Callee] = {}
         self._keyed = asyncio.Lock()  # calls with a key are made one after the other: two with the same one may come together
 
-    async def start(self, *, environment: str, app: str, function: str, body: bytes, is_async: bool = False, key: str = "") -> "JsonCall":
+    async def start(
+        self, *, environment: str, app: str, function: str, body: bytes, is_async: bool = False, key: str = "", traceparent: str = ""
+    ) -> "JsonCall":
         """Queue a call; those with the same non-empty key are one call. Raises NotFound for names that mean nothing, InvalidRequest for
         what cannot be called so.
         """
@@ -82,10 +85,11 @@ class JsonCalls:
             msg = f"{function!r} is a generator: its values are told while it runs, and not kept. Call it without async and key."
             raise InvalidRequest(msg)
         payload = await self._payload(callee, arguments)
+        origin = read_traceparent(traceparent)
         if not key:
-            return self._opened(await self._create(callee, payload, is_async=is_async), callee)
+            return self._opened(await self._create(callee, payload, origin, is_async=is_async), callee)
         async with self._keyed:
-            return self._opened(await self._once(callee, payload, key), callee)
+            return self._opened(await self._once(callee, payload, origin, key), callee)
 
     async def find(self, call_id: CallId) -> "JsonCall":
         """A call by its id. Raises NotFound."""
@@ -99,18 +103,20 @@ class JsonCalls:
         """Until when the result of an asynchronous call that is made now is certainly kept."""
         return self._clock.now() + self._result_ttl
 
-    async def _once(self, callee: _Callee, payload: api_pb2.FunctionInput, key: str) -> LiveCall:
+    async def _once(self, callee: _Callee, payload: api_pb2.FunctionInput, origin: TraceParent | None, key: str) -> LiveCall:
         digest = hashlib.sha256(f"{callee.live.function.app_id} {callee.live.id} {callee.method} {key}".encode()).hexdigest()
         request_key = f"http-{digest}"
         found = await self._calls.recall_request(request_key)
         if found is None:
-            return await self._create(callee, payload, is_async=True, request_key=request_key)
+            return await self._create(callee, payload, origin, is_async=True, request_key=request_key)
         if any(live.payload != payload for live in found.inputs.values()):
             msg = "Another call of this function with other arguments was made with this Idempotency-Key. Give each call its own."
             raise Conflict(msg)
         return found
 
-    async def _create(self, callee: _Callee, payload: api_pb2.FunctionInput, *, is_async: bool, request_key: str = "") -> LiveCall:
+    async def _create(
+        self, callee: _Callee, payload: api_pb2.FunctionInput, origin: TraceParent | None, *, is_async: bool, request_key: str = ""
+    ) -> LiveCall:
         """Retries of synchronous calls are their client's duty; who speaks JSON has no such client, so the engine keeps the call."""
         policy = callee.live.message.retry_policy
         is_durable = is_async or (bool(policy.retries) and not callee.is_generator)
@@ -118,6 +124,7 @@ class JsonCalls:
             callee.live.function,
             kind=CallKind.UNARY,
             invocation=Invocation.ASYNC if is_durable else Invocation.SYNC,
+            origin=origin,
             request_key=request_key,
             retry_policy=policy if is_durable else None,
             items=[api_pb2.FunctionPutInputsItem(idx=0, input=payload)],

@@ -11,28 +11,25 @@ from modal_proto import api_pb2
 from freehold.control.services.call_history import PastCall, PastInput, ran_in
 from freehold.control.services.call_records import CallRecords
 from freehold.control.services.coldstarts import ColdStarts
+from freehold.control.services.trace_contexts import TraceContexts
 from freehold.domain.calls import Invocation
 from freehold.domain.clock import Clock
 from freehold.domain.coldstarts import ColdStart
 from freehold.domain.errors import NotFound
 from freehold.domain.ids import CallId, FunctionId, InputId, TaskId, call_of_request, is_id
+from freehold.domain.trace_contexts import TraceParent, read_traceparent, run_span, trace_id
 from freehold.domain.traces import (
     CallFacts,
     InputFacts,
     RequestFacts,
     Span,
     Trace,
-    TraceParent,
     in_order,
     parent_of,
-    read_traceparent,
-    run_span,
     spans_of_call,
     spans_of_request,
-    told_to_container,
-    trace_id,
-    waterfall,
 )
+from freehold.domain.waterfalls import waterfall
 from freehold.store.ports import Store
 
 _SERVER_ERROR = 500  # status of a response, and above
@@ -58,36 +55,34 @@ ended (seconds since 1970, 0: never); the task; what its caller said of its trac
 
 
 class Traces:
-    def __init__(self, *, store: Store, records: CallRecords, cold_starts: ColdStarts, clock: Clock) -> None:
+    def __init__(self, *, store: Store, records: CallRecords, contexts: TraceContexts, cold_starts: ColdStarts, clock: Clock) -> None:
         self._store = store
         self._records = records
+        self._contexts = contexts
         self._cold_starts = cold_starts
         self._clock = clock
         self._requests: OrderedDict[CallId, Seen] = OrderedDict()
-        self._open: dict[CallId, bytes] = {}  # what callers of web requests under way said of their traces, while traces are sent
         self._ended: Callable[[CallId, Seen], None] | None = None
         self._names: dict[FunctionId, str] = {}
 
     def report_requests_to(self, ended: Callable[[CallId, Seen], None]) -> None:
         """Traces are sent: containers are told of ours, and web requests that have ended are told to this."""
+        self._contexts.are_sent = True
         self._ended = ended
 
     # The gateway's side.
 
     def context(self, call_id: CallId, input_id: InputId, traceparent: bytes) -> bytes:
-        """See `gateway.ports.Traces`. Where nothing is sent, what the caller said: its spans and the container's fit together."""
-        if self._ended is None:
-            return traceparent
-        self._open[call_id] = traceparent
-        return str(told_to_container(call_id, input_id, _origin(traceparent))).encode()
+        """See `gateway.ports.Traces`."""
+        return self._contexts.request_began(call_id, input_id, traceparent)
 
     def note(self, call_id: CallId, seen: Seen) -> None:
         """A web request has ended."""
         self._requests[call_id] = seen
         if len(self._requests) > _REQUESTS:
             self._requests.popitem(last=False)
+        self._contexts.request_ended(call_id)
         if self._ended is not None:
-            self._open.pop(call_id, None)
             self._ended(call_id, seen)
 
     # What is sent.
@@ -104,19 +99,13 @@ class Traces:
 
     async def of_call(self, call: PastCall) -> Trace | None:
         """The spans of a call alone, in the trace that it belongs to; None as for a request."""
-        facts = await self._facts(call)
-        made_in = await self._records.call_of(InputId(facts.parent_input_id)) if facts.parent_input_id else None
-        root = await self._records.root(call)
-        request_id = _request_of([root])
-        traceparent = self._requests[request_id][8] if request_id in self._requests else self._open.get(request_id)
-        origin = _origin(traceparent) if traceparent else None
+        origin = call.record.origin
         if origin is not None and not origin.is_sampled:
             return None
-        begun_by = root.record.id if traceparent is None else request_id
+        facts = await self._facts(call)
         starts = await self._starts([attempt.task_id for item in facts.inputs for attempt in item.tries], None)
-        parent = _parent(facts, [await self._facts(made_in)] if made_in else [])
-        spans = spans_of_call(facts, starts, parent=parent if made_in or traceparent is not None else "")
-        return Trace(id=origin.trace_id if origin else trace_id(begun_by), spans=spans)
+        spans = spans_of_call(facts, starts, parent=origin.span_id if origin else "")
+        return Trace(id=origin.trace_id if origin else trace_id(call.record.id), spans=spans)
 
     # What people ask.
 
@@ -182,16 +171,14 @@ class Traces:
     async def _trace(self, request_id: CallId, calls: Sequence[PastCall]) -> Trace:
         facts = [await self._facts(call) for call in calls]
         seen = self._requests.get(request_id)
+        began, origin = (request_id, _origin(seen[8])) if seen is not None else (calls[0].record.id, calls[0].record.origin)
         starts = await self._starts([attempt.task_id for call in facts for item in call.inputs for attempt in item.tries], seen)
         spans: list[Span] = []
-        origin = None
         if seen is not None:
             request = await self._request(request_id, seen)
-            origin = request.origin
             spans += spans_of_request(request, _input_of(request_id), starts.get(TaskId(request.task_id)))
         spans += [span for call in facts for span in spans_of_call(call, starts, parent=_parent(call, facts))]
-        begun_by = request_id if seen is not None else calls[0].record.id
-        return Trace(id=origin.trace_id if origin else trace_id(begun_by), spans=in_order(spans))
+        return Trace(id=origin.trace_id if origin else trace_id(began), spans=in_order(spans))
 
     async def _request(self, call_id: CallId, seen: Seen) -> RequestFacts:
         function_id, method, status, began, booked, answered, ended, task_id, traceparent = seen

@@ -15,6 +15,7 @@ from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import DeadlineExceeded, Unavailable
 from freehold.domain.functions import WebTarget
 from freehold.domain.ids import BlobId, CallId
+from freehold.domain.trace_contexts import TraceParent, read_traceparent
 from freehold.wire import asgi
 
 _SILENCE = 24 * 3600.0  # seconds; a web request is bounded by its function's timeout and by the gateway, not here
@@ -34,7 +35,7 @@ class WebCalls:
 
     async def open(self, target: WebTarget, scope: Mapping[str, Any]) -> "WebCall":
         live = await self._functions.live(target.function_id)
-        call = await self._calls.create(live.function, kind=CallKind.UNARY, invocation=Invocation.SYNC)
+        call = await self._calls.create(live.function, kind=CallKind.UNARY, invocation=Invocation.SYNC, origin=_origin(scope))
         payload = api_pb2.FunctionInput(
             args=asgi.scope_bytes(scope), data_format=api_pb2.DATA_FORMAT_PICKLE, method_name=target.method_name
         )
@@ -89,3 +90,8 @@ class WebCall:
             raise DeadlineExceeded(msg)
         msg = f"{output.result.exception}\n{where}"
         raise Unavailable(msg)
+
+
+def _origin(scope: Mapping[str, Any]) -> TraceParent | None:
+    said = next((value for name, value in scope["headers"] if name == b"traceparent"), b"")
+    return read_traceparent(bytes(said).decode("latin-1"))

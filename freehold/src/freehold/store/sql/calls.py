@@ -9,6 +9,7 @@ from sqlalchemy import Row, Select, delete, exists, func, literal, literal_colum
 
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
+from freehold.domain.trace_contexts import read_traceparent
 from freehold.store.ports import Place
 from freehold.store.sql import statements, tables
 from freehold.store.sql.connection import Connection
@@ -149,6 +150,7 @@ def _call_row(call: FunctionCall) -> dict[str, Any]:
         "is_cancelled": call.is_cancelled,
         "request_key": call.request_key,
         "retry_policy": call.retry_policy,
+        "origin": str(call.origin or ""),
     }
 
 
@@ -164,6 +166,7 @@ def _call(row: Row[Any]) -> FunctionCall:
         is_cancelled=row.is_cancelled,
         request_key=row.request_key,
         retry_policy=row.retry_policy,
+        origin=read_traceparent(row.origin),
     )
 
 

@@ -135,6 +135,7 @@ calls = Table(
     Column("is_cancelled", Boolean, nullable=False),
     Column("request_key", String, nullable=False, server_default=""),
     Column("retry_policy", LargeBinary, nullable=False, server_default=text("x''")),
+    Column("origin", String, nullable=False, server_default=""),
     Index(None, "function_id", "created_at"),
     Index("ix_calls_request_key", "request_key", sqlite_where=text("request_key != ''"), postgresql_where=text("request_key != ''")),
     Index(

@@ -1,0 +1,11 @@
+"""Of each call the span that it was made in."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    op.add_column("calls", sa.Column("origin", sa.String(), server_default="", nullable=False))
