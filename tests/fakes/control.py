@@ -43,6 +43,7 @@ from freehold.control.services.mounts import Mounts, WantedMount
 from freehold.control.services.scaling import Scaling
 from freehold.control.services.schedules import Schedules
 from freehold.control.services.secrets import Secrets
+from freehold.control.services.stories import Stories
 from freehold.control.services.task_history import TaskHistory
 from freehold.control.services.tasks import Tasks
 from freehold.control.services.trace_contexts import TraceContexts
@@ -210,6 +211,14 @@ class ControlPlane:
             journal=self.journal,
             clock=clock,
             default_maximum=16,
+        )
+        self.stories = Stories(
+            store=store,
+            apps=self.apps,
+            functions=self.functions,
+            explanations=self.explanations,
+            records=self.records,
+            journal=self.journal,
         )
         self.import_lists = ImportLists(home / "imports")
         self.cold_starts = ColdStarts(

@@ -1,6 +1,9 @@
 """`freehold why`: from an id or a name to what is known of it."""
 
+from datetime import timedelta
+
 import pytest
+from modal_proto import api_pb2
 
 from freehold.domain.calls import CallKind, Invocation
 from freehold.domain.errors import InvalidRequest, NotFound
@@ -83,6 +86,18 @@ class TestStories:
         await plane.answer(task, item)
         assert f"It ran on {task.id} for 0.0 s." in (await ask(plane, call.id))[1]
 
+    async def test_its_tries_and_its_result_are_events_though_none_was_written(self, plane):
+        _, live = await plane.deploy()
+        call, task = await plane.call(live), await plane.a_ready_task(live)
+        (item,) = await plane.claim(task)
+        plane.clock.move(2)
+        await plane.answer(task, item)
+        for subject in (call.id, item.input_id):
+            events = (await plane.stories.of(subject)).events
+            assert [event.kind for event in events] == ["call_made", "try_began", "result_written"]
+            assert events[1].fields["container"] == task.id
+            assert (events[2].cause, events[2].at - events[1].at) == ("success", timedelta(seconds=2))
+
     async def test_a_function_that_crashes_says_when_it_is_tried_again(self, plane):
         _, live = await plane.deploy(autoscaler_settings={"min_containers": 1})
         await plane.autoscaler.step()
@@ -106,6 +121,14 @@ class TestStories:
         await plane.autoscaler.step()
         await plane.tasks.record_exit(task.id, TaskExit(kind=ExitKind.FINISHED))
         assert "It ended by itself: idle for its scaledown_window of 10 s." in (await ask(plane, task.id))[1]
+
+    async def test_a_class_says_what_its_variants_do(self, plane):
+        _, live = await plane.deploy("Oven.*")
+        variant = await plane.functions.bind(live.id, api_pb2.FunctionBindParamsRequest(function_id=live.id, serialized_params=b"x"))
+        await plane.a_ready_task(variant)
+        text = (await ask(plane, live.id))[1]
+        assert f"shop.Oven ({variant.id}, a variant) has 0 inputs waiting and 0 running, and 1 container." in text
+        assert "no container" not in text
 
     async def test_a_function_of_a_stopped_app_says_so(self, plane):
         app, live = await plane.deploy()

@@ -13,7 +13,6 @@ from freehold.control.controllers import loop
 from freehold.control.controllers.loop import Controller
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.services.apps import Publication
-from freehold.control.services.stories import Stories
 from freehold.control.wakeups import Wakeup
 from freehold.domain.apps import AppState, DeploymentKind
 from freehold.domain.creation import Creation
@@ -145,10 +144,7 @@ class TestFiring:
         async with plane.store.transaction() as tx:
             await tx.events.add([Event(subject=live.id, at=plane.clock.now(), kind="task_wanted") for _ in range(1000)])
         await pass_time(plane, 60)
-        stories = Stories(
-            store=plane.store, apps=plane.apps, functions=plane.functions, explanations=plane.explanations, journal=plane.journal
-        )
-        told = (await stories.of(live.id)).events
+        told = (await plane.stories.of(live.id)).events
         assert (len(told), told[-1].kind) == (1000, "schedule_fired")
 
 

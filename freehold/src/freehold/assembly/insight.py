@@ -65,7 +65,12 @@ class Insight:
             clock=base.clock,
         )
         self.stories = Stories(
-            store=base.store, apps=catalog.apps, functions=catalog.functions, explanations=self.explanations, journal=base.journal
+            store=base.store,
+            apps=catalog.apps,
+            functions=catalog.functions,
+            explanations=self.explanations,
+            records=self.records,
+            journal=base.journal,
         )
         self.desk = CallDesk(store=base.store, records=self.records, calls=work.calls, functions=catalog.functions, journal=base.journal)
         self.diffs = VersionDiffs(store=base.store)

@@ -284,6 +284,8 @@ def _count(number: int, noun: str) -> str:
 
 def duration(seconds: float) -> str:
     """Seconds, in the largest unit that tells enough."""
+    if 0 < seconds < 0.1:  # noqa: PLR2004 — tenths say nothing yet
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004 — tenths say something only of short times
         return f"{seconds:.1f} s"
     for unit, length, most in (("s", 1, 600), ("min", 60, 7200), ("h", 3600, 172_800)):

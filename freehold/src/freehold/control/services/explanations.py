@@ -37,6 +37,7 @@ from freehold.observability.events import Event
 from freehold.store.ports import Store
 
 _EVENTS = 12
+_VARIANTS = 3  # of a function that are explained one by one
 _INPUTS = 3  # of a map that are explained one by one
 _LOOK_AT = 1000  # inputs in a queue that are counted to tell a position
 _R = api_pb2.GenericResult
@@ -97,7 +98,7 @@ class Explanations:
     async def of(self, subject: str) -> Explanation:
         """Raises NotFound when nothing is known of this id."""
         if is_id(subject, "fu"):
-            return explain_function(await self._function(FunctionId(subject)))
+            return await self._of_function(FunctionId(subject))
         if is_id(subject, "fc"):
             return await self._of_call(await self._records.get(CallId(subject)))
         if is_id(subject, "in"):
@@ -122,6 +123,22 @@ class Explanations:
             "`modal container list` what runs."
         )
         raise InvalidRequest(msg) if "." not in subject and "/" not in subject else NotFound(msg)
+
+    async def _of_function(self, function_id: FunctionId) -> Explanation:
+        """With its busiest variants: of a class with parameters, it is they who run."""
+        facts = await self._function(function_id)
+        bound = await self._functions.bound_to(function_id)
+        busy = sorted((one.id for one in bound if self._has_work(one.id)), key=lambda one: -len(self._tasks.of_function(one)))
+        told = [explain_function(await self._function(one)) for one in busy[:_VARIANTS]]
+        if not told:
+            return explain_function(facts)
+        own = explain_function(facts).sentences if self._has_work(function_id) else ()
+        more = (f"And {len(busy) - _VARIANTS} more variants.",) if len(busy) > _VARIANTS else ()
+        return Explanation(sentences=(*own, *(sentence for one in told for sentence in one.sentences), *more), numbers=told[0].numbers)
+
+    def _has_work(self, function_id: FunctionId) -> bool:
+        pool = self._calls.find_pool(function_id)
+        return bool(self._tasks.of_function(function_id) or (pool is not None and pool.queued))
 
     async def _of_call(self, call: PastCall) -> Explanation:
         function = await self._function(call.record.function_id)

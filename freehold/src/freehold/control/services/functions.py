@@ -114,6 +114,17 @@ class Functions:
     async def name_class(self, tx: Transaction, class_id: ClassId, tag: str) -> None:
         await tx.functions.put_class(replace(await tx.functions.get_class(class_id), tag=tag))
 
+    async def of_class(self, class_id: ClassId) -> FunctionId:
+        """The function that stands for all methods of the class. Raises NotFound."""
+        async with self._store.transaction() as tx:
+            found = await tx.functions.get_class(class_id)
+            functions = await tx.functions.of_app(found.app_id)
+        for function in functions:
+            if function.tag == f"{found.tag}.*" and not function.is_bound:
+                return function.id
+        msg = f"Class {class_id} is not deployed (any more)."
+        raise NotFound(msg)
+
     async def variants_of(self, app_id: AppId, function_id: FunctionId) -> set[FunctionId]:
         """The function itself, and what was made of it with parameters or options."""
         async with self._store.transaction() as tx:

@@ -78,12 +78,15 @@ class Listings:
             found = await tx.images.page(before, PAGE)
         return Page(found, (found[-1].created_at, found[-1].id) if len(found) == PAGE else None)
 
-    async def calls(self, before: Place | None, *, function_id: FunctionId | None = None) -> Page[PastCall]:
-        """Newest first: asynchronous ones from disk, and among them the synchronous ones that memory still knows."""
+    async def calls(self, before: Place | None, *, function_ids: Collection[FunctionId] = ()) -> Page[PastCall]:
+        """Of these functions, or of all, newest first: asynchronous ones from disk, and among them the synchronous ones that memory knows."""
         await self._journal.flush()
         async with self._store.transaction() as tx:
-            durable = await past_calls(tx, await tx.calls.latest(before, PAGE, function_id=function_id))
-        wanted = (call for call in self._records.synchronous() if function_id in (None, call.record.function_id))
+            # One index each: asked for together, all calls of all of them would be sorted.
+            rows = [row for one in function_ids or (None,) for row in await tx.calls.latest(before, PAGE, function_id=one)]
+            newest = sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)[:PAGE]
+            durable = await past_calls(tx, newest)
+        wanted = (call for call in self._records.synchronous() if not function_ids or call.record.function_id in function_ids)
         recent = [call for call in wanted if before is None or _place(call) < before]
         found = sorted([*durable, *recent], key=_place, reverse=True)[:PAGE]
         return Page(found, _place(found[-1]) if len(found) == PAGE else None)

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Sequence
 
 from freehold.control.services.apps import Apps
+from freehold.control.services.call_events import events_of
+from freehold.control.services.call_records import CallRecords
 from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
 from freehold.control.services.journal import Journal
 from freehold.domain.errors import NotFound
-from freehold.domain.ids import AppId, FunctionId, is_id
+from freehold.domain.ids import AppId, CallId, FunctionId, InputId, is_id
 from freehold.observability.events import Event, Story
 from freehold.store.ports import Store
 
@@ -16,28 +18,45 @@ _EXPLAINED = ("fu", "fc", "in", "ta")
 
 
 class Stories:
-    def __init__(self, *, store: Store, apps: Apps, functions: Functions, explanations: Explanations, journal: Journal) -> None:
+    def __init__(
+        self, *, store: Store, apps: Apps, functions: Functions, explanations: Explanations, records: CallRecords, journal: Journal
+    ) -> None:
         self._store = store
         self._apps = apps
         self._functions = functions
         self._explanations = explanations
+        self._records = records
         self._journal = journal
 
     async def of(self, subject: str) -> Story:
         """Raises NotFound when nothing is known of this id."""
-        await self._journal.flush()
-        async with self._store.transaction() as tx:
-            events = await tx.events.latest(subject, _EVENTS)
+        events = await self.events(subject, _EVENTS)
         if is_id(subject, "ap"):
             return await self._of_app(AppId(subject), events)
         if any(is_id(subject, prefix) for prefix in _EXPLAINED):
             explanation = await self._explanations.of(subject)
             facts = {name: str(value) for name, value in explanation.numbers.items()}
+            events = await self._with_tries(subject, events)
             return Story(title=subject, facts=facts, links={}, events=events, sentences=explanation.sentences)
         if not events:
             msg = f"Nothing is known here of {subject!r}."
             raise NotFound(msg)
         return Story(title=subject, facts={}, links={}, events=events)
+
+    async def events(self, subject: str, limit: int) -> Sequence[Event]:
+        """The last so many, oldest first; none where nothing is known of it."""
+        await self._journal.flush()
+        async with self._store.transaction() as tx:
+            return await tx.events.latest(subject, limit)
+
+    async def _with_tries(self, subject: str, events: Sequence[Event]) -> Sequence[Event]:
+        """Of a call or an input, with what is known of its call without events."""
+        if is_id(subject, "fc"):
+            call = await self._records.find(CallId(subject))
+        else:
+            call = await self._records.call_of(InputId(subject)) if is_id(subject, "in") else None
+        told = events_of(call) if call is not None else []
+        return sorted([*events, *told], key=lambda event: event.at) if told else events
 
     async def _of_app(self, app_id: AppId, events: Sequence[Event]) -> Story:
         app = await self._apps.get(app_id)
