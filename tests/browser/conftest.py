@@ -83,6 +83,7 @@ import modal
 price = modal.Function.from_name("shop", "price")
 assert price.remote("apple", count=3) > 0
 list(price.map(["fig", "pear"]))
+assert modal.Cls.from_name("shop", "Counter")(start=5).after.remote(2) == 7
 try:
     modal.Function.from_name("shop", "order").remote("plums")
 except ValueError:

@@ -1,8 +1,10 @@
 """The pages in a real browser, with what real containers did: each is there, usable, safe, and keeps up by itself."""
 
 import re
+from collections import Counter
+from html import unescape
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import modal
 import pytest
@@ -74,6 +76,26 @@ def test_each_list_is_there_and_no_serious_fault_keeps_anyone_out(page, path):
     assert answer.status == 200
     assert serious(page) == []
     shot(page, path or "apps", full=False)
+
+
+def test_every_link_of_every_page_leads_somewhere(site):
+    """Five of each kind of page."""
+    token = ":".join((site.credentials["MODAL_TOKEN_ID"], site.credentials["MODAL_TOKEN_SECRET"]))
+    seen: dict[str, int] = {}
+    found, kinds = ["/dash/"], Counter()
+    while found:
+        path = found.pop()
+        kind = re.sub(r"/[a-z]{2}-\w{22}|=.*", "/…", path.partition("#")[0])
+        if path in seen or kinds[kind] == 5:
+            continue
+        kinds[kind] += 1
+        with urlopen(
+            Request(site.gateway_url + path, headers={"Authorization": f"Bearer {token}", "Accept": "text/html"}), timeout=30
+        ) as page:
+            seen[path] = page.status
+            found += [unescape(link) for link in re.findall(r'href="(/(?:dash|id)/[^"]*)"', page.read().decode()) if "/static/" not in link]
+    assert set(seen.values()) == {200}
+    assert {"/dash/apps/…", "/dash/functions/…", "/dash/calls/…", "/dash/containers/…", "/dash/images/…", "/dash/volumes/…"} <= set(kinds)
 
 
 def test_a_failed_call_is_at_most_three_clicks_from_its_traceback_and_log(page):
@@ -207,6 +229,26 @@ def test_an_image_shows_its_steps_and_layers(page):
     page.wait_for_url("**/images/**")
     assert "Layers" in page.content()
     assert serious(page) == []
+
+
+def test_a_volume_shows_its_files(page):
+    page.goto("/dash/volumes")
+    page.get_by_role("link", name="shop-data").click()
+    page.get_by_role("link", name="lists/").click()
+    assert "prices & more.txt" in page.locator("main").inner_text()
+    assert "5 B" in page.locator("main").inner_text()
+    assert serious(page) == []
+
+
+def test_links_of_the_client_lead_to_pages(page):
+    counter = away(lambda: modal.Cls.from_name("shop", "Counter").hydrate())
+    page.goto(f"/id/{counter.object_id}")
+    assert page.get_by_role("heading", name="Counter", exact=True).is_visible()
+    assert "start=5" in page.locator("section", has_text="Variants").inner_text()
+    page.locator("section", has_text="Calls").locator("a[href*='/calls/']").first.wait_for()
+    volume = away(lambda: modal.Volume.from_name("shop-data").hydrate())
+    page.goto(f"/id/{volume.object_id}")
+    assert page.get_by_role("heading", name="shop-data").is_visible()
 
 
 def test_a_schedule_is_run_paused_and_resumed_by_hand(page, site):

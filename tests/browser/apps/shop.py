@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import modal
 
@@ -16,6 +17,9 @@ volume = modal.Volume.from_name("shop-data", create_if_missing=True)
 def price(item: str, count: int = 1) -> int:
     print(f"pricing {count} × {item}")
     print(EVIL)
+    lists = Path("/data/lists")
+    lists.mkdir(exist_ok=True)
+    (lists / "prices & more.txt").write_text("apple")
     return len(item) * count * VERSION
 
 
@@ -44,6 +48,15 @@ def burn(seconds: float) -> None:
 def report() -> str:
     print("the monthly report")
     return "sent"
+
+
+@app.cls()
+class Counter:
+    start: int = modal.parameter(default=1)
+
+    @modal.method()
+    def after(self, steps: int) -> int:
+        return self.start + steps
 
 
 VERSION = int(os.environ.get("SHOP_VERSION", "1"))

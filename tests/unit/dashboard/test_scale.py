@@ -111,7 +111,7 @@ async def test_a_million_calls_and_ten_thousand_containers_are_listed_in_a_momen
     looks = {
         "calls": lambda: lists.calls(None),
         "older calls": lambda: lists.calls(middle),
-        "calls of a function": lambda: lists.calls(middle, function_id=FUNCTION),
+        "calls of a function": lambda: lists.calls(middle, function_ids=[FUNCTION]),
         "containers": lambda: lists.tasks(None),
         "containers of a function": lambda: lists.tasks(None, app_id=APP, function_ids={FUNCTION}),
         "failures": lists.failures,

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from freehold.control.services.journal import Journal
 from freehold.control.services.token_flows import TokenFlows
 from freehold.control.services.tokens import Tokens
 from freehold.dashboard.access import ROOT, Access
@@ -30,8 +31,26 @@ def keyring(tmp_path):
 @pytest.fixture
 def parts(keyring):
     clock = FakeClock()
-    tokens = Tokens(store=MemoryStore(), keyring=keyring, clock=clock)
-    return SimpleNamespace(tokens=tokens, token_flows=TokenFlows(tokens=tokens, clock=clock), clock=clock)
+    store = MemoryStore()
+    tokens = Tokens(store=store, keyring=keyring, clock=clock)
+    journal = Journal(store=store, clock=clock)
+
+    async def no_proxy_tokens():
+        return []
+
+    async def events(subject, limit):
+        await journal.flush()
+        async with store.transaction() as tx:
+            return await tx.events.latest(subject, limit)
+
+    return SimpleNamespace(
+        tokens=tokens,
+        token_flows=TokenFlows(tokens=tokens, clock=clock),
+        proxy_tokens=SimpleNamespace(list=no_proxy_tokens),
+        stories=SimpleNamespace(events=events),
+        journal=journal,
+        clock=clock,
+    )
 
 
 @pytest.fixture
@@ -68,13 +87,17 @@ async def test_tokens_are_listed_without_their_secrets_and_revoked(visitor, csrf
     assert visitor.post(f"{ROOT}/tokens/{token.id}/revoke", data={"csrf": csrf}).status_code == 303
 
     assert not parts.tokens.accepts(token.id, secret)
+    shown = visitor.get(f"{ROOT}/tokens").text
+    assert "token_revoked" in shown
+    assert "the owner, in the dashboard" in shown
 
 
 def test_nobody_else_confirms(visitor, parts):
     flow = parts.token_flows.begin()
 
-    assert visitor.post(f"{ROOT}/tokens/confirm", data={"code": flow.code}).status_code in (401, 403)
+    answer = visitor.post(f"{ROOT}/tokens/confirm", data={"code": flow.code}, headers={"Referer": f"{HOST}{ROOT}/tokens"})
 
+    assert answer.headers["location"] == f"{ROOT}/login?next=%2Fdash%2Ftokens"
     assert not flow.is_confirmed
 
 

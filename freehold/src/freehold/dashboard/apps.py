@@ -23,6 +23,7 @@ from freehold.domain.tasks import TaskState
 
 _VERSIONS = 20
 _FAILURES = 10
+_EVENTS = 30
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class AppPages:
         self._views = views
         self.routes = [
             Route("/", self._list),
+            Route("/apps", _front),
             Route("/apps/{app_id}", self._one),
             Route("/apps/{app_id}/rollback", self._roll_back, methods=["POST"]),
             Route("/apps/{app_id}/promote", self._promote, methods=["POST"]),
@@ -108,6 +110,7 @@ class AppPages:
             pricing=pricing,
             bill=await bill_of(self._parts, request, app.id, pricing),
             tasks=(await self._parts.listings.tasks(None, app_id=app.id, limit=10)).items,
+            events=(await self._parts.stories.of(app.id)).events[-_EVENTS:],
             log=await end_of(self._parts.logs, app.id, LogFilter(), f"log={app.id}", is_live=app.is_live),
         )
 
@@ -179,6 +182,10 @@ class AppPages:
 
     async def _tags(self, function_ids: Sequence[FunctionId]) -> Mapping[FunctionId, str]:
         return await self._parts.listings.tags(function_ids)
+
+
+async def _front(_: Request) -> Response:
+    return go("/")
 
 
 def _of(request: Request) -> AppId:

@@ -93,14 +93,20 @@ def _is_from_here(headers: Headers) -> bool:
 
 
 def _to_login(request: Request) -> Response:
-    wants_page = request.method in _SAFE and "text/html" in request.headers.get("accept", "") and "x-live" not in request.headers
+    wants_page = "text/html" in request.headers.get("accept", "") and "x-live" not in request.headers
     if not wants_page:
         words = "Log in first, or send the workspace's token: Authorization: Bearer <id>:<secret>."
         challenge = {"WWW-Authenticate": 'Bearer realm="freehold"'}
         return JSONResponse({"error": "unauthorized", "detail": words}, HTTPStatus.UNAUTHORIZED, challenge)
+    return RedirectResponse(f"{ROOT}/login?next={quote(_page_of(request), safe='')}", HTTPStatus.SEE_OTHER)
+
+
+def _page_of(request: Request) -> str:
+    """Which page is to be shown after the login: of a change, the one that it was asked for on."""
+    if request.method not in _SAFE:
+        return urlsplit(request.headers.get("referer", "")).path
     query = request.url.query
-    there = _path(request.scope) + (f"?{query}" if query else "")
-    return RedirectResponse(f"{ROOT}/login?next={quote(there, safe='')}", HTTPStatus.SEE_OTHER)
+    return _path(request.scope) + (f"?{query}" if query else "")
 
 
 def _forged() -> Response:

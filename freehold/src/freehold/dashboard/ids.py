@@ -11,11 +11,11 @@ from freehold.dashboard.acting import go
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
 from freehold.domain.errors import FreeholdError, NotFound
-from freehold.domain.ids import InputId, is_id
+from freehold.domain.ids import ClassId, InputId, is_id
 from freehold.observability.events import Story
 
 _PAGES = {"ap": "apps", "fu": "functions", "fc": "calls", "ta": "containers", "im": "images", "vo": "volumes"}
-_LISTS = {"st": "secrets", "wk": "settings"}
+_LISTS = {"st": "secrets", "wk": "tokens", "ak": "tokens", "en": "settings"}
 
 
 class IdPages:
@@ -34,7 +34,7 @@ class IdPages:
 
     async def _search(self, request: Request) -> Response:
         words = request.query_params.get("q", "").strip()[:200]
-        if any(is_id(words, prefix) for prefix in ("in", "de", "cs", *_PAGES, *_LISTS)):
+        if any(is_id(words, prefix) for prefix in ("in", "cs", *_PAGES, *_LISTS)):
             return go(f"/id/{words}")
         named = [app for app in await self._parts.listings.live_apps() if words and words in (app.name, app.description)]
         if named:
@@ -52,6 +52,8 @@ class IdPages:
         for prefix, folder in _LISTS.items():
             if is_id(subject, prefix):
                 return f"/{folder}#{subject}"
+        if is_id(subject, "cs"):
+            return f"/functions/{await self._parts.functions.of_class(ClassId(subject))}"
         if is_id(subject, "in") and (call := await self._parts.records.call_of(InputId(subject))) is not None:
             return f"/calls/{call.record.id}#{subject}"
         return None

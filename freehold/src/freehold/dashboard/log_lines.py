@@ -36,7 +36,7 @@ class Log:
 
 
 def lines_of(entry: LogEntry) -> Iterable[Line]:
-    at = datetime.fromtimestamp(entry.at, UTC).strftime("%H:%M:%S.%f")[:-3]
+    at = _clock(datetime.fromtimestamp(entry.at, UTC))
     source = _SOURCES.get(entry.source, "out")
     for piece in pieces(entry):
         for text in plain(piece.text).rstrip("\n").split("\n"):
@@ -49,3 +49,9 @@ async def end_of(logs: Logs, subject: str, wanted: LogFilter, query: str, *, is_
     lines = [line for item in found for line in lines_of(item.entry)]
     last = found or await logs.newest(subject, LogFilter(), 1)
     return Log(lines[-SHOWN:], last[-1].number if last else 0, query, is_live)
+
+
+def _clock(at: datetime) -> str:
+    """The date too, where it is not today's."""
+    day = "" if at.date() == datetime.now(UTC).date() else at.strftime("%Y-%m-%d ")
+    return day + at.strftime("%H:%M:%S.%f")[:-3]

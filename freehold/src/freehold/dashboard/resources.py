@@ -13,6 +13,7 @@ from freehold.domain.ids import VolumeId
 from freehold.domain.volumes import Entry
 
 _ENTRIES = 500
+_TASKS = 200
 
 
 class ResourcePages:
@@ -51,23 +52,27 @@ class ResourcePages:
 
     async def _volume(self, request: Request) -> Response:
         volume = await self._parts.volumes.get(VolumeId(request.path_params["volume_id"]))
-        path = request.query_params.get("path", "/")
+        folder = request.query_params.get("path", "/")
         entries: list[Entry] = []
-        async with aclosing(self._parts.volume_files.entries(volume.id, path, recursive=False, limit=_ENTRIES)) as batches:
+        async with aclosing(self._parts.volume_files.entries(volume.id, folder, recursive=False, limit=_ENTRIES)) as batches:
             async for batch in batches:
                 entries += batch
-        parent = path.strip("/").rpartition("/")[0] if path.strip("/") else None
+        parent = folder.strip("/").rpartition("/")[0] if folder.strip("/") else None
         entries.sort(key=lambda entry: (entry.kind != 2, entry.path))  # noqa: PLR2004 — folders first
-        return self._views.page(request, "volume", volume=volume, path=path, parent=parent, entries=entries)
+        return self._views.page(request, "volume", volume=volume, folder=folder, parent=parent, entries=entries, most=_ENTRIES)
 
     async def _machines(self, request: Request) -> Response:
         [machine] = self._parts.machines.fleet().machines
+        tasks = sorted(self._parts.tasks.all(), key=lambda live: live.wanted_at)[:_TASKS]
         return self._views.page(
             request,
             "machines",
             machine=machine,
             status=self._parts.status(),
-            tasks=sorted(self._parts.tasks.all(), key=lambda t: t.wanted_at),
+            tasks=tasks,
+            names=await self._parts.listings.app_names([live.task.app_id for live in tasks]),
+            tags=await self._parts.listings.tags([live.task.function_id for live in tasks]),
+            uses={live.id: points[-1] for live in tasks if (points := self._parts.usage.samples(live.id))},
         )
 
     async def _settings(self, request: Request) -> Response:
@@ -82,8 +87,6 @@ class ResourcePages:
             "settings",
             rows=rows,
             pricing=await pricing_of(self._parts),
-            tokens=await self._parts.proxy_tokens.list(),
             environments=await self._parts.environments.list(),
-            own_tokens=self._parts.tokens.list(),
             status=self._parts.status(),
         )

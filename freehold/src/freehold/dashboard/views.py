@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from modal_proto import api_pb2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -18,6 +19,7 @@ from freehold.domain.cost import written
 
 _R = api_pb2.GenericResult
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ID = re.compile(r"\b(?:ap|fu|fc|in|ta|im|vo)-[A-Za-z0-9]{22}\b")
 _NONE = "\N{EN DASH}"
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _ENDS = {
@@ -46,10 +48,12 @@ class Views:
         self._templates.filters |= {
             "ago": ago,
             "moment": moment,
+            "date": lambda seconds: datetime.fromtimestamp(seconds, UTC),
             "span": span,
             "size": size,
             "tone": tone,
             "plain": plain,
+            "linked": linked,
             "status": status_of_input,
             "short": short,
             "money": money,
@@ -125,6 +129,11 @@ def gpus(seconds: Mapping[str, float]) -> str:
 def plain(text: str) -> str:
     """Without what moves a terminal's cursor and colours its text."""
     return _ANSI.sub("", text).replace("\r\n", "\n")
+
+
+def linked(text: str) -> Markup:
+    """Text in which ids lead to their pages. The rest of it stays text."""
+    return Markup(_ID.sub(rf'<a class="id" href="{ROOT}/id/\g<0>">\g<0></a>', str(escape(text))))  # noqa: S704 — escaped here
 
 
 def short(text: str, longest: int = 80) -> str:

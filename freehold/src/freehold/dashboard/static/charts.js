@@ -3,7 +3,9 @@
   "use strict";
   const box = document.getElementById("charts");
   if (!box) return;
-  const COLOURS = { light: ["#226344", "#a4262c", "#7a5200"], dark: ["#74c69d", "#f19a9a", "#e6bd66"] };
+  const COLOURS = { light: ["#226344", "#7a5200", "#3d5a98"], dark: ["#74c69d", "#e6bd66", "#9db8ec"] };
+  const BAD = { light: "#a4262c", dark: "#f19a9a" };
+  const FEW = 30; // values that are drawn as points too: one alone makes no line
   const since = document.getElementById("since");
   const rest = Number(box.dataset.every || 10) * 1000; // between two looks at the figures
   let plots = [];
@@ -14,25 +16,27 @@
   const isDark = () => document.documentElement.dataset.theme ? document.documentElement.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   const short = (value) => value == null ? "\u2013" : Math.abs(value) >= 1000 ? `${Math.round(value)}` : `${Number(value.toPrecision(3))}`;
 
-  const two = (number) => String(number).padStart(2, "0");
   const clock = (seconds, at) => {
-    const time = new Date(seconds * 1000);
-    if (isByDay) return `${time.getUTCMonth() + 1}/${time.getUTCDate()}`;
-    const words = `${two(time.getHours())}:${two(time.getMinutes())}`;
-    return at.length && at[at.length - 1] - at[0] > 90000 ? `${time.getMonth() + 1}/${time.getDate()} ${words}` : words;
+    const words = new Date(seconds * 1000).toISOString(); // in UTC, as every time on these pages
+    if (isByDay) return words.slice(5, 10);
+    const width = at.length ? at[at.length - 1] - at[0] : 0;
+    return width > 90000 ? words.slice(5, 16).replace("T", " ") : words.slice(11, width < 600 ? 19 : 16);
   };
 
   function plot(chart, at, place) {
     const style = getComputedStyle(document.documentElement);
     const faint = style.getPropertyValue("--faint").trim();
     const grid = { stroke: style.getPropertyValue("--line").trim(), width: 1 };
-    const colours = COLOURS[isDark() ? "dark" : "light"];
+    const look = isDark() ? "dark" : "light";
+    const colour = (line, index) => line.name === "errors" ? BAD[look] : COLOURS[look][index % COLOURS[look].length];
+    const isFew = (plot, index) => plot.data[index].filter((value) => value != null).length < FEW;
     const axis = { stroke: faint, grid, ticks: grid, font: "11px system-ui" };
     return new uPlot({
       width: Math.max(place.clientWidth, 200), height: 150, cursor: { drag: { x: false, y: false } },
-      scales: { y: { range: (_, low, high) => [0, Math.max(high ?? 0, 0.001) * 1.08] } },
-      axes: [{ ...axis, values: (_, splits) => splits.map((one) => clock(one, at)) }, { ...axis, size: 46, values: (_, values) => values.map(short) }],
-      series: [{ value: isByDay ? (_, seconds) => seconds == null ? "" : new Date(seconds * 1000).toISOString().slice(0, 10) : "{HH}:{mm}:{ss}" }, ...chart.lines.map((line, index) => ({ label: line.name, stroke: colours[index % 3], width: 1.5, spanGaps: true, points: { size: 4 }, value: (_, value) => short(value) }))],
+      scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
+      axes: [{ ...axis, space: 70, values: (_, splits) => splits.map((one) => clock(one, at)) }, { ...axis, size: 46, values: (_, values) => values.map(short) }],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
+      series: [{ label: "UTC", value: (_, seconds) => seconds == null ? "\u2013" : clock(seconds, at) }, ...chart.lines.map((line, index) => ({ label: line.name, stroke: colour(line, index), width: 1.5, spanGaps: true, points: { size: 4, show: isFew }, value: (_, value) => short(value) }))],
     }, [at, ...chart.lines.map((line) => line.values)], place);
   }
 
