@@ -14,6 +14,7 @@ import figures
 import kit
 import limits
 import model
+import pages
 import peers
 import web
 from cold import ColdStarts
@@ -42,6 +43,7 @@ class Bench:
             "http": self.http,
             "iris": self.iris,
             "modalkit": self.modalkit,
+            "pages": self.pages,
             "limits": self.limits,
             "memory": self.memory,
         }
@@ -100,6 +102,10 @@ class Bench:
         kit.put_factor(2)
         with self.deployed("kit_disturbed/app.py"):
             return measured | kit.disturbed(self.engine)
+
+    def pages(self) -> Figures:
+        with self.deployed("trivial.py"):
+            return pages.figures(self.engine)
 
     def limits(self) -> Figures:
         with self.deployed("web.py"):

@@ -12,7 +12,13 @@ from freehold.dashboard.guard import FORM, SESSION
 from freehold.domain.errors import InvalidRequest
 from freehold.store.ports import Place
 
+PART = "freehold.part"  # in the scope: only the content is wanted, for a page that is open
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def is_whole(request: Request) -> bool:
+    """Whether the page is wanted with its frame and its log."""
+    return PART not in request.scope
 
 
 def actor(request: Request) -> str:

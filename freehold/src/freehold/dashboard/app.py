@@ -1,6 +1,6 @@
 """The engine's own pages as one application: what is served below `/dash`, and who may see it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,20 +14,23 @@ from starlette.staticfiles import StaticFiles
 from freehold.control.wakeups import Wakeup
 from freehold.dashboard.access import ROOT, Access
 from freehold.dashboard.apps import AppPages
+from freehold.dashboard.budget import Budget
 from freehold.dashboard.calls import CallPages
 from freehold.dashboard.charts import ChartPages
 from freehold.dashboard.containers import ContainerPages
+from freehold.dashboard.contents import Contents
 from freehold.dashboard.costs import CostPages
 from freehold.dashboard.doors import Doors
 from freehold.dashboard.functions import FunctionPages
-from freehold.dashboard.guard import Guard
+from freehold.dashboard.guard import Guard, session_of
 from freehold.dashboard.ids import IdPages, front_routes
 from freehold.dashboard.images import ImagePages
-from freehold.dashboard.live import Hub, Stream, after_of
+from freehold.dashboard.live import Hub
 from freehold.dashboard.marks import Marks
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.resources import ResourcePages
 from freehold.dashboard.schedules import SchedulePages
+from freehold.dashboard.streams import Stream, after_of
 from freehold.dashboard.tokens import TokenPages
 from freehold.dashboard.views import Views
 from freehold.domain import errors
@@ -53,32 +56,35 @@ class Dashboard:
     """`hub` is to be run in the background. `changed` are hints that what lists show has changed."""
 
     def __init__(self, parts: Parts, access: Access, *, changed: tuple[Wakeup, ...]) -> None:
-        self.hub = Hub()
         self.access = access
         self._parts = parts
-        self._marks = Marks(parts, changed)
         self._views = Views({"workspace": parts.settings.workspace, "version": parts.status()["version"]})
-        self.routes: list[BaseRoute] = [*front_routes(), Mount(ROOT, Guard(self._app(), access=access, domain=parts.settings.domain))]
+        pages = self._pages()
+        self.hub = Hub(Marks(parts, changed).of, Contents(self._app(pages)).of, Budget())
+        whole = self._app(
+            [*Doors(access, self._views).routes, *pages, Route("/stream", self._stream), Mount("/static", StaticFiles(directory=_STATIC))]
+        )
+        self.routes: list[BaseRoute] = [*front_routes(), Mount(ROOT, Guard(whole, access=access, domain=parts.settings.domain))]
 
-    def _app(self) -> Starlette:
+    def _pages(self) -> Sequence[BaseRoute]:
         parts, views = self._parts, self._views
+        return [
+            *AppPages(parts, views).routes,
+            *FunctionPages(parts, views).routes,
+            *ChartPages(parts).routes,
+            *CostPages(parts).routes,
+            *CallPages(parts, views).routes,
+            *ContainerPages(parts, views).routes,
+            *ImagePages(parts, views).routes,
+            *SchedulePages(parts, views).routes,
+            *ResourcePages(parts, views).routes,
+            *TokenPages(parts, views).routes,
+            *IdPages(parts, views).routes,
+        ]
+
+    def _app(self, routes: Sequence[BaseRoute]) -> Starlette:
         return Starlette(
-            routes=[
-                *Doors(self.access, views).routes,
-                *AppPages(parts, views).routes,
-                *FunctionPages(parts, views).routes,
-                *ChartPages(parts).routes,
-                *CostPages(parts).routes,
-                *CallPages(parts, views).routes,
-                *ContainerPages(parts, views).routes,
-                *ImagePages(parts, views).routes,
-                *SchedulePages(parts, views).routes,
-                *ResourcePages(parts, views).routes,
-                *TokenPages(parts, views).routes,
-                *IdPages(parts, views).routes,
-                Route("/stream", self._stream),
-                Mount("/static", StaticFiles(directory=_STATIC)),
-            ],
+            routes=routes,
             exception_handlers={
                 404: self._nothing,
                 ClientDisconnect: _nobody_reads,
@@ -101,8 +107,16 @@ class Dashboard:
                 )
             )
         wanted = LogFilter(task_id=query.get("task", ""), call_id=query.get("call", ""), function_ids=function_ids)
-        mark = self._marks.of(query.get("watch", ""))
-        return Stream(self.hub, mark, logs=self._parts.logs, subject=subject, wanted=wanted, after=after_of(request))
+        listener = self.hub.join(query.get("page", ""), query.get("watch", ""))
+        return Stream(
+            self.hub,
+            listener,
+            session=lambda: session_of(self.access, request),
+            logs=self._parts.logs,
+            subject=subject,
+            wanted=wanted,
+            after=after_of(request),
+        )
 
     async def _refused(self, request: Request, error: Exception) -> Response:
         status = next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)

@@ -111,7 +111,7 @@ class AppPages:
             bill=await bill_of(self._parts, request, app.id, pricing),
             tasks=(await self._parts.listings.tasks(None, app_id=app.id, limit=10)).items,
             events=(await self._parts.stories.of(app.id)).events[-_EVENTS:],
-            log=await end_of(self._parts.logs, app.id, LogFilter(), f"log={app.id}", is_live=app.is_live),
+            log=await end_of(request, self._parts.logs, app.id, LogFilter(), f"log={app.id}", is_live=app.is_live),
         )
 
     async def _roll_back(self, request: Request) -> Response:

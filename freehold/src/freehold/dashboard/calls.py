@@ -61,14 +61,14 @@ class CallPages:
             use=await use_of(self._parts, call_id, pricing),
             story=story,
             parent=record.parent_input_id,
-            log=await end_of(self._parts.logs, app.id, wanted, f"log={app.id}&call={call_id}", is_live=_is_open(details)),
+            log=await end_of(request, self._parts.logs, app.id, wanted, f"log={app.id}&call={call_id}", is_live=_is_open(details)),
         )
 
     async def _web_request(self, request: Request, call_id: CallId) -> Response:
         """Requests that go to their container directly leave lines in a log, under their id, and nothing else."""
         seen = self._parts.traces.seen(call_id)
         for app in await self._apps_of(seen):
-            log = await end_of(self._parts.logs, app.id, LogFilter(call_id=call_id), f"log={app.id}&call={call_id}")
+            log = await end_of(request, self._parts.logs, app.id, LogFilter(call_id=call_id), f"log={app.id}&call={call_id}")
             if log.lines or seen is not None:
                 rows = await self._rows(call_id) if seen is not None else ()
                 return self._views.page(request, "web_request", call_id=call_id, app=app, log=log, seen=seen, rows=rows)

@@ -63,7 +63,7 @@ class ContainerPages:
             phases=[(_PHASES[phase], phase, seconds) for phase, seconds in spans.items()],
             start_seconds=whole(spans),
             running=[(item.call.id, item.id) for item in live.running.values()][:50] if live else [],
-            log=await end_of(self._parts.logs, task.app_id, wanted, f"log={task.app_id}&task={task.id}", is_live=live is not None),
+            log=await end_of(request, self._parts.logs, task.app_id, wanted, f"log={task.app_id}&task={task.id}", is_live=live is not None),
         )
 
     async def _stop(self, request: Request) -> Response:

@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from freehold.control.services.cost import costed
 from freehold.control.services.recent_costs import Bill
+from freehold.dashboard.acting import is_whole
 from freehold.dashboard.charts import chart
 from freehold.dashboard.parts import Parts
 from freehold.domain.cost import ANY, FILE, Prices, total_of
@@ -92,8 +93,8 @@ async def costs_of_apps(parts: Parts, pricing: Pricing) -> AppCosts | None:
 
 
 async def bill_of(parts: Parts, request: Request, subject: str, pricing: Pricing) -> Bill | None:
-    """Of an app or function. None for a page that only fetches itself again, of which this is no part."""
-    return None if "x-live" in request.headers else await parts.recent_costs.of(subject, pricing.prices)
+    """Of an app or function. None for a page that is open, which keeps what it has."""
+    return await parts.recent_costs.of(subject, pricing.prices) if is_whole(request) else None
 
 
 async def use_of(parts: Parts, subject: str, pricing: Pricing) -> dict[str, object]:

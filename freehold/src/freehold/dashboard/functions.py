@@ -83,7 +83,7 @@ class FunctionPages:
             calls=calls.items,
             more=as_cursor(calls.after),
             events=(await self._parts.stories.of(function_id)).events[-_EVENTS:],
-            log=await end_of(self._parts.logs, function.app_id, wanted, f"log={function.app_id}&function={function_id}"),
+            log=await end_of(request, self._parts.logs, function.app_id, wanted, f"log={function.app_id}&function={function_id}"),
         )
 
     async def _scale(self, request: Request) -> Response:

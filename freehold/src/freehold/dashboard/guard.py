@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from freehold.dashboard.access import COOKIE, ROOT, Access, is_same
+from freehold.dashboard.access import COOKIE, ROOT, Access, Session, is_same
 from freehold.domain.domains import finds_functions
 
 SESSION = "freehold.session"  # in the scope: who asks
@@ -50,9 +50,7 @@ class Guard:
         """None for what may pass; who asks, and what a change is to be, is in the scope then."""
         if not self._is_ours(request.headers.get("host", "")):
             return PlainTextResponse(_ELSEWHERE.format(domain=self._domain), HTTPStatus.MISDIRECTED_REQUEST)
-        bearer = self._access.session_of_bearer(request.headers.get("authorization", ""))
-        session = bearer or self._access.session(request.cookies.get(COOKIE, ""))
-        request.scope[SESSION] = session
+        request.scope[SESSION] = session = session_of(self._access, request)
         is_open = _path(request.scope).startswith(_OPEN)
         if session is None and not is_open:
             return _to_login(request)
@@ -65,7 +63,8 @@ class Guard:
             return PlainTextResponse("That is more than these pages take.", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         request.scope[FORM] = form
         said = request.headers.get("x-csrf-token") or form.get("csrf", "")
-        is_meant = bearer is not None or (_is_from_here(request.headers) and (is_open or session is None or is_same(said, session.csrf)))
+        is_program = _bearer(self._access, request) is not None
+        is_meant = is_program or (_is_from_here(request.headers) and (is_open or session is None or is_same(said, session.csrf)))
         return None if is_meant else _forged()
 
     def _is_ours(self, host: str) -> bool:
@@ -73,6 +72,15 @@ class Guard:
         their pages are at this one, and could do here whatever their visitor may.
         """
         return finds_functions(host, self._domain)
+
+
+def session_of(access: Access, request: Request) -> Session | None:
+    """Whose login the request came with, as long as that counts."""
+    return _bearer(access, request) or access.session(request.cookies.get(COOKIE, ""))
+
+
+def _bearer(access: Access, request: Request) -> Session | None:
+    return access.session_of_bearer(request.headers.get("authorization", ""))
 
 
 async def _form(request: Request) -> dict[str, str] | None:
@@ -93,7 +101,7 @@ def _is_from_here(headers: Headers) -> bool:
 
 
 def _to_login(request: Request) -> Response:
-    wants_page = "text/html" in request.headers.get("accept", "") and "x-live" not in request.headers
+    wants_page = "text/html" in request.headers.get("accept", "")
     if not wants_page:
         words = "Log in first, or send the workspace's token: Authorization: Bearer <id>:<secret>."
         challenge = {"WWW-Authenticate": 'Bearer realm="freehold"'}

@@ -32,7 +32,7 @@ class ImagePages:
     async def _one(self, request: Request) -> Response:
         image = await self._parts.images.get(ImageId(request.path_params["image_id"]))
         sizes = await self._parts.layer_sizes.of(image.layers)
-        log = await end_of(self._parts.logs, image.id, LogFilter(), f"log={image.id}", is_live=not image.is_finished)
+        log = await end_of(request, self._parts.logs, image.id, LogFilter(), f"log={image.id}", is_live=not image.is_finished)
         return self._views.page(request, "image", image=image, steps=_steps(image.request), sizes=sizes, log=log)
 
 

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from starlette.requests import Request
+
 from freehold.control.services.logs import Logs
+from freehold.dashboard.acting import is_whole
 from freehold.dashboard.views import plain
 from freehold.domain.logs import LogEntry, LogFilter, LogSource, pieces
 
@@ -43,8 +46,10 @@ def lines_of(entry: LogEntry) -> Iterable[Line]:
             yield Line(at, source, entry.task_id, text.rpartition("\r")[2][:_LONGEST])
 
 
-async def end_of(logs: Logs, subject: str, wanted: LogFilter, query: str, *, is_live: bool = True) -> Log:
-    """The last lines that match. Where none does, its stream begins with what comes from now on."""
+async def end_of(request: Request, logs: Logs, subject: str, wanted: LogFilter, query: str, *, is_live: bool = True) -> Log:
+    """The last lines that match. Where none does, its stream begins with what comes from now on. A page that is open has them already."""
+    if not is_whole(request):
+        return Log((), 0, query, is_live)
     found = await logs.newest(subject, wanted, SHOWN)
     lines = [line for item in found for line in lines_of(item.entry)]
     last = found or await logs.newest(subject, LogFilter(), 1)

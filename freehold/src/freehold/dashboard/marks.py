@@ -1,12 +1,14 @@
-"""What changes when a page should look again: cheap numbers of what it shows, from memory."""
+"""The mark of what a page shows: cheap numbers, from memory, that differ when the page should look again."""
 
 from collections.abc import Hashable, Iterable
+from itertools import islice
 
 from freehold.control.services.tasks import LiveTask
 from freehold.control.wakeups import Wakeup
-from freehold.dashboard.live import Mark
 from freehold.dashboard.parts import Parts
 from freehold.domain.ids import AppId, CallId, FunctionId, ImageId, TaskId, is_id
+
+_LOOKED_AT = 100  # inputs of a call, as many as its page shows
 
 
 class Marks:
@@ -16,19 +18,19 @@ class Marks:
         self._parts = parts
         self._changed = changed
 
-    def of(self, subject: str) -> Mark:
+    def of(self, subject: str) -> Hashable:
         """Of an id, or of everything."""
         if is_id(subject, "fu"):
-            return lambda: self._of_function(FunctionId(subject))
+            return self._of_function(FunctionId(subject))
         if is_id(subject, "fc"):
-            return lambda: self._of_call(CallId(subject))
+            return self._of_call(CallId(subject))
         if is_id(subject, "ta"):
-            return lambda: self._of_task(TaskId(subject))
+            return self._of_task(TaskId(subject))
         if is_id(subject, "ap"):
-            return lambda: self._of_app(AppId(subject))
+            return self._of_app(AppId(subject))
         if is_id(subject, "im"):
-            return lambda: self._parts.logs.is_done(ImageId(subject))
-        return self._of_all
+            return self._parts.logs.is_done(ImageId(subject))
+        return self._of_all()
 
     def _hints(self) -> Hashable:
         return tuple(changed.generation for changed in self._changed)
@@ -48,7 +50,7 @@ class Marks:
         call = self._parts.calls.find_live(call_id)
         if call is None:
             return ()
-        running = sum(live.is_running for live in list(call.inputs.values())[:100])
+        running = sum(live.is_running for live in islice(call.inputs.values(), _LOOKED_AT))
         return call.unfinished, len(call.outputs), running, call.record.is_cancelled
 
     def _of_task(self, task_id: TaskId) -> Hashable:

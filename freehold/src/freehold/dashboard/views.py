@@ -14,6 +14,7 @@ from starlette.responses import HTMLResponse
 
 from freehold.control.services.call_history import PastCall, PastInput
 from freehold.dashboard.access import ROOT, Session
+from freehold.dashboard.acting import is_whole
 from freehold.dashboard.guard import SESSION
 from freehold.domain.cost import written
 
@@ -67,7 +68,8 @@ class Views:
         session: Session | None = request.scope.get(SESSION)
         template = self._templates.get_template(f"{name}.html")
         csrf = session.csrf if session else ""
-        return HTMLResponse(template.render(**values, csrf=csrf, path=request.url.path), http_status)
+        html = template.render(**values, csrf=csrf, path=request.url.path, is_whole=is_whole(request))
+        return HTMLResponse(html, http_status)
 
 
 def ago(then: datetime | None) -> str:

@@ -39,41 +39,27 @@
   });
   setInterval(() => document.hidden || tellTimes(), 5000);
 
-  // The page fetches itself, and what differs is put in place: open parts stay open, and focus stays where it is.
-  let fetching = false;
-  let again = false;
+  // What is new of the page comes over its stream, and what differs is put in place: open parts stay open, and focus stays where it is.
+  // While someone types in it, or nobody sees it, it waits; only the newest does.
+  let content = null;
   const keepOpen = (name, node) => !(name === "open" && node.tagName === "DETAILS");
-  const isBusy = () => document.activeElement.closest("#live, #live-more") && document.activeElement.matches("input, textarea, select");
-  async function refresh() {
-    if (!live || isBusy()) return;
-    if (fetching) { again = true; return; }
-    fetching = true;
-    try {
-      const answer = await fetch(location.href, { headers: { "X-Live": "1", Accept: "text/html" }, credentials: "same-origin" });
-      if (answer.status === 401) { location.reload(); return; }
-      if (!answer.ok) return;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      const fresh = page.getElementById("live");
-      if (fresh && !isBusy()) {
-        Idiomorph.morph(live, fresh.innerHTML, {
-          morphStyle: "innerHTML",
-          callbacks: {
-            beforeAttributeUpdated: keepOpen,
-            beforeNodeMorphed: (node) => !(node.nodeType === 1 && node.hasAttribute("data-keep") && node.childElementCount > 0 && !node.querySelector(".try-open")),
-          },
-        });
-        const [more, freshMore] = [document.getElementById("live-more"), page.getElementById("live-more")];
-        if (more && freshMore && !isBusy()) Idiomorph.morph(more, freshMore.innerHTML, { morphStyle: "innerHTML", callbacks: { beforeAttributeUpdated: keepOpen } });
-        tellTimes();
-        dispatchEvent(new CustomEvent("refreshed"));
-      }
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error; // it could not be fetched: the stream says when the engine is back
-    } finally {
-      fetching = false;
-      if (again) { again = false; setTimeout(refresh, 500); }
+  const isFilledIn = (node) => node.matches("input, textarea") && node.value !== node.defaultValue;
+  const isInUse = (node) => node.hasAttribute("data-keep") && node.childElementCount > 0 && !node.querySelector(".try-open");
+  const isKept = (node) => node.nodeType === 1 && (isFilledIn(node) || isInUse(node));
+  const isTyping = () => document.activeElement.closest("#live, #live-more") && document.activeElement.matches("input, textarea, select");
+  function show() {
+    if (content === null || document.hidden || isTyping()) return;
+    const page = new DOMParser().parseFromString(content, "text/html");
+    content = null;
+    for (const id of ["live", "live-more"]) {
+      const [shown, fresh] = [document.getElementById(id), page.getElementById(id)];
+      if (!shown || !fresh) continue;
+      Idiomorph.morph(shown, fresh.innerHTML, { morphStyle: "innerHTML", callbacks: { beforeAttributeUpdated: keepOpen, beforeNodeMorphed: (node) => !isKept(node) } });
     }
+    tellTimes();
+    dispatchEvent(new CustomEvent("refreshed"));
   }
+  document.addEventListener("focusout", () => setTimeout(show));
 
   // The log. Everything in it is somebody's output: it is put there as text, never as markup.
   let after = log ? Number(log.dataset.after) : 0;
@@ -112,10 +98,11 @@
   function open() {
     if (stream || !(live?.dataset.watch || log?.dataset.query)) return;
     const query = new URLSearchParams(log?.dataset.query || "");
+    query.set("page", location.pathname + location.search);
     query.set("watch", live?.dataset.watch || "");
     query.set("after", String(after));
     stream = new EventSource(`/dash/stream?${query}`);
-    stream.addEventListener("changed", refresh);
+    stream.addEventListener("content", (event) => { content = JSON.parse(event.data); show(); });
     stream.addEventListener("lines", (event) => {
       after = Number(event.lastEventId) || after;
       addLines(JSON.parse(event.data));
@@ -125,22 +112,27 @@
       root.classList.remove("lost");
       if (wasLost && said) said.textContent = "The engine is back.";
       wasLost = false;
-      refresh(); // something may have happened between the page and its stream
     });
     stream.addEventListener("error", () => {
       wasLost = true;
       root.classList.add("lost");
-      if (stream?.readyState === EventSource.CLOSED) { close(); setTimeout(() => { if (!document.hidden) { open(); refresh(); } }, 3000); }
+      if (stream?.readyState === EventSource.CLOSED) { close(); setTimeout(comeBack, 3000); }
     });
   }
   function close() { stream?.close(); stream = null; }
+  async function comeBack() { // it was refused: who has to log in is led there
+    const answer = await fetch(location.href, { method: "HEAD", headers: { Accept: "application/json" } }).catch(() => null);
+    if (answer?.status === 401) location.reload();
+    else if (!document.hidden) open();
+  }
   let away = 0;
   document.addEventListener("visibilitychange", () => {
     clearTimeout(away);
-    if (document.hidden) away = setTimeout(close, AWAY_MS);
-    else if (!stream) { open(); refresh(); }
+    if (document.hidden) { away = setTimeout(close, AWAY_MS); return; }
+    open();
+    show();
   });
   addEventListener("pagehide", close);
-  addEventListener("pageshow", () => { if (!stream) open(); });
+  addEventListener("pageshow", open);
   open();
 })();
