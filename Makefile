@@ -39,6 +39,7 @@ AGAIN := --reruns 1 -raR
 
 test: check ## Everything that must be green: check, then all tests: conformance on two engines, beside it first the units, then the faults
 	@mkdir -p build
+	@scripts/setup.sh --promtool
 	@(env --default-signal=INT $(BIN)/pytest $(UNITS) > build/units.log 2>&1; units=$$?; \
 	  env --default-signal=INT $(BIN)/pytest $(AGAIN) tests/faults > build/faults.log 2>&1 && exit $$units) & beside=$$!; \
 	$(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(AGAIN) tests/conformance; status=$$?; \
@@ -46,6 +47,7 @@ test: check ## Everything that must be green: check, then all tests: conformance
 	wait $$beside || status=1; cat build/units.log build/faults.log; exit $$status
 
 long: check ## The same, with the tests that wait for half a minute or more
+	@scripts/setup.sh --promtool
 	LONG=1 $(BIN)/pytest tests
 
 unit: setup ## Decisions and services, in seconds

@@ -11,6 +11,9 @@ main() {
   if [[ ${1:-} == --browser ]] && ! command -v chromium >/dev/null; then
     apt_install chromium
   fi
+  if [[ ${1:-} == --promtool ]]; then
+    fetch_promtool || say "No promtool: its test is left out."
+  fi
   if [[ $(fingerprint) != "$(cat "$stamp" 2>/dev/null)" ]]; then
     install_python_packages
     fingerprint >"$stamp"
@@ -41,17 +44,40 @@ install_system_packages() {
 }
 
 apt_install() {
-  local root=()
   if ! command -v apt-get >/dev/null; then
     stop "This set-up needs Debian's apt-get. Install what these Debian packages hold, then try again: $*"
   fi
-  if [[ $(id -u) != 0 ]]; then
-    can_sudo || stop "Run this as root, then try again: apt-get install -y $*"
-    root=(sudo)
+  if [[ $(id -u) != 0 ]] && ! can_sudo; then
+    stop "Run this as root, then try again: apt-get install -y $*"
   fi
   say "Installing system packages: $*"
-  "${root[@]}" apt-get update -qq
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+as_root() {
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
+}
+
+# Prometheus' own judge of /metrics, into build/. Its Debian package is not installed: that starts a server and brings a hundred megabytes.
+fetch_promtool() {
+  local folder
+  if [[ -x build/promtool ]] || command -v promtool >/dev/null; then
+    return
+  fi
+  say "Fetching promtool into build/ (19 MB)"
+  folder=$(mktemp -d)
+  (cd "$folder" && download_package prometheus) &&
+    dpkg-deb --fsys-tarfile "$folder"/prometheus_*.deb | tar -x -C "$folder" ./usr/bin/promtool &&
+    install -D "$folder/usr/bin/promtool" build/promtool
+  local status=$?
+  rm -rf "$folder"
+  return $status
+}
+
+# Into the current folder; after a look for newer lists where the ones that are here do not have it, or are none.
+download_package() {
+  apt-get download -qq "$1" 2>/dev/null || { as_root apt-get update -qq && apt-get download -qq "$1"; }
 }
 
 can_sudo() {

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import modal
+import promtool
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -153,9 +154,18 @@ class TestSdk:
             app.function("divide").metrics.schema(groups=["gpus"])
 
 
-def test_prometheus_reads_functions_and_engine(app: Deployment) -> None:
+def exposition(app: Deployment) -> str:
     with urlopen(f"{app.engine.gateway_url}/metrics", timeout=30) as response:
-        families = {family.name: family for family in text_string_to_metric_families(response.read().decode())}
+        return str(response.read().decode())
+
+
+@promtool.needed
+def test_promtool_finds_nothing_to_mend(app: Deployment) -> None:
+    assert promtool.complaints(exposition(app)) == ""
+
+
+def test_prometheus_reads_functions_and_engine(app: Deployment) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(exposition(app))}
 
     calls = {sample.labels["function"]: sample.value for sample in families["freehold_calls"].samples if sample.labels["app"] == app.name}
     assert calls["divide"] >= 3
