@@ -42,47 +42,45 @@ def store():
     return CountingStore()
 
 
-def putting(item):
-    async def write(tx):
-        tx.append(item)
-
-    return write
+BAD = object()
 
 
-async def failing(_tx):
-    raise ZeroDivisionError
+async def write(tx, items):
+    if BAD in items:
+        raise ZeroDivisionError
+    tx.extend(items)
 
 
 async def test_writes_that_wait_for_a_commit_share_the_next(store):
-    group_commit = GroupCommit(store=store)
+    group_commit = GroupCommit(store=store, write=write)
     store.open.clear()
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         for number in range(10):
-            group.create_task(group_commit.write(putting(number)))
+            group.create_task(group_commit.put(number))
             await asyncio.sleep(0)
         store.open.set()
     assert store.commits == [[0], [1, 2, 3, 4, 5, 6, 7, 8, 9]]
 
 
 async def test_a_write_is_kept_when_it_returns(store):
-    await GroupCommit(store=store).write(putting("x"))
+    await GroupCommit(store=store, write=write).put("x")
     assert store.kept == ["x"]
 
 
 async def test_one_that_fails_spoils_none_of_the_others(store):
-    group_commit = GroupCommit(store=store)
+    group_commit = GroupCommit(store=store, write=write)
     outcomes = {}
 
-    async def noted(name, write):
+    async def noted(name, item):
         try:
-            outcomes[name] = await group_commit.write(write)
+            outcomes[name] = await group_commit.put(item)
         except ZeroDivisionError as error:
             outcomes[name] = error
 
     store.open.clear()
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        for number, write in enumerate([putting(0), putting(1), failing, putting(3)]):
-            group.create_task(noted(number, write))
+        for number, item in enumerate([0, 1, BAD, 3]):
+            group.create_task(noted(number, item))
             await asyncio.sleep(0)
         store.open.set()
     assert {name for name, outcome in outcomes.items() if outcome is not None} == {2}
@@ -90,12 +88,12 @@ async def test_one_that_fails_spoils_none_of_the_others(store):
 
 
 async def test_whoever_is_cancelled_while_committing_leaves_the_others_to_the_next(store):
-    group_commit = GroupCommit(store=store)
+    group_commit = GroupCommit(store=store, write=write)
     store.open.clear()
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
-        first = group.create_task(group_commit.write(putting("first")))
+        first = group.create_task(group_commit.put("first"))
         await asyncio.sleep(0)
-        second = group.create_task(group_commit.write(putting("second")))
+        second = group.create_task(group_commit.put("second"))
         await asyncio.sleep(0)
         first.cancel()
         await asyncio.sleep(0)
@@ -105,7 +103,7 @@ async def test_whoever_is_cancelled_while_committing_leaves_the_others_to_the_ne
 
 
 async def test_what_the_store_refuses_is_refused_to_all_that_waited_and_not_tried_one_by_one(store):
-    group_commit = GroupCommit(store=store)
+    group_commit = GroupCommit(store=store, write=write)
     store.open.clear()
     store.refusals = 2
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
@@ -121,12 +119,12 @@ async def test_what_must_be_kept_is_tried_until_the_store_takes_it(store, monkey
     monkeypatch.setattr(module, "_PAUSE", 0.0)
     store.refusals = 3
     async with asyncio.timeout(30):
-        await GroupCommit(store=store).insist(putting("a result"))
+        await GroupCommit(store=store, write=write).insist("a result")
     assert store.kept == ["a result"]
 
 
 async def _refused(group_commit, item):
     try:
-        await group_commit.write(putting(item))
+        await group_commit.put(item)
     except ResourceExhausted:
         return True

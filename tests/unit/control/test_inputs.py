@@ -6,7 +6,7 @@ import pytest
 from fakes.calls import R, World, an_item, ticket_of
 from fakes.clock import FakeClock
 
-from freehold.domain.calls import CallKind, Invocation
+from freehold.domain.calls import CallKind, Invocation, StoredResult
 from freehold.domain.ids import DefinitionId
 from freehold.domain.retries import MAX_LOSSES
 from freehold.domain.tasks import ExitKind, TaskExit
@@ -337,7 +337,9 @@ class TestTwoResults:
         async with world.store.transaction() as tx:
             first = R(status=R.GENERIC_STATUS_SUCCESS, data=b"first")
             stored = world.an_output(call, first).SerializeToString()
-            await tx.calls.record_result(item.input_id, stored, first.status, world.clock.now())
+            await tx.calls.record_results(
+                [StoredResult(input_id=item.input_id, result=stored, status=first.status, finished_at=world.clock.now())]
+            )
         await world.answer(task, item, b"second")
         assert (await result_of(world, call)).data == b"first"
 

@@ -54,6 +54,16 @@ class StoredInput:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult:
+    """What an input has come to. `result` is a serialized `FunctionGetOutputsItem`, `status` its `GenericStatus`."""
+
+    input_id: InputId
+    result: bytes
+    status: int
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One try of an input on one task. `number` counts all tries of the input from 0, those that were lost too."""
 

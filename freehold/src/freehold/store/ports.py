@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 
 from freehold.domain.apps import App, Deployment
 from freehold.domain.blobs import StoredContent
-from freehold.domain.calls import Attempt, FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
@@ -124,7 +124,7 @@ class Overrides(Protocol):
 class Calls(Protocol):
     """Asynchronous calls only: synchronous ones live in memory."""
 
-    async def put(self, call: FunctionCall) -> None: ...
+    async def put(self, calls: Sequence[FunctionCall]) -> None: ...
     async def find(self, call_id: CallId) -> FunctionCall | None: ...
     async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
         """Those that there are, in no order."""
@@ -164,8 +164,8 @@ class Calls(Protocol):
         ...
 
     async def call_of(self, input_id: InputId) -> CallId | None: ...
-    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
-        """Write the result once. False: there was one already, and it stays."""
+    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
+        """Write each input's result once. Returns the inputs that were written: of the others there was one already, and it stays."""
         ...
 
     async def set_attempt(self, input_id: InputId, attempt: int) -> None: ...

@@ -1,13 +1,14 @@
 """Asynchronous calls on disk: written before they are acknowledged, read when memory no longer has them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from modal_proto import api_pb2
 
 from freehold.control.services.group_commit import GroupCommit
 from freehold.control.services.journal import Journal
 from freehold.control.services.live import InputState, LiveCall, LiveInput
-from freehold.domain.calls import Attempt, CallKind, FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, StoredInput, StoredResult
 from freehold.domain.clock import Clock
 from freehold.domain.ids import CallId, InputId
 from freehold.store.ports import Store, Transaction
@@ -16,25 +17,34 @@ from freehold.wire.functions import retry_policy_of
 _MOST = 500  # results in one transaction: of a large map that is cancelled, too many would hold the store for a minute
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class _Change:
+    """What one caller wants to have on disk. `late` are those of its results for which there was another one already."""
+
+    call: FunctionCall | None = None
+    inputs: Sequence[StoredInput] = ()
+    results: Sequence[StoredResult] = ()
+    attempts: Mapping[InputId, int] = field(default_factory=dict)
+    late: Collection[InputId] = ()
+
+
 class DurableCalls:
     def __init__(self, *, store: Store, clock: Clock, journal: Journal) -> None:
         self._store = store
         self._clock = clock
         self._journal = journal
-        self._group = GroupCommit(store=store)
+        self._group = GroupCommit(store=store, write=_write)
 
     async def put(self, record: FunctionCall, inputs: Sequence[LiveInput] = ()) -> None:
         """A call, and the inputs that came with it."""
-        await self._group.write(lambda tx: self.put_in(tx, record, inputs))
+        await self._group.put(_Change(call=record, inputs=self._stored(inputs)))
 
     async def put_in(self, tx: Transaction, record: FunctionCall, inputs: Sequence[LiveInput] = ()) -> None:
         """The same within a transaction of the caller's."""
-        await tx.calls.put(record)
-        await tx.calls.add_inputs(self._stored(inputs))
+        await _write(tx, [_Change(call=record, inputs=self._stored(inputs))])
 
     async def add_inputs(self, inputs: Sequence[LiveInput]) -> None:
-        stored = self._stored(inputs)
-        await self._group.write(lambda tx: tx.calls.add_inputs(stored))
+        await self._group.put(_Change(inputs=self._stored(inputs)))
 
     async def record_results(self, results: Sequence[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]]) -> None:
         """A result that is on disk already stays: then the given one becomes that. Where it raises, some may be on disk."""
@@ -44,21 +54,19 @@ class DurableCalls:
     async def _record_some(self, results: Sequence[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]]) -> None:
         """All or none."""
         now = self._clock.now()
-        rows = [(live, item, item.SerializeToString()) for live, item in results]
-        late: list[tuple[LiveInput, api_pb2.FunctionGetOutputsItem]] = []
-
-        async def write(tx: Transaction) -> None:
-            late.clear()  # a transaction that fails is tried again
-            for live, item, result in rows:
-                if not await tx.calls.record_result(live.id, result, item.result.status, now):
-                    late.append((live, item))
-
-        await self._group.insist(write)
-        for live, item in late:
-            await self._take_over(live, item)
+        change = _Change(
+            results=[
+                StoredResult(input_id=live.id, result=item.SerializeToString(), status=item.result.status, finished_at=now)
+                for live, item in results
+            ]
+        )
+        await self._group.insist(change)
+        for live, item in results:
+            if live.id in change.late:
+                await self._take_over(live, item)
 
     async def record_retry(self, input_id: InputId, attempt: int) -> None:
-        await self._group.insist(lambda tx: tx.calls.set_attempt(input_id, attempt))
+        await self._group.insist(_Change(attempts={input_id: attempt}))
 
     def note(self, attempt: Attempt) -> None:
         """What becomes of an input on its way is history: it is written shortly, and nobody waits for it."""
@@ -107,6 +115,19 @@ class DurableCalls:
             )
             for live in inputs
         ]
+
+
+async def _write(tx: Transaction, changes: Sequence[_Change]) -> None:
+    """What is alike together: a statement costs more than a row."""
+    await tx.calls.put([change.call for change in changes if change.call])
+    await tx.calls.add_inputs([item for change in changes for item in change.inputs])
+    written = set(await tx.calls.record_results([result for change in changes for result in change.results]))
+    for change in changes:
+        for input_id, attempt in change.attempts.items():
+            await tx.calls.set_attempt(input_id, attempt)
+        ours = {result.input_id for result in change.results}
+        change.late = ours - written
+        written -= ours
 
 
 def _call(record: FunctionCall, inputs: Sequence[StoredInput]) -> LiveCall:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from freehold.domain.calls import Attempt, FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
 from freehold.store.memory.rows import Rows, Undo, page
 from freehold.store.ports import Place
@@ -16,8 +16,9 @@ class Calls:
         self._inputs: Rows[str, StoredInput] = Rows(undo)
         self._attempts: Rows[tuple[str, int], Attempt] = Rows(undo)
 
-    async def put(self, call: FunctionCall) -> None:
-        self._rows.put(call.id, call)
+    async def put(self, calls: Sequence[FunctionCall]) -> None:
+        for call in calls:
+            self._rows.put(call.id, call)
 
     async def find(self, call_id: CallId) -> FunctionCall | None:
         return self._rows.get(call_id)
@@ -63,11 +64,14 @@ class Calls:
         found = self._inputs.get(input_id)
         return found.call_id if found else None
 
-    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
-        found = self._inputs.get(input_id)
+    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
+        return {each.input_id for each in results if self._record(each)}
+
+    def _record(self, each: StoredResult) -> bool:
+        found = self._inputs.get(each.input_id)
         if found is None or found.result is not None:
             return False
-        self._inputs.put(input_id, replace(found, result=result, status=status, finished_at=at))
+        self._inputs.put(each.input_id, replace(found, result=each.result, status=each.status, finished_at=each.finished_at))
         return True
 
     async def set_attempt(self, input_id: InputId, attempt: int) -> None:

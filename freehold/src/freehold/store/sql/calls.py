@@ -5,9 +5,9 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, literal, literal_column, null, or_, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, literal, literal_column, null, or_, select, update
 
-from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
 from freehold.domain.trace_contexts import read_traceparent
 from freehold.store.ports import Place
@@ -19,14 +19,22 @@ _inputs = tables.inputs
 _attempts = tables.attempts
 _SUCCESS = "1"  # `GenericStatus`; all above are failures of some kind. Literally, so that the partial index serves
 _LOOK_AT = 1000  # failures of all apps that are searched for those of one
+_ASKED = 1000  # ids in one statement
+# Made once: to make a statement takes as long as to execute it.
+_UNFINISHED = select(_inputs.c.id).where(_inputs.c.id.in_(bindparam("input_ids", expanding=True)), _inputs.c.finished_at.is_(None))
+_RECORD = (
+    update(_inputs)
+    .where(_inputs.c.id == bindparam("input_id"))
+    .values(result=bindparam("result"), status=bindparam("status"), finished_at=bindparam("finished_at"))
+)
 
 
 class SqlCalls:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, call: FunctionCall) -> None:
-        await statements.put(self._connection, _calls, _call_row(call))
+    async def put(self, calls: Sequence[FunctionCall]) -> None:
+        await statements.put_all(self._connection, _calls, [_call_row(call) for call in calls])
 
     async def find(self, call_id: CallId) -> FunctionCall | None:
         row = await statements.one(self._connection, select(_calls).where(_calls.c.id == call_id))
@@ -82,10 +90,20 @@ class SqlCalls:
         row = await statements.one(self._connection, select(_inputs.c.call_id).where(_inputs.c.id == input_id))
         return CallId(row.call_id) if row else None
 
-    async def record_result(self, input_id: InputId, result: bytes, status: int, at: datetime) -> bool:
-        unfinished = update(_inputs).where(_inputs.c.id == input_id, _inputs.c.finished_at.is_(None))
-        changed = await self._connection.execute(unfinished.values(result=result, status=status, finished_at=at))
-        return changed.rowcount == 1
+    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
+        missing = await self._without_result([each.input_id for each in results])
+        first = {each.input_id: each for each in reversed(results) if each.input_id in missing}
+        if first:
+            await self._connection.execute(_RECORD, [_result_row(each) for each in first.values()])
+        return first.keys()
+
+    async def _without_result(self, input_ids: Sequence[InputId]) -> Collection[InputId]:
+        found: set[InputId] = set()
+        for begin in range(0, len(input_ids), _ASKED):
+            some = input_ids[begin : begin + _ASKED]
+            rows = await self._connection.execute(_UNFINISHED, {"input_ids": some})
+            found.update(InputId(row.id) for row in rows)
+        return found
 
     async def set_attempt(self, input_id: InputId, attempt: int) -> None:
         await self._connection.execute(update(_inputs).where(_inputs.c.id == input_id).values(attempt=attempt))
@@ -198,6 +216,10 @@ def _input(row: Row[Any]) -> StoredInput:
         status=row.status,
         method_name=row.method_name,
     )
+
+
+def _result_row(each: StoredResult) -> dict[str, Any]:
+    return {"input_id": each.input_id, "result": each.result, "status": each.status, "finished_at": each.finished_at}
 
 
 def _attempt_row(attempt: Attempt) -> dict[str, Any]:
