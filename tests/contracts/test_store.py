@@ -89,7 +89,7 @@ def an_input(call, idx=0, **changes):
 
 async def record(tx, input_id, result, status, at):
     """Whether it was written."""
-    written = await tx.calls.record_results([StoredResult(input_id=input_id, result=result, status=status, finished_at=at)])
+    written = await tx.calls.write(results=[StoredResult(input_id=input_id, result=result, status=status, finished_at=at)])
     return input_id in written
 
 
@@ -185,7 +185,7 @@ class TestTransactions:
             await tx.apps.put(replace(kept, description="changed"))
             await tx.apps.put(replace(kept, description="changed again"))
             await tx.apps.put(gone)
-            await tx.calls.put([call])
+            await tx.calls.write(calls=[call])
             raise ZeroDivisionError
 
     async def test_a_cancelled_transaction_leaves_nothing_and_the_next_one_works(self, store):
@@ -413,9 +413,9 @@ class TestCalls:
         call = a_call(parent_input_id="in-1", is_cancelled=True)
         inputs = [an_input(call, idx) for idx in range(3)]
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([inputs[2], inputs[0]])
-            await tx.calls.add_inputs([inputs[1]])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[inputs[2], inputs[0]])
+            await tx.calls.write(inputs=[inputs[1]])
         async with store.transaction() as tx:
             assert await tx.calls.find(call.id) == call
             assert await tx.calls.inputs(call.id) == inputs
@@ -425,8 +425,8 @@ class TestCalls:
         call = a_call()
         item = an_input(call)
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([item])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[item])
             assert await record(tx, item.id, b"first", 1, NOW + MINUTE) is True
             assert await record(tx, item.id, b"second", 1, NOW + 2 * MINUTE) is False
         async with store.transaction() as tx:
@@ -438,10 +438,10 @@ class TestCalls:
         given = [(done, b"late"), (fresh, b"first"), (fresh, b"second")]
         results = [StoredResult(input_id=item.id, result=result, status=1, finished_at=NOW + MINUTE) for item, result in given]
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([done, fresh])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[done, fresh])
             await record(tx, done.id, b"kept", 1, NOW)
-            assert set(await tx.calls.record_results(results)) == {fresh.id}
+            assert set(await tx.calls.write(results=results)) == {fresh.id}
             assert [item.result for item in await tx.calls.inputs(call.id)] == [b"kept", b"first"]
 
     async def test_a_result_for_an_input_that_is_gone_is_not_written(self, store):
@@ -452,8 +452,8 @@ class TestCalls:
         call = a_call()
         item = an_input(call)
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([item])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[item])
             await record(tx, item.id, b"", 1, NOW)
             assert await tx.calls.unfinished() == []
 
@@ -462,8 +462,8 @@ class TestCalls:
         inputs = {call.id: [an_input(call, idx) for idx in range(3)] for call in (new, old, done)}
         async with store.transaction() as tx:
             for call in (new, old, done):
-                await tx.calls.put([call])
-                await tx.calls.add_inputs(inputs[call.id])
+                await tx.calls.write(calls=[call])
+                await tx.calls.write(inputs=inputs[call.id])
             for item in [*inputs[done.id], inputs[old.id][1]]:
                 await record(tx, item.id, b"r", 1, NOW)
         async with store.transaction() as tx:
@@ -473,8 +473,8 @@ class TestCalls:
     async def test_a_call_is_found_by_the_request_that_made_it(self, store):
         call, other = a_call(request_key="key-1", origin=TraceParent("1" * 32, "2" * 16, is_sampled=False)), a_call()
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.put([other])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(calls=[other])
         async with store.transaction() as tx:
             assert await tx.calls.find_by_request("key-1") == call
             assert await tx.calls.find_by_request("key-2") is None
@@ -486,7 +486,7 @@ class TestCalls:
         other = a_call(parent_input_id="in-2", created_at=NOW + 2 * MINUTE)
         async with store.transaction() as tx:
             for call in (parent, late, early, other):
-                await tx.calls.put([call])
+                await tx.calls.write(calls=[call])
         async with store.transaction() as tx:
             assert await tx.calls.children(["in-1"]) == [early, late]
             assert await tx.calls.children(["in-1", "in-2", "in-3"]) == [early, late, other]
@@ -498,7 +498,7 @@ class TestCalls:
         other = a_call(function_id=other_id, created_at=NOW + MINUTE)
         async with store.transaction() as tx:
             for call in (*calls, other, a_call()):
-                await tx.calls.put([call])
+                await tx.calls.write(calls=[call])
         async with store.transaction() as tx:
             assert await tx.calls.recent([function_id], NOW, NOW + 3 * MINUTE, 10) == calls[2::-1]
             assert await tx.calls.recent([function_id], NOW, NOW + 9 * MINUTE, 2) == calls[:1:-1]
@@ -509,7 +509,7 @@ class TestCalls:
         calls = sorted((a_call(function_id=function_id, created_at=NOW + n // 2 * MINUTE) for n in range(6)), key=_made, reverse=True)
         async with store.transaction() as tx:
             for call in (*calls, other := a_call(created_at=NOW - MINUTE)):
-                await tx.calls.put([call])
+                await tx.calls.write(calls=[call])
         async with store.transaction() as tx:
             assert await tx.calls.latest(None, 3) == calls[:3]
             assert await tx.calls.latest(_made(calls[2]), 10) == [*calls[3:], other]
@@ -520,9 +520,9 @@ class TestCalls:
         one, two = a_call(), a_call()
         inputs = [an_input(one, n) for n in range(3)] + [an_input(two)]
         async with store.transaction() as tx:
-            await tx.calls.put([one])
-            await tx.calls.put([two])
-            await tx.calls.add_inputs(inputs)
+            await tx.calls.write(calls=[one])
+            await tx.calls.write(calls=[two])
+            await tx.calls.write(inputs=inputs)
             for n, (item, status) in enumerate(zip(inputs, (2, 1, 4, 2), strict=True)):
                 await record(tx, item.id, b"r", status, NOW + n * MINUTE)
         async with store.transaction() as tx:
@@ -537,8 +537,8 @@ class TestCalls:
         inputs = [an_input(one, 1, method_name="train"), an_input(one, 0), an_input(two)]
         async with store.transaction() as tx:
             for call in (one, two, a_call()):
-                await tx.calls.put([call])
-            await tx.calls.add_inputs(inputs)
+                await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=inputs)
             await record(tx, inputs[2].id, b"r", 2, NOW + MINUTE)
         expected = [replace(item, payload=b"") for item in inputs]
         expected[2] = replace(expected[2], status=2, finished_at=NOW + MINUTE)
@@ -552,8 +552,8 @@ class TestCalls:
         call = a_call(retry_policy=b"policy")
         item = an_input(call)
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([item])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[item])
             await tx.calls.set_attempt(item.id, 2)
         async with store.transaction() as tx:
             assert await tx.calls.inputs(call.id) == [replace(item, attempt=2)]
@@ -563,8 +563,8 @@ class TestCalls:
         item = an_input(call)
         first, second = an_attempt(item, ended_at=NOW + MINUTE, outcome="lost"), an_attempt(item, 1)
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([item])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[item])
             await tx.calls.put_attempts([second, replace(first, ended_at=None, outcome="")])
             await tx.calls.put_attempts([first])
         async with store.transaction() as tx:
@@ -576,8 +576,8 @@ class TestCalls:
         running, between, done, fresh = (an_input(call, idx) for idx in range(4))
         last, failed = an_attempt(running, 1), an_attempt(between, 1, ended_at=NOW, outcome="failed")
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([running, between, done, fresh])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[running, between, done, fresh])
             await tx.calls.put_attempts([an_attempt(running), last, an_attempt(done)])
             await tx.calls.put_attempts([an_attempt(between), failed])
             await record(tx, done.id, b"r", 1, NOW)
@@ -589,8 +589,8 @@ class TestCalls:
         item, kept = an_input(call), an_input(running)
         async with store.transaction() as tx:
             for each, part in ((call, item), (running, kept)):
-                await tx.calls.put([each])
-                await tx.calls.add_inputs([part])
+                await tx.calls.write(calls=[each])
+                await tx.calls.write(inputs=[part])
                 await tx.calls.put_attempts([an_attempt(part)])
             await record(tx, item.id, b"r", 1, NOW)
         async with store.transaction() as tx:
@@ -604,8 +604,8 @@ class TestCalls:
         items = {call.id: [an_input(call, idx) for idx in range(2)] for call in (finished, late, unfinished)}
         async with store.transaction() as tx:
             for call in (finished, late, unfinished, empty):
-                await tx.calls.put([call])
-                await tx.calls.add_inputs(items.get(call.id, []))
+                await tx.calls.write(calls=[call])
+                await tx.calls.write(inputs=items.get(call.id, []))
             for item in (*items[finished.id], items[late.id][0], items[unfinished.id][0]):
                 await record(tx, item.id, b"r", 1, NOW + MINUTE)
             await record(tx, items[late.id][1].id, b"r", 1, NOW + 3 * MINUTE)
@@ -620,8 +620,8 @@ class TestCalls:
         call = a_call()
         inputs = [an_input(call, idx) for idx in range(5)]
         async with store.transaction() as tx:
-            await tx.calls.put([call])
-            await tx.calls.add_inputs(inputs)
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=inputs)
             seen, after = [], ""
             while page := await tx.calls.page(after, 2):
                 assert len(page) <= 2

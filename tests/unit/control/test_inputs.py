@@ -337,8 +337,8 @@ class TestTwoResults:
         async with world.store.transaction() as tx:
             first = R(status=R.GENERIC_STATUS_SUCCESS, data=b"first")
             stored = world.an_output(call, first).SerializeToString()
-            await tx.calls.record_results(
-                [StoredResult(input_id=item.input_id, result=stored, status=first.status, finished_at=world.clock.now())]
+            await tx.calls.write(
+                results=[StoredResult(input_id=item.input_id, result=stored, status=first.status, finished_at=world.clock.now())]
             )
         await world.answer(task, item, b"second")
         assert (await result_of(world, call)).data == b"first"

@@ -197,8 +197,8 @@ class TestRetention:
         )
         async with store.transaction() as tx:
             await tx.mounts.put(Mount(id=new_mount_id(), tree=tree, created_at=clock.now()))
-            await tx.calls.put([call])
-            await tx.calls.add_inputs([item])
+            await tx.calls.write(calls=[call])
+            await tx.calls.write(inputs=[item])
         await retention(store, blobs, 0).step(clock.now())
         assert sizes(await content.inventory()) == {digest(b"file"), digest(b"argument"), digest(b"result"), DIGEST}
         clock.ahead += 2 * Settings().result_ttl

@@ -23,9 +23,9 @@ async def main():
     store = SqlStore(Path(sys.argv[1]))
     await store.open()
     async with store.transaction() as tx:
-        await tx.calls.put([call("fc-committed")])
+        await tx.calls.write(calls=[call("fc-committed")])
     async with store.transaction() as tx:
-        await tx.calls.put([call("fc-open")])
+        await tx.calls.write(calls=[call("fc-open")])
         os.kill(os.getpid(), signal.SIGKILL)
 
 asyncio.run(main())

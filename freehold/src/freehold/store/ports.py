@@ -124,7 +124,14 @@ class Overrides(Protocol):
 class Calls(Protocol):
     """Asynchronous calls only: synchronous ones live in memory."""
 
-    async def put(self, calls: Sequence[FunctionCall]) -> None: ...
+    async def write(
+        self, *, calls: Sequence[FunctionCall] = (), inputs: Sequence[StoredInput] = (), results: Sequence[StoredResult] = ()
+    ) -> Collection[InputId]:
+        """Calls and inputs by id, and each input's result once. Returns whose results were written: of the others there was one already,
+        and it stays.
+        """
+        ...
+
     async def find(self, call_id: CallId) -> FunctionCall | None: ...
     async def of_ids(self, call_ids: Collection[CallId]) -> Sequence[FunctionCall]:
         """Those that there are, in no order."""
@@ -142,7 +149,6 @@ class Calls(Protocol):
         """Calls of these functions made in [since, until), newest first."""
         ...
 
-    async def add_inputs(self, inputs: Sequence[StoredInput]) -> None: ...
     async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
         """In order of idx."""
         ...
@@ -164,10 +170,6 @@ class Calls(Protocol):
         ...
 
     async def call_of(self, input_id: InputId) -> CallId | None: ...
-    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
-        """Write each input's result once. Returns the inputs that were written: of the others there was one already, and it stays."""
-        ...
-
     async def set_attempt(self, input_id: InputId, attempt: int) -> None: ...
     async def put_attempts(self, attempts: Sequence[Attempt]) -> None:
         """By input and number."""

@@ -119,9 +119,13 @@ class DurableCalls:
 
 async def _write(tx: Transaction, changes: Sequence[_Change]) -> None:
     """What is alike together: a statement costs more than a row."""
-    await tx.calls.put([change.call for change in changes if change.call])
-    await tx.calls.add_inputs([item for change in changes for item in change.inputs])
-    written = set(await tx.calls.record_results([result for change in changes for result in change.results]))
+    written = set(
+        await tx.calls.write(
+            calls=[change.call for change in changes if change.call],
+            inputs=[item for change in changes for item in change.inputs],
+            results=[result for change in changes for result in change.results],
+        )
+    )
     for change in changes:
         for input_id, attempt in change.attempts.items():
             await tx.calls.set_attempt(input_id, attempt)

@@ -16,9 +16,14 @@ class Calls:
         self._inputs: Rows[str, StoredInput] = Rows(undo)
         self._attempts: Rows[tuple[str, int], Attempt] = Rows(undo)
 
-    async def put(self, calls: Sequence[FunctionCall]) -> None:
+    async def write(
+        self, *, calls: Sequence[FunctionCall] = (), inputs: Sequence[StoredInput] = (), results: Sequence[StoredResult] = ()
+    ) -> Collection[InputId]:
         for call in calls:
             self._rows.put(call.id, call)
+        for item in inputs:
+            self._inputs.put(item.id, item)
+        return {each.input_id for each in results if self._record(each)}
 
     async def find(self, call_id: CallId) -> FunctionCall | None:
         return self._rows.get(call_id)
@@ -36,10 +41,6 @@ class Calls:
     async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> Sequence[FunctionCall]:
         found = (call for call in self._rows if call.function_id in function_ids and since <= call.created_at < until)
         return sorted(found, key=lambda call: (call.created_at, call.id), reverse=True)[:limit]
-
-    async def add_inputs(self, inputs: Sequence[StoredInput]) -> None:
-        for item in inputs:
-            self._inputs.put(item.id, item)
 
     async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
         return sorted((row for row in self._inputs if row.call_id == call_id), key=lambda row: row.idx)
@@ -63,9 +64,6 @@ class Calls:
     async def call_of(self, input_id: InputId) -> CallId | None:
         found = self._inputs.get(input_id)
         return found.call_id if found else None
-
-    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
-        return {each.input_id for each in results if self._record(each)}
 
     def _record(self, each: StoredResult) -> bool:
         found = self._inputs.get(each.input_id)

@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
+import sqlalchemy
 from sqlalchemy import Row, Select, bindparam, delete, exists, func, literal, literal_column, null, or_, select, update
 
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult
@@ -33,8 +34,10 @@ class SqlCalls:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def put(self, calls: Sequence[FunctionCall]) -> None:
-        await statements.put_all(self._connection, _calls, [_call_row(call) for call in calls])
+    async def write(
+        self, *, calls: Sequence[FunctionCall] = (), inputs: Sequence[StoredInput] = (), results: Sequence[StoredResult] = ()
+    ) -> Collection[InputId]:
+        return await self._connection.run(lambda connection: _write(connection, calls, inputs, results))
 
     async def find(self, call_id: CallId) -> FunctionCall | None:
         row = await statements.one(self._connection, select(_calls).where(_calls.c.id == call_id))
@@ -56,9 +59,6 @@ class SqlCalls:
         made = _calls.c.function_id.in_(function_ids) & (_calls.c.created_at >= since) & (_calls.c.created_at < until)
         query = select(_calls).where(made).order_by(_calls.c.created_at.desc(), _calls.c.id.desc()).limit(limit)
         return [_call(row) for row in await self._connection.execute(query)]
-
-    async def add_inputs(self, inputs: Sequence[StoredInput]) -> None:
-        await statements.put_all(self._connection, _inputs, [_input_row(item) for item in inputs])
 
     async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
         query = select(_inputs).where(_inputs.c.call_id == call_id).order_by(_inputs.c.idx)
@@ -89,21 +89,6 @@ class SqlCalls:
     async def call_of(self, input_id: InputId) -> CallId | None:
         row = await statements.one(self._connection, select(_inputs.c.call_id).where(_inputs.c.id == input_id))
         return CallId(row.call_id) if row else None
-
-    async def record_results(self, results: Sequence[StoredResult]) -> Collection[InputId]:
-        missing = await self._without_result([each.input_id for each in results])
-        first = {each.input_id: each for each in reversed(results) if each.input_id in missing}
-        if first:
-            await self._connection.execute(_RECORD, [_result_row(each) for each in first.values()])
-        return first.keys()
-
-    async def _without_result(self, input_ids: Sequence[InputId]) -> Collection[InputId]:
-        found: set[InputId] = set()
-        for begin in range(0, len(input_ids), _ASKED):
-            some = input_ids[begin : begin + _ASKED]
-            rows = await self._connection.execute(_UNFINISHED, {"input_ids": some})
-            found.update(InputId(row.id) for row in rows)
-        return found
 
     async def set_attempt(self, input_id: InputId, attempt: int) -> None:
         await self._connection.execute(update(_inputs).where(_inputs.c.id == input_id).values(attempt=attempt))
@@ -148,6 +133,25 @@ class SqlCalls:
     async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
         query = select(_inputs).where(_inputs.c.id > after).order_by(_inputs.c.id).limit(limit)
         return [_input(row) for row in await self._connection.execute(query)]
+
+
+def _write(
+    connection: sqlalchemy.Connection, calls: Sequence[FunctionCall], inputs: Sequence[StoredInput], results: Sequence[StoredResult]
+) -> Collection[InputId]:
+    if calls:
+        connection.execute(statements.upsert(_calls), [_call_row(call) for call in calls])
+    if inputs:
+        connection.execute(statements.upsert(_inputs), [_input_row(item) for item in inputs])
+    missing = _without_result(connection, [each.input_id for each in results])
+    first = {each.input_id: each for each in reversed(results) if each.input_id in missing}
+    if first:
+        connection.execute(_RECORD, [_result_row(each) for each in first.values()])
+    return first.keys()
+
+
+def _without_result(connection: sqlalchemy.Connection, input_ids: Sequence[InputId]) -> Collection[InputId]:
+    parts = (input_ids[begin : begin + _ASKED] for begin in range(0, len(input_ids), _ASKED))
+    return {InputId(row.id) for part in parts for row in connection.execute(_UNFINISHED, {"input_ids": part})}
 
 
 def _outlined() -> Select[Any]:

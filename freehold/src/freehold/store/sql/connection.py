@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import sqlalchemy
-from sqlalchemy import Engine, Executable, Row
+from sqlalchemy import CursorResult, Engine, Executable, Row
 
 T = TypeVar("T")
 
@@ -46,7 +46,11 @@ class Connection:
 
     async def execute(self, statement: Executable, parameters: Parameters | None = None) -> Outcome:
         """Several parameters are as many executions."""
-        return await self._do(lambda: self._execute(statement, parameters))
+        return await self.run(lambda connection: _outcome(connection.execute(statement, parameters)))
+
+    async def run(self, work: Callable[[sqlalchemy.Connection], T]) -> T:
+        """Several statements as one errand. What they give must be read within it."""
+        return await self._do(lambda: work(self._connection))
 
     async def scalar(self, statement: Executable) -> Any:
         """The first column of the first row; None where there is none."""
@@ -64,6 +68,6 @@ class Connection:
     def _do(self, work: Callable[[], T]) -> asyncio.Future[T]:
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    def _execute(self, statement: Executable, parameters: Parameters | None) -> Outcome:
-        result = self._connection.execute(statement, parameters)
-        return Outcome(result.all() if result.returns_rows else (), result.rowcount)
+
+def _outcome(result: CursorResult[Any]) -> Outcome:
+    return Outcome(result.all() if result.returns_rows else (), result.rowcount)

@@ -14,12 +14,12 @@ from freehold.store.sql.connection import Connection
 
 async def put(connection: Connection, table: Table, row: Mapping[str, Any]) -> None:
     """Insert the row, or replace the one with its primary key."""
-    await connection.execute(_upsert(table), row)
+    await connection.execute(upsert(table), row)
 
 
 async def put_all(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     if rows:
-        await connection.execute(_upsert(table), rows)
+        await connection.execute(upsert(table), rows)
 
 
 async def one(connection: Connection, query: Select[Any]) -> Row[Any] | None:
@@ -44,7 +44,8 @@ def page(query: Select[Any], at: Column[datetime], id_: Column[str], before: tup
 
 
 @cache
-def _upsert(table: Table) -> Insert:
+def upsert(table: Table) -> Insert:
+    """Inserts rows, or replaces those with their primary keys."""
     new = insert(table)
     others = {column.name: new.excluded[column.name] for column in table.columns if not column.primary_key}
     return new.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=others)
