@@ -119,7 +119,16 @@ class TestTokens:
         assert visitor.get(f"{ROOT}/", headers={"Cookie": f"{COOKIE}={cookie}"}).status_code == 303
 
     @pytest.mark.parametrize(
-        "there", ["https://example.com/", "//example.com", "/dash//example.com", "/dash\\example", "javascript:alert(1)"]
+        "there",
+        [
+            "https://example.com/",
+            "//example.com",
+            "/dash//example.com",
+            "/dash\\example",
+            "javascript:alert(1)",
+            "/dash/../local--app-function/",
+            "/dash/%2E./local--app-function/",
+        ],
     )
     def test_a_login_leads_to_our_own_pages_only(self, visitor, keyring, there):
         assert log_in(visitor, keyring, next=there).headers["location"] == f"{ROOT}/"
@@ -134,6 +143,11 @@ class TestLinks:
         visitor.cookies.clear()
         again = visitor.get(link)
         assert (again.status_code, "set-cookie" in again.headers) == (403, False)
+
+    def test_who_only_asks_what_it_leads_to_does_not_use_it_up(self, visitor, access):
+        link = access.new_link()
+        assert "set-cookie" not in visitor.head(link).headers
+        assert "set-cookie" in visitor.get(link).headers
 
     def test_one_that_is_too_old_does_not(self, visitor, access, clock):
         link = access.new_link()

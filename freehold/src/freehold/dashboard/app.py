@@ -22,7 +22,7 @@ from freehold.dashboard.contents import Contents
 from freehold.dashboard.costs import CostPages
 from freehold.dashboard.doors import Doors
 from freehold.dashboard.functions import FunctionPages
-from freehold.dashboard.guard import Guard, session_of
+from freehold.dashboard.guard import Guard, page_before, session_of
 from freehold.dashboard.ids import IdPages, front_routes
 from freehold.dashboard.images import ImagePages
 from freehold.dashboard.live import Hub
@@ -125,10 +125,10 @@ class Dashboard:
             log.error("page_failed", path=request.url.path, exc_info=error)
         if "text/html" not in request.headers.get("accept", "text/html"):
             return JSONResponse({"detail": words}, status)
-        return self._views.page(request, "refused", http_status=status, words=words)
+        return self._views.page(request, "refused", http_status=status, words=words, back=page_before(request))
 
     async def _nothing(self, request: Request, _: Exception) -> Response:
-        return self._views.page(request, "refused", http_status=HTTPStatus.NOT_FOUND, words="There is no such page.")
+        return self._views.page(request, "refused", http_status=HTTPStatus.NOT_FOUND, words="There is no such page.", back="")
 
 
 async def _nobody_reads(_: Request, __: Exception) -> Response:

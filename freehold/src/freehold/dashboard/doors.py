@@ -1,6 +1,7 @@
 """The way in and out: a login with the workspace's token or a link that works once, and a logout."""
 
 from http import HTTPStatus
+from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -25,7 +26,7 @@ class Doors:
     async def _login(self, request: Request) -> Response:
         there = _checked(request.query_params.get("next", ""))
         link = request.query_params.get("link", "")
-        if not link:
+        if not link or request.method == "HEAD":  # which mail readers and chats send, to see what a link is
             return self._views.page(request, "login", there=there, trouble="")
         cookie = self._access.admit_by_link(link)
         if cookie is None:
@@ -59,6 +60,7 @@ class Doors:
 
 
 def _checked(there: str) -> str:
-    """Only pages of ours: a login must not lead to others."""
-    is_ours = there.startswith((f"{ROOT}/", "/id/")) and "//" not in there and "\\" not in there and there.isprintable()
+    """Only pages of ours: a login must not lead to others. Browsers take `..` as a way up, however it is written."""
+    climbs = any(unquote(part) in (".", "..") for part in there.partition("?")[0].split("/"))
+    is_ours = there.startswith((f"{ROOT}/", "/id/")) and "//" not in there and "\\" not in there and there.isprintable() and not climbs
     return there if is_ours and not there.startswith(f"{ROOT}/login") else f"{ROOT}/"

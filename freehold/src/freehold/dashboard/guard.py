@@ -112,9 +112,16 @@ def _to_login(request: Request) -> Response:
 def _page_of(request: Request) -> str:
     """Which page is to be shown after the login: of a change, the one that it was asked for on."""
     if request.method not in _SAFE:
-        return urlsplit(request.headers.get("referer", "")).path
+        return page_before(request)
     query = request.url.query
     return _path(request.scope) + (f"?{query}" if query else "")
+
+
+def page_before(request: Request) -> str:
+    """The path of the page of ours on which a change was asked for; empty if that is not known."""
+    before = urlsplit(request.headers.get("referer", ""))
+    is_ours = before.netloc == request.headers.get("host", "") and before.path.startswith(f"{ROOT}/") and "//" not in before.path
+    return before.path if request.method not in _SAFE and is_ours else ""
 
 
 def _forged() -> Response:

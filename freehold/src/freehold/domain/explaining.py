@@ -220,7 +220,7 @@ def _why_idle_is_kept(now: TaskFacts, function: FunctionFacts) -> str:
 def _end(end: TaskExit, let_go_for: str) -> list[str]:
     code = f" with code {end.code}" if end.code else ""
     sentences = [f"{_ENDS[end.kind]}{code}{': ' + let_go_for if let_go_for else ''}."]
-    if end.detail:
+    if end.detail and end.kind not in (ExitKind.FINISHED, ExitKind.STOPPED):
         sentences.append(f"Its last words: {end.detail.strip()[-500:]}")
     return sentences
 

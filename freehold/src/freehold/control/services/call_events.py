@@ -10,7 +10,7 @@ from freehold.domain.ids import CallId
 from freehold.observability.events import Event
 
 _R = api_pb2.GenericResult
-_MOST_INPUTS = 20  # that are told one by one
+_MOST_INPUTS = 5  # that are told one by one
 _ENDS: Mapping[int, str] = {
     _R.GENERIC_STATUS_SUCCESS: "success",
     _R.GENERIC_STATUS_TERMINATED: "cancelled",

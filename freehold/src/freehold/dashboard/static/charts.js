@@ -6,6 +6,7 @@
   const COLOURS = { light: ["#226344", "#7a5200", "#3d5a98"], dark: ["#74c69d", "#e6bd66", "#9db8ec"] };
   const BAD = { light: "#a4262c", dark: "#f19a9a" };
   const FEW = 30; // values that are drawn as points too: one alone makes no line
+  const STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 604800]; // seconds between two marks
   const since = document.getElementById("since");
   const rest = Number(box.dataset.every || 10) * 1000; // between two looks at the figures
   let plots = [];
@@ -34,7 +35,7 @@
     return new uPlot({
       width: Math.max(place.clientWidth, 200), height: 150, cursor: { drag: { x: false, y: false } },
       scales: { y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
-      axes: [{ ...axis, space: 70, values: (_, splits) => splits.map((one) => clock(one, at)) }, { ...axis, size: 46, values: (_, values) => values.map(short) }],
+      axes: [{ ...axis, space: 70, incrs: STEPS, values: (_, splits) => splits.map((one) => clock(one, at)) }, { ...axis, size: 46, values: (_, values) => values.map(short) }],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
       series: [{ label: "UTC", value: (_, seconds) => seconds == null ? "\u2013" : clock(seconds, at) }, ...chart.lines.map((line, index) => ({ label: line.name, stroke: colour(line, index), width: 1.5, spanGaps: true, points: { size: 4, show: isFew }, value: (_, value) => short(value) }))],
     }, [at, ...chart.lines.map((line) => line.values)], place);
