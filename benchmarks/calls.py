@@ -36,8 +36,8 @@ def per_second_together() -> float:
 async def _together(function: modal.Function) -> float:
     answering: set[str] = set()
     while len(answering) < _CONTAINERS:
-        await _in_flight(IN_FLIGHT, [_call(function, answering)] * 2 * IN_FLIGHT)
-    return await _in_flight(IN_FLIGHT, [_call(function, answering)] * _TOGETHER)
+        await in_flight(IN_FLIGHT, [_call(function, answering)] * 2 * IN_FLIGHT)
+    return await in_flight(IN_FLIGHT, [_call(function, answering)] * _TOGETHER)
 
 
 def _call(function: modal.Function, answering: set[str]) -> "Work":
@@ -54,13 +54,13 @@ def _call(function: modal.Function, answering: set[str]) -> "Work":
 def spawned_per_second(in_flight: int) -> float:
     """`.spawn()`s per second, each on disk when it returns."""
     function = _warm("add_together")
-    return asyncio.run(_in_flight(in_flight, [lambda: function.spawn.aio(1)] * _SPAWNED))
+    return asyncio.run(in_flight(in_flight, [lambda: function.spawn.aio(1)] * _SPAWNED))
 
 
 Work = Callable[[], Awaitable[object]]
 
 
-async def _in_flight(number: int, work: Sequence[Work]) -> float:
+async def in_flight(number: int, work: Sequence[Work]) -> float:
     """Do all of it, so many at a time; how many per second."""
     waiting = iter(work)
     started = time.perf_counter()

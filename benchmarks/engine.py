@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).parents[1]
 HOME = CHECKOUT / "build" / "bench-home"
 APPS = Path(__file__).parent / "apps"
 BIN = Path(sys.executable).parent
+_SWITCH = Path(__file__).parent / "switch"  # of what it notes; see `measuring.py`
 
 _MB = 1_000_000
 
@@ -70,11 +71,21 @@ class Engine:
 
     def resident_mb(self) -> float:
         """Memory of the engine and its supervisor, without its containers."""
+        return sum(process.memory_info().rss for process in self._processes()) / _MB
+
+    @property
+    def pid(self) -> int:
+        """Of the engine itself."""
+        _, engine = self._processes()
+        return int(engine.pid)
+
+    def _processes(self) -> tuple[psutil.Process, ...]:
+        """The supervisor, and the engine that it has started."""
         running = find(self.settings.root)
         if running is None:
             sys.exit("The engine has ended.")
         supervisor = psutil.Process(running.pid)
-        return sum(process.memory_info().rss for process in (supervisor, *supervisor.children())) / _MB
+        return supervisor, *supervisor.children()
 
 
 @contextmanager
@@ -82,7 +93,8 @@ def running_engine() -> Iterator[Engine]:
     """`freehold up` … `freehold down`. In between, modal clients started from here come to this engine."""
     environment = {"FREEHOLD_HOME": HOME, "FREEHOLD_CONTROL_PORT": free_port(), "FREEHOLD_GATEWAY_PORT": free_port()}
     os.environ.update({name: str(value) for name, value in environment.items()})
-    subprocess.run([BIN / "freehold", "up", "--detach"], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    switched = {**os.environ, "PYTHONPATH": str(_SWITCH)}
+    subprocess.run([BIN / "freehold", "up", "--detach"], check=True, timeout=120, stdout=subprocess.DEVNULL, env=switched)
     try:
         settings = Settings.load()
         os.environ.update({f"MODAL_{name.upper()}": value for name, value in access(settings).items()})

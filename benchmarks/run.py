@@ -13,6 +13,7 @@ import calls
 import figures
 import kit
 import limits
+import measuring
 import model
 import pages
 import peers
@@ -45,6 +46,7 @@ class Bench:
             "modalkit": self.modalkit,
             "pages": self.pages,
             "limits": self.limits,
+            "metrics": self.measuring,
             "memory": self.memory,
         }
 
@@ -112,6 +114,10 @@ class Bench:
             measured = limits.idle_connections(self.engine)
         with self.deployed("limits.py"):
             return {**measured, **limits.bodies(self.engine), **limits.redeploy(self.engine)}
+
+    def measuring(self) -> Figures:
+        with self.deployed("web.py", "trivial.py"):
+            return measuring.figures(self.engine)
 
     def memory(self) -> Figures:
         return {"rss_after_load_mb": Figure(self.engine.resident_mb(), "MB")}
