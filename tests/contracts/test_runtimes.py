@@ -14,10 +14,11 @@ import pytest
 from fakes.worker import DEADLINE, FakeRuntime, busybox_rootfs
 
 from freehold.domain.errors import Unavailable
+from freehold.wire.execs import Terminal
 from freehold.wire.worker import Limits
 from freehold.worker.cgroups import read_cgroups
 from freehold.worker.naming import home_key
-from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment, Hook
+from freehold.worker.ports import Bind, ContainerSpec, Device, Equipment, ExecSpec, Hook, NotExecuted
 from freehold.worker.processes import ProcessMark, mark_of
 from freehold.worker.runtimes.pinning import pinned
 from freehold.worker.runtimes.runc import RuncRuntime
@@ -153,6 +154,43 @@ class TestEveryRuntime:
 
         assert (await container.wait()).code == 128 + signal.SIGKILL
 
+    async def test_it_executes_what_it_is_told_beside_its_first_process(self, runtime, spec, outputs):
+        container = await runtime.start(spec)
+
+        process = await container.execute(ExecSpec(argv=("sh", "-c", "echo $A; exit 4"), env={**PATH, "A": "hello"}, stdout=outputs[1]))
+        with anyio.fail_after(DEADLINE):
+            assert await process.wait() == 4
+        process.kill()  # nothing any more
+        await container.destroy()
+
+        assert os.read(outputs[0], 100) == b"hello\n"
+
+    async def test_what_it_executes_can_be_killed_with_its_group(self, runtime, spec, outputs):
+        container = await runtime.start(spec)
+        process = await container.execute(ExecSpec(argv=("sh", "-c", "sleep 1000 & echo; wait"), env=PATH, stdout=outputs[1]))
+        await anyio.wait_readable(outputs[0])
+
+        process.kill()
+
+        with anyio.fail_after(DEADLINE):
+            assert await process.wait() == 128 + signal.SIGKILL
+        await container.destroy()
+
+    async def test_what_it_executes_ends_with_it(self, runtime, spec):
+        container = await runtime.start(spec)
+        process = await container.execute(ExecSpec(argv=("sleep", "1000"), env=PATH))
+        async with anyio.create_task_group() as group:
+            group.start_soon(container.destroy)
+            with anyio.fail_after(DEADLINE):
+                assert await process.wait() == 128 + signal.SIGKILL
+
+    async def test_a_program_that_is_not_there_is_told(self, runtime, spec):
+        container = await runtime.start(spec)
+        with pytest.raises(NotExecuted, match="no-such-program") as caught:
+            await container.execute(ExecSpec(argv=("no-such-program",), env=PATH))
+        assert caught.value.code == 127
+        await container.destroy()
+
     async def test_sweep_names_and_ends_what_was_left(self, runtime, spec):
         container = await runtime.start(spec)
 
@@ -251,6 +289,106 @@ async def _ended(mark):
     with anyio.fail_after(DEADLINE):
         while mark_of(mark.pid) == mark:  # noqa: ASYNC110 — the kernel tells nobody about this
             await anyio.sleep(0.01)
+
+
+class TestExecuting:
+    """A further process of a container, by runc."""
+
+    async def output(self, container, spec):
+        reading, writing = os.pipe()
+        process = await container.execute(replace(spec, stdout=writing, stderr=writing))
+        os.close(writing)
+        with anyio.fail_after(DEADLINE):
+            await process.wait()
+        with os.fdopen(reading) as file:
+            return await anyio.to_thread.run_sync(file.read)
+
+    async def test_it_is_confined_as_the_first(self, runc, spec, outputs):
+        look = "grep -E '^(Cap|Seccomp|NoNewPrivs)' /proc/self/status; cat /proc/self/cgroup; ulimit -n; id; hostname"
+        first = await printed(runc, sh(replace(spec, id="ta-2"), look), outputs)
+        container = await runc.start(spec)
+
+        assert await self.output(container, ExecSpec(argv=("sh", "-c", look), env=PATH)) == first + "\n"
+        await container.destroy()
+
+    async def test_it_is_where_the_first_is(self, runc, spec):
+        container = await runc.start(spec)
+        names = ("cgroup", "ipc", "mnt", "net", "pid", "uts")
+        theirs = [os.readlink(f"/proc/{container.pid}/ns/{name}") for name in names]  # noqa: PTH115 — as above
+
+        look = f"for name in {' '.join(names)}; do readlink /proc/self/ns/$name; done"
+        assert (await self.output(container, ExecSpec(argv=("sh", "-c", look), env=PATH))).split() == theirs
+        await container.destroy()
+
+    async def test_one_like_another_container_has_that_ones_system_calls(self, runc, spec):
+        """What stands for a fork in its container may not even make a file."""
+        other = await runc.start(replace(spec, id="zy-1", is_zygote=True))
+        fork = await runc.start(replace(spec, pidns=f"/proc/{other.pid}/ns/pid", argv=("/bin/sh", "-c", "while :; do sleep 9; done")))
+        make = ExecSpec(argv=("sh", "-c", "mkdir /tmp/made && ls /tmp"), env=PATH)
+
+        assert "not permitted" in await self.output(fork, make)
+        assert await self.output(fork, replace(make, like="zy-1")) == "made\n"
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(fork.destroy)
+            group.start_soon(other.destroy)
+
+    async def test_a_terminal_is_one(self, runc, spec):
+        container = await runc.start(spec)
+        script = "test -t 0 && test -t 1 && test -t 2 && busybox stty size && read line && echo got $line"
+
+        process = await container.execute(ExecSpec(argv=("sh", "-c", script), env=PATH, terminal=Terminal(rows=33, columns=111)))
+        seen = os.read(process.terminal, 100)
+        os.write(process.terminal, b"this\n")
+
+        with anyio.fail_after(DEADLINE):
+            assert await process.wait() == 0
+        seen += os.read(process.terminal, 100)
+        os.close(process.terminal)
+        assert seen.startswith(b"33 111\r\n")
+        assert seen.endswith(b"got this\r\n")
+        await container.destroy()
+
+    async def test_a_folder_that_is_not_there_is_told(self, runc, spec):
+        container = await runc.start(spec)
+        with pytest.raises(NotExecuted, match="/no-such-folder"):
+            await container.execute(ExecSpec(argv=("true",), env=PATH, cwd="/no-such-folder"))
+        await container.destroy()
+
+    async def test_secrets_stay_on_disk_no_longer_than_the_start(self, runc, spec, tmp_path):
+        container = await runc.start(spec)
+        process = await container.execute(ExecSpec(argv=("sleep", "1000"), env={**PATH, "SECRET": "treasure"}))
+
+        files = [path for path in (tmp_path / "run/runc").rglob("*") if path.is_file()]
+        assert not [path for path in files if "treasure" in path.read_text(errors="replace")]
+
+        process.kill()
+        await process.wait()
+        assert not list((tmp_path / "run/runc/execs").iterdir())
+        await container.destroy()
+
+    async def test_the_next_engine_kills_what_this_one_had_executed(self, runc, spec, tmp_path):
+        container = await runc.start(spec)
+        process = await container.execute(ExecSpec(argv=("sleep", "1000"), env=PATH))
+
+        await RuncRuntime(home=tmp_path).sweep(keep={spec.id})
+
+        with anyio.fail_after(DEADLINE):
+            assert await process.wait() == 128 + signal.SIGKILL
+        assert mark_of(container.pid) is not None, "the container goes on"
+        await container.destroy()
+
+    async def test_a_later_process_of_the_same_pid_is_left_alone(self, runc, spec, tmp_path):
+        container = await runc.start(spec)
+        process = await container.execute(ExecSpec(argv=("sleep", "1000"), env=PATH))
+        for file in (tmp_path / "run/runc/execs").glob("*/pid"):
+            os.utime(file, (0, 0))
+
+        await RuncRuntime(home=tmp_path).sweep(keep={spec.id})
+
+        process.kill()
+        await process.wait()
+        await container.destroy()
 
 
 class TestProcess:

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections import defaultdict
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,7 +82,7 @@ class FakeProcess:
 
     def __init__(self, spec):
         null = os.open(os.devnull, os.O_RDWR)
-        ends = [null if end < 0 else end for end in (spec.stdin, spec.stdout, spec.stderr)]
+        ends = [null if end is None else end for end in (spec.stdin, spec.stdout, spec.stderr)]
         try:
             pid = os.posix_spawnp(
                 spec.argv[0],
@@ -101,7 +102,8 @@ class FakeProcess:
         return await self._process.wait()
 
     def kill(self):
-        self._process.signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 class FakeRuntime:

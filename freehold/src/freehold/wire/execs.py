@@ -70,7 +70,7 @@ class WorkerExecs(Protocol):
 
     async def start(self, task_id: TaskId, exec_id: str, command: Command) -> bool:
         """Returns when it runs; False, and nothing is changed, for an id that is known already. A program that cannot be executed
-        ends with status 126 or 127, the reason in its error output. Raises NotFound without such a container, Conflict while that starts, ResourceExhausted.
+        ends with status 126 or 127, the reason in its error output. Raises NotFound without such a container, Unavailable while that starts or is taken over, ResourceExhausted.
         """
         ...
 

@@ -44,7 +44,7 @@ Ended = Callable[[TaskId, str, ExecEnd], None]
 
 class Places(Protocol):
     async def place(self, task_id: TaskId) -> Place:
-        """Raises NotFound without a container, and Conflict while it starts."""
+        """Raises NotFound without a container, and Unavailable while it starts."""
         ...
 
 

@@ -111,16 +111,16 @@ class Counters:
 class ExecSpec:
     """A further process of a container: what it runs, and what it gets beside that container's own confinement.
 
-    Descriptors are open ones that it inherits; the caller keeps and closes its own ends. With a `terminal` it has a new one instead.
+    Descriptors are open ones that it inherits; the caller keeps and closes its own ends. None is nothing: with a `terminal` it has that.
     `like` names a container whose list of system calls it is to have: where the first process of its own has a shorter one.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False, default_factory=dict)
     cwd: str = "/"
-    stdin: int = -1
-    stdout: int = -1
-    stderr: int = -1
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
     terminal: Terminal | None = None
     like: str = ""
 

@@ -16,7 +16,7 @@ from anyio.abc import TaskGroup
 
 from freehold.domain.clients import knows_new_builders
 from freehold.domain.clock import Clock
-from freehold.domain.errors import Conflict, FreeholdError, NotFound
+from freehold.domain.errors import FreeholdError, NotFound, Unavailable
 from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.seams import Zygotes
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSample, TaskSpec, WorkerReports
@@ -158,7 +158,7 @@ class Worker:
             raise NotFound(msg)
         if spec is None or life.container is None:
             msg = f"Container {task_id} is not there yet, or not any more. Look with `freehold why {task_id}`, or try again in a moment."
-            raise Conflict(msg)
+            raise Unavailable(msg)
         equipment = await anyio.to_thread.run_sync(self._shop.gpus.equipment, spec.gpus)
         env = {**launch.exec_environment(spec.image, spec.env, task_id), **equipment.env}
         return Place(container=life.container, env=env, cwd=launch.workdir(spec.image))

@@ -1,5 +1,6 @@
 """Commands that people run in running containers: who may, what they get, and the record of it."""
 
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -8,7 +9,7 @@ from freehold.control.caller import Caller
 from freehold.control.services.journal import Journal
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import Tasks
-from freehold.domain.errors import Conflict, InvalidRequest, PermissionDenied, Unauthenticated
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from freehold.domain.ids import SecretId, TaskId
 from freehold.domain.tasks import TaskState
 from freehold.store.keyring import Keyring
@@ -58,9 +59,18 @@ class Execs:
             msg = f"Container {task_id} is still starting. Try again in a moment; `freehold why {task_id}` says what it waits for."
             raise Conflict(msg)
         command = replace(command, env={**await self._opened(secrets), **command.env})
-        if await self._worker.execs.start(task_id, exec_id, command):
-            shown = " ".join(command.argv)[:_LONGEST_SHOWN]
+        if await self._start(task_id, exec_id, command):
+            shown = " ".join(shlex.join(command.argv).split())[:_LONGEST_SHOWN]
             self._journal.event(task_id, "exec_started", cause=actor, fields={"exec_id": exec_id, "command": shown})
+
+    async def _start(self, task_id: TaskId, exec_id: str, command: Command) -> bool:
+        try:
+            return await self._worker.execs.start(task_id, exec_id, command)
+        except NotFound as error:
+            if (live := self._tasks.find(task_id)) is None or live.is_stopping:
+                raise
+            msg = f"Container {task_id} is being taken over from an engine that has died. Try again in a moment."
+            raise Unavailable(msg) from error
 
     async def _opened(self, secrets: Sequence[SecretId | Mapping[str, str]]) -> dict[str, str]:
         env: dict[str, str] = {}

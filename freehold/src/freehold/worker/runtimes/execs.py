@@ -65,9 +65,9 @@ class Execs:
             ),
             place / "log",
             root=root,
-            stdin=None if console else spec.stdin,
-            stdout=None if console else spec.stdout,
-            stderr=None if console else spec.stderr,
+            stdin=spec.stdin,
+            stdout=spec.stdout,
+            stderr=spec.stderr,
         )  # fmt: skip
         if why:
             raise NotExecuted(why, _CANNOT if "permission denied" in why else _NOT_FOUND)
