@@ -119,6 +119,16 @@ def test_top_shows_the_busiest_first():
     assert text.index("Model") < text.index("idle")
 
 
+def test_top_has_a_line_for_each_function_in_eighty_columns():
+    rows = [{"app": "shop", **a_row(name="a_function_with_a_name_that_is_long")}, {"app": "shop", **BUSY}]
+    engine = {"uptime_s": 5.0, "cpu_seconds": 1.0, "resident_bytes": 0, "containers": {"ready": 0}, "loop_lag_s": 0.0, "commit_s": None}
+    lines = printed(top._screen({"engine": engine, "functions": rows, "seconds": 60.0, "total": a_row()}), width=80).rstrip().splitlines()
+
+    assert lines[-3].startswith("function")
+    assert lines[-2].startswith("shop.Model")
+    assert lines[-1].startswith("shop.a_function")
+
+
 def test_top_of_an_engine_at_rest_says_so():
     engine = {"uptime_s": 5.0, "cpu_seconds": 1.0, "resident_bytes": 0, "containers": {"ready": 0}, "loop_lag_s": 0.0, "commit_s": None}
     text = printed(top._screen({"engine": engine, "functions": [], "seconds": 60.0, "total": a_row()}))

@@ -63,14 +63,14 @@ def _functions(rows: list[dict[str, Any]], seconds: float) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("app", "function", "calls/s", "errors/s", "p50", "p95", "running", "queued", "waits", "cont."):
-        is_name = heading in {"app", "function"}
-        table.add_column(heading, justify="left" if is_name else "right", no_wrap=not is_name, overflow="fold")
+    # One line each, also where the terminal has 80 columns: a name that has no room is cut.
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    table.add_column("function", no_wrap=True, overflow="ellipsis", min_width=16)
+    for heading in ("calls/s", "err/s", "p50", "p95", "runs", "queue", "waits", "cont."):
+        table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(
-            Text(row["app"]),
-            Text(row["name"]),
+            Text(f"{row['app']}.{row['name']}"),
             _rate(row["calls"], seconds),
             _rate(row["errors"], seconds),
             span(row["latency"]["p50"]),

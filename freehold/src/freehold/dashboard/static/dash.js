@@ -115,6 +115,7 @@
     });
     stream.addEventListener("error", () => {
       wasLost = true;
+      if (said && !root.classList.contains("lost")) said.textContent = "The engine does not answer.";
       root.classList.add("lost");
       if (stream?.readyState === EventSource.CLOSED) { close(); setTimeout(comeBack, 3000); }
     });
