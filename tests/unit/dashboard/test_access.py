@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
+from freehold.control.services.journal import Journal
 from freehold.control.services.tokens import Tokens
 from freehold.dashboard.access import COOKIE, LINK_LIFE, ROOT, Access
 from freehold.dashboard.doors import Doors
@@ -44,7 +45,7 @@ def access(keyring, tokens, clock):
 
 
 @pytest.fixture
-def visitor(access):
+def visitor(access, clock):
     async def page(request: Request) -> PlainTextResponse:
         return PlainTextResponse(f"csrf={request.scope[SESSION].csrf}")
 
@@ -52,7 +53,13 @@ def visitor(access):
         return PlainTextResponse(f"{request.scope[SESSION].actor} wants {request.scope[FORM]['what']}")
 
     views = Views({"workspace": "local", "version": "0"})
-    inner = Starlette(routes=[*Doors(access, views).routes, Route("/", page), Route("/change", change, methods=["POST"])])
+    inner = Starlette(
+        routes=[
+            *Doors(access, views, Journal(store=MemoryStore(), clock=clock)).routes,
+            Route("/", page),
+            Route("/change", change, methods=["POST"]),
+        ]
+    )
     app = Starlette(routes=[Mount(ROOT, Guard(inner, access=access, domain="localhost"))])
     return TestClient(app, base_url=HOST, headers={"Accept": "text/html"}, follow_redirects=False)
 

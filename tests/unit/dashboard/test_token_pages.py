@@ -57,7 +57,7 @@ def parts(keyring):
 def visitor(parts, keyring):
     access = Access(keyring=keyring, tokens=parts.tokens, clock=parts.clock)
     views = Views({"workspace": "local", "version": "0"})
-    inner = Starlette(routes=[*Doors(access, views).routes, *TokenPages(parts, views).routes])
+    inner = Starlette(routes=[*Doors(access, views, parts.journal).routes, *TokenPages(parts, views).routes])
     app = Starlette(routes=[Mount(ROOT, Guard(inner, access=access, domain="localhost"))])
     return TestClient(app, base_url=HOST, headers={"Accept": "text/html", "Origin": HOST}, follow_redirects=False)
 
@@ -88,6 +88,7 @@ async def test_tokens_are_listed_without_their_secrets_and_revoked(visitor, csrf
 
     assert not parts.tokens.accepts(token.id, secret)
     shown = visitor.get(f"{ROOT}/tokens").text
+    assert "session_begun" in shown
     assert "token_revoked" in shown
     assert "the owner, in the dashboard" in shown
 

@@ -17,6 +17,7 @@ from freehold.store.keyring import Keyring
 
 ROOT = "/dash"
 COOKIE = "freehold_session"
+STORY = "tokens"  # whose events are those of tokens and sessions: what was revoked has no page of its own
 SESSION_LIFE = timedelta(hours=12)
 LINK_LIFE = timedelta(minutes=10)
 _OPERATION = "dashboard"

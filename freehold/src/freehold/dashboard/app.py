@@ -62,7 +62,12 @@ class Dashboard:
         pages = self._pages()
         self.hub = Hub(Marks(parts, changed).of, Contents(self._app(pages)).of, Budget())
         whole = self._app(
-            [*Doors(access, self._views).routes, *pages, Route("/stream", self._stream), Mount("/static", StaticFiles(directory=_STATIC))]
+            [
+                *Doors(access, self._views, parts.journal).routes,
+                *pages,
+                Route("/stream", self._stream),
+                Mount("/static", StaticFiles(directory=_STATIC)),
+            ]
         )
         self.routes: list[BaseRoute] = [*front_routes(), Mount(ROOT, Guard(whole, access=access, domain=parts.settings.domain))]
 

@@ -7,15 +7,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from freehold.dashboard.access import COOKIE, ROOT, SESSION_LIFE, Access, Session
+from freehold.control.services.journal import Journal
+from freehold.dashboard.access import COOKIE, ROOT, SESSION_LIFE, STORY, Access, Session
 from freehold.dashboard.acting import field
 from freehold.dashboard.guard import SESSION
 from freehold.dashboard.views import Views
 
 
 class Doors:
-    def __init__(self, access: Access, views: Views) -> None:
+    def __init__(self, access: Access, views: Views, journal: Journal) -> None:
         self._access = access
+        self._journal = journal
         self._views = views
         self.routes = [
             Route("/login", self._login, methods=["GET"]),
@@ -33,7 +35,7 @@ class Doors:
             trouble = "This link was used already, or it is too old. `freehold dashboard` prints a new one."
             return self._views.page(request, "login", http_status=HTTPStatus.FORBIDDEN, there=there, trouble=trouble)
         # A redirect would go on in the name of whatever page the link was on, and the cookie would stay behind.
-        return self._let_in(request, self._views.page(request, "welcome", there=there), cookie)
+        return self._let_in(request, self._views.page(request, "welcome", there=there), cookie, by="a link")
 
     async def _take_token(self, request: Request) -> Response:
         there = _checked(field(request, "next"))
@@ -41,17 +43,20 @@ class Doors:
         if cookie is None:
             trouble = "The engine does not know this token. `freehold login` writes it to ~/.modal.toml."
             return self._views.page(request, "login", http_status=HTTPStatus.FORBIDDEN, there=there, trouble=trouble)
-        return self._let_in(request, RedirectResponse(there, HTTPStatus.SEE_OTHER), cookie)
+        return self._let_in(request, RedirectResponse(there, HTTPStatus.SEE_OTHER), cookie, by="a token")
 
     async def _logout(self, request: Request) -> Response:
         session: Session | None = request.scope[SESSION]
         if session is not None:
             self._access.end(session)
+            self._journal.event(STORY, "session_ended", cause=session.actor)
         response = RedirectResponse(f"{ROOT}/login", HTTPStatus.SEE_OTHER)
         response.delete_cookie(COOKIE, path=ROOT)
         return response
 
-    def _let_in(self, request: Request, response: Response, cookie: str) -> Response:
+    def _let_in(self, request: Request, response: Response, cookie: str, *, by: str) -> Response:
+        if (session := self._access.session(cookie)) is not None:
+            self._journal.event(STORY, "session_begun", cause=session.actor, fields={"by": by})
         is_secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto", "").lower() == "https"
         response.set_cookie(
             COOKIE, cookie, max_age=int(SESSION_LIFE.total_seconds()), path=ROOT, httponly=True, samesite="strict", secure=is_secure

@@ -4,12 +4,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from freehold.dashboard.access import STORY
 from freehold.dashboard.acting import actor, field, go
 from freehold.dashboard.parts import Parts
 from freehold.dashboard.views import Views
 from freehold.domain.ids import TokenId
 
-STORY = "tokens"  # what the events of all of them are about: a token that was revoked has no page
 _EVENTS = 30
 
 
