@@ -231,6 +231,17 @@ def test_an_image_shows_its_steps_and_layers(page):
     assert serious(page) == []
 
 
+def test_a_token_is_revoked_by_hand(page, site):
+    site.freehold("tokens", "make", "--name", "lost laptop").succeeded()
+    page.goto("/dash/tokens")
+    row = page.locator("tr", has_text="lost laptop")
+    row.locator("summary", has_text="Revoke").click()
+    row.get_by_role("button", name="Revoke").click()
+    page.locator(".story", has_text="token_revoked").wait_for()
+    assert "lost laptop" not in page.locator("table").first.inner_text()
+    assert serious(page) == []
+
+
 def test_a_volume_shows_its_files(page):
     page.goto("/dash/volumes")
     page.get_by_role("link", name="shop-data").click()
