@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layout, move
-from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult, Tally
 from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound
 from freehold.domain.files import FileTree, Mount, TreeFile
@@ -543,10 +543,38 @@ class TestCalls:
         expected = [replace(item, payload=b"") for item in inputs]
         expected[2] = replace(expected[2], status=2, finished_at=NOW + MINUTE)
         async with store.transaction() as tx:
-            assert await tx.calls.outline([one.id, two.id]) == sorted(expected, key=lambda item: (item.call_id, item.idx))
-            assert await tx.calls.outline([]) == []
+            assert await tx.calls.outline([one.id, two.id], 2) == sorted(expected, key=lambda item: (item.call_id, item.idx))
+            assert await tx.calls.outline([one.id], 1) == [expected[1]]
+            assert await tx.calls.outline([], 2) == []
             assert await tx.calls.call_of(inputs[0].id) == one.id
             assert await tx.calls.call_of(new_input_id()) is None
+
+    async def test_inputs_are_counted_by_what_they_came_to(self, store):
+        one, two, empty = a_call(), a_call(), a_call()
+        inputs = [an_input(one, idx) for idx in range(5)] + [an_input(two)]
+        async with store.transaction() as tx:
+            await tx.calls.write(calls=[one, two, empty], inputs=inputs)
+            for n, status in enumerate((1, 4, 1, 2)):
+                await record(tx, inputs[n].id, b"r", status, NOW + n * MINUTE)
+        async with store.transaction() as tx:
+            assert await tx.calls.tallies([one.id, two.id, empty.id]) == {
+                one.id: Tally(by_status={1: 2, 2: 1, 4: 1}, unfinished=1, ended_at=NOW + 3 * MINUTE),
+                two.id: Tally(unfinished=1),
+            }
+            assert await tx.calls.tallies([]) == {}
+
+    async def test_of_many_inputs_those_are_found_that_failed_or_have_no_result(self, store):
+        call, other = a_call(), a_call()
+        inputs = [an_input(call, idx) for idx in range(8)]
+        async with store.transaction() as tx:
+            await tx.calls.write(calls=[call, other], inputs=[*inputs, an_input(other, 7)])
+            for idx, status in ((0, 2), (2, 1), (3, 4), (4, 2), (6, 1)):
+                await record(tx, inputs[idx].id, b"r", status, NOW)
+        async with store.transaction() as tx:
+            assert [item.idx for item in await tx.calls.worth_a_look(call.id, 0, 10)] == [0, 3, 4, 1, 5, 7]
+            assert [item.idx for item in await tx.calls.worth_a_look(call.id, 2, 1)] == [3, 5]
+            [failed, _] = await tx.calls.worth_a_look(call.id, 2, 1)
+            assert (failed.status, failed.result, failed.payload) == (4, None, b"")
 
     async def test_the_users_retries_are_counted_at_the_input(self, store):
         call = a_call(retry_policy=b"policy")
@@ -568,8 +596,8 @@ class TestCalls:
             await tx.calls.put_attempts([second, replace(first, ended_at=None, outcome="")])
             await tx.calls.put_attempts([first])
         async with store.transaction() as tx:
-            assert await tx.calls.attempts_of([call.id]) == [first, second]
-            assert await tx.calls.attempts_of([new_call_id()]) == []
+            assert await tx.calls.attempts_of([item.id]) == [first, second]
+            assert await tx.calls.attempts_of([new_input_id()]) == []
 
     async def test_last_attempts_are_those_of_inputs_without_a_result(self, store):
         call = a_call()
@@ -596,8 +624,8 @@ class TestCalls:
         async with store.transaction() as tx:
             await tx.calls.delete_finished_before(NOW + MINUTE)
         async with store.transaction() as tx:
-            assert await tx.calls.attempts_of([call.id]) == []
-            assert len(await tx.calls.attempts_of([running.id])) == 1
+            assert await tx.calls.attempts_of([item.id]) == []
+            assert len(await tx.calls.attempts_of([kept.id])) == 1
 
     async def test_only_calls_that_finished_before_are_forgotten(self, store):
         finished, late, unfinished, empty = a_call(), a_call(), a_call(), a_call()

@@ -7,7 +7,7 @@ from fakes.calls import R, World, an_item, ticket_of
 from fakes.clock import FakeClock
 
 from freehold.domain.calls import CallKind, Invocation, StoredResult
-from freehold.domain.ids import DefinitionId
+from freehold.domain.ids import DefinitionId, InputId
 from freehold.domain.retries import MAX_LOSSES
 from freehold.domain.tasks import ExitKind, TaskExit
 from freehold.store.memory.store import MemoryStore
@@ -207,7 +207,7 @@ class TestDeliveries:
 
 class TestAttempts:
     async def test_each_try_is_kept_with_its_task_and_how_it_ended(self, world):
-        call = await spawned(world, retries=1)
+        await spawned(world, retries=1)
         lost, failed, last = world.a_task(), world.a_task(), world.a_task()
         await world.claim(lost)
         await world.tasks.record_exit(lost.id, LOST)
@@ -217,7 +217,7 @@ class TestAttempts:
         await world.answer(last, item)
         await world.journal.flush()
         async with world.store.transaction() as tx:
-            tries = await tx.calls.attempts_of([call.id])
+            tries = await tx.calls.attempts_of([InputId(item.input_id)])
         assert [(attempt.number, attempt.task_id) for attempt in tries] == [(0, lost.id), (1, failed.id), (2, last.id)]
         assert [attempt.outcome for attempt in tries] == ["lost with its container (lost)", "failure", ""]
 

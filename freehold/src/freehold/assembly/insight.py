@@ -74,7 +74,7 @@ class Insight:
         )
         self.desk = CallDesk(store=base.store, records=self.records, calls=work.calls, functions=catalog.functions, journal=base.journal)
         self.diffs = VersionDiffs(store=base.store)
-        self.listings = Listings(store=base.store, calls=work.calls, records=self.records, journal=base.journal)
+        self.listings = Listings(store=base.store, records=self.records, journal=base.journal)
         self.trace_exports = _trace_exports(settings, self.traces)
         if self.trace_exports:
             self.traces.report_requests_to(self.trace_exports.request_ended)

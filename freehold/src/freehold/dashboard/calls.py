@@ -106,4 +106,4 @@ def _of(request: Request) -> CallId:
 
 
 def _is_open(details: CallDetails) -> bool:
-    return any(not item.status for item in details.call.inputs)
+    return details.call.tally.unfinished > 0

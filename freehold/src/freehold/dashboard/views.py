@@ -153,7 +153,9 @@ def status_of_input(item: PastInput) -> str:
 
 def call_status(call: PastCall) -> str:
     """The worst of its inputs, or what they wait for."""
-    found = {status_of_input(item) for item in call.inputs}
+    tally = call.tally
+    found = {_ENDS.get(status, "failed") for status in tally.by_status}
+    found |= {"running" if call.is_running else "waiting"} if tally.unfinished else set()
     for word in ("failed", "timeout", "out of memory", "no container", "cancelled", "running", "waiting"):
         if word in found:
             return word
@@ -162,6 +164,5 @@ def call_status(call: PastCall) -> str:
 
 def took(call: PastCall) -> float | None:
     """Seconds from when it was made until its last input ended; None while one has not."""
-    ends = [item.finished_at for item in call.inputs]
-    known = [end for end in ends if end is not None]
-    return (max(known) - call.record.created_at).total_seconds() if known and len(known) == len(ends) else None
+    ended_at = call.tally.ended_at if not call.tally.unfinished else None
+    return (ended_at - call.record.created_at).total_seconds() if ended_at else None

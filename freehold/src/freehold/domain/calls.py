@@ -4,7 +4,8 @@ A call is UNARY (one input) or MAP (many, still being added). It is synchronous 
 (acknowledged, so on disk first). An input is tried in attempts, each on one task; its result is written once.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -61,6 +62,23 @@ class StoredResult:
     result: bytes
     status: int
     finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """What the inputs of a call came to: how many of each `GenericStatus`, and how many have no result; when the last of the others ended."""
+
+    by_status: Mapping[int, int] = field(default_factory=dict)
+    unfinished: int = 0
+    ended_at: datetime | None = None
+
+    @property
+    def finished(self) -> int:
+        return sum(self.by_status.values())
+
+    @property
+    def total(self) -> int:
+        return self.finished + self.unfinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

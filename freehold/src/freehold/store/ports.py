@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 
 from freehold.domain.apps import App, Deployment
 from freehold.domain.blobs import StoredContent
-from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult, Tally
 from freehold.domain.environments import Environment
 from freehold.domain.files import Mount
 from freehold.domain.functions import Definition, Function, UserClass
@@ -153,8 +153,16 @@ class Calls(Protocol):
         """In order of idx."""
         ...
 
-    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
-        """The inputs of these calls, in order of call and idx, without payloads and results."""
+    async def tallies(self, call_ids: Sequence[CallId]) -> Mapping[CallId, Tally]:
+        """What the inputs of each of these calls came to; calls without inputs are left out."""
+        ...
+
+    async def outline(self, call_ids: Sequence[CallId], most: int) -> Sequence[StoredInput]:
+        """The inputs of these calls whose idx is below `most`, in order of call and idx, without payloads and results."""
+        ...
+
+    async def worth_a_look(self, call_id: CallId, start: int, limit: int) -> Sequence[StoredInput]:
+        """Of the inputs whose idx is not below `start`, so many that failed and so many that have no result, as `outline` has them."""
         ...
 
     async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
@@ -175,7 +183,7 @@ class Calls(Protocol):
         """By input and number."""
         ...
 
-    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
+    async def attempts_of(self, input_ids: Sequence[InputId]) -> Sequence[Attempt]:
         """In the order in which they started."""
         ...
 

@@ -66,7 +66,7 @@ class CallRecordRpcs:
         width = request.bucket_secs or 60
         counts: Counter[int] = Counter()
         for call in calls:
-            counts[int(call.record.created_at.timestamp()) // width * width] += len(call.inputs)
+            counts[int(call.record.created_at.timestamp()) // width * width] += call.tally.total
         buckets = [
             api_pb2.FunctionCallCountResponse.InputBucket(bucket_start_at=Timestamp(seconds=start), count=count)
             for start, count in sorted(counts.items())
@@ -82,7 +82,7 @@ class CallRecordRpcs:
         return api_pb2.FunctionGetCallGraphResponse(
             inputs=inputs[:_GRAPH_INPUTS],
             function_calls=[await self._edge(call, known) for call in calls],
-            truncated=len(inputs) > _GRAPH_INPUTS,
+            truncated=sum(call.tally.total for call in calls) > _GRAPH_INPUTS,
         )
 
     async def _calls(
@@ -117,11 +117,12 @@ def _info(call: PastCall) -> api_pb2.FunctionCallInfo:
         function_call_id=call.record.id,
         created_at=seconds(call.record.created_at),
         scheduled_at=seconds(call.record.created_at),
-        total_inputs=len(call.inputs),
+        total_inputs=call.tally.total,
     )
+    for status, count in {**call.tally.by_status, 0: call.tally.unfinished}.items():
+        _category(info, status).total += count
     for item in call.inputs:
-        category = getattr(info, _CATEGORIES.get(item.status, "failed_inputs"))
-        category.total += 1
+        category = _category(info, item.status)
         if len(category.latest) < _LATEST:
             category.latest.add(
                 input_id=item.id,
@@ -131,6 +132,11 @@ def _info(call: PastCall) -> api_pb2.FunctionCallInfo:
                 finished_at=seconds(item.finished_at),
             )
     return info
+
+
+def _category(info: api_pb2.FunctionCallInfo, status: int) -> api_pb2.InputCategoryInfo:
+    category: api_pb2.InputCategoryInfo = getattr(info, _CATEGORIES.get(status, "failed_inputs"))
+    return category
 
 
 def _line(call: PastCall, item: PastInput) -> api_pb2.FunctionCallInputInfo:

@@ -24,10 +24,10 @@ def events_of(call: PastCall) -> list[Event]:
     """Oldest first: made, begun and ended on this container and that, its results. Of a map with many inputs, those that failed are told."""
     found = [_made(call)]
     for item in _worth_telling(call):
-        found += _of_input(call.record.id, item, is_alone=len(call.inputs) == 1)
-    ends = [item.finished_at for item in call.inputs if item.finished_at is not None]
-    if len(call.inputs) > 1 and len(ends) == len(call.inputs):
-        found.append(Event(subject=call.record.id, at=max(ends), kind="call_ended", fields={"inputs": str(len(ends))}))
+        found += _of_input(call.record.id, item, is_alone=call.tally.total == 1)
+    tally = call.tally
+    if tally.total > 1 and not tally.unfinished and tally.ended_at is not None:
+        found.append(Event(subject=call.record.id, at=tally.ended_at, kind="call_ended", fields={"inputs": str(tally.total)}))
     return sorted(found, key=lambda event: event.at)
 
 
@@ -38,7 +38,7 @@ def _made(call: PastCall) -> Event:
 
 
 def _worth_telling(call: PastCall) -> list[PastInput]:
-    few = call.inputs if len(call.inputs) <= _MOST_INPUTS else [item for item in call.inputs if item.status != _R.GENERIC_STATUS_SUCCESS]
+    few = call.inputs if call.tally.total <= _MOST_INPUTS else [item for item in call.inputs if item.status != _R.GENERIC_STATUS_SUCCESS]
     return list(few[:_MOST_INPUTS])
 
 

@@ -1,14 +1,15 @@
 """Synchronous calls of the recent past: they leave no trace on disk, and people ask about them still."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from modal_proto import api_pb2
 
 from freehold.control.services.live import LiveCall, LiveInput
-from freehold.domain.calls import Attempt, FunctionCall
+from freehold.domain.calls import Attempt, FunctionCall, Tally
 from freehold.domain.ids import CallId, InputId
 
 _CALLS = 5_000
@@ -48,8 +49,24 @@ class PastInput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PastCall:
+    """`inputs` are all of them; of a call with very many the first ones, then some that failed or have no result: `counted` has the others."""
+
     record: FunctionCall
     inputs: tuple[PastInput, ...]
+    counted: Tally | None = None
+    has_running: bool = False  # one that is not among its `inputs`
+
+    @property
+    def tally(self) -> Tally:
+        if self.counted is not None:
+            return self.counted
+        ends = [item.finished_at for item in self.inputs if item.finished_at is not None]
+        by_status = Counter(item.status for item in self.inputs if item.status)
+        return Tally(by_status=by_status, unfinished=len(self.inputs) - by_status.total(), ended_at=max(ends, default=None))
+
+    @property
+    def is_running(self) -> bool:
+        return self.has_running or any(item.is_running for item in self.inputs)
 
 
 class CallHistory:
@@ -75,6 +92,30 @@ class CallHistory:
 
 def past_of(call: LiveCall) -> PastCall:
     return PastCall(record=call.record, inputs=tuple(_past_input(call, live) for live in call.inputs.values()))
+
+
+def glimpse_of(call: LiveCall, most: int) -> PastCall:
+    """No more than the first so many inputs, and as many others that failed or have no result."""
+    if len(call.inputs) <= most:
+        return past_of(call)
+    rest = (live for live in islice(call.inputs.values(), most, None) if _is_worth_a_look(call, live))
+    chosen = [*islice(call.inputs.values(), most), *islice(rest, most)]
+    by_status = Counter(int(item.result.status) for item in call.latest.values())
+    return PastCall(
+        record=call.record,
+        inputs=tuple(_past_input(call, live) for live in chosen),
+        counted=Tally(by_status=by_status, unfinished=len(call.inputs) - by_status.total()),
+        has_running=is_running(call),
+    )
+
+
+def is_running(call: LiveCall) -> bool:
+    return any(live.is_running for live in call.inputs.values())
+
+
+def _is_worth_a_look(call: LiveCall, live: LiveInput) -> bool:
+    item = call.latest.get(live.idx)
+    return item is None or item.result.status != api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
 
 
 def _past_input(call: LiveCall, live: LiveInput) -> PastInput:

@@ -4,17 +4,19 @@ Asynchronous calls are on disk for as long as their results. Synchronous ones ar
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from freehold.control.services.call_history import PastCall, PastInput, past_of
+from freehold.control.services.call_history import PastCall, PastInput, glimpse_of, is_running
 from freehold.control.services.calls import Calls
 from freehold.control.services.journal import Journal
-from freehold.domain.calls import Attempt, FunctionCall, StoredInput
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput, Tally
 from freehold.domain.errors import NotFound
 from freehold.domain.ids import CallId, FunctionId, InputId
 from freehold.store.ports import Store, Transaction
+
+_INPUTS = 200  # of a call that are loaded of each kind: a page shows a hundred
 
 
 class CallRecords:
@@ -34,15 +36,15 @@ class CallRecords:
     async def find(self, call_id: CallId) -> PastCall | None:
         live = self._calls.find_live(call_id)
         if live is not None and not live.is_durable:
-            return past_of(live)
+            return glimpse_of(live, _INPUTS)
         return self._calls.history.find(call_id) or await self._on_disk(call_id)
 
     async def recent(self, function_ids: Sequence[FunctionId], since: datetime, until: datetime, limit: int) -> list[PastCall]:
-        """Calls of these functions made in [since, until), newest first."""
+        """Calls of these functions made in [since, until), newest first, each with up to so many inputs."""
         await self._journal.flush()
         async with self._store.transaction() as tx:
-            durable = await past_calls(tx, await tx.calls.recent(function_ids, since, until, limit))
-        synchronous = [call for call in self.synchronous() if _is_among(call, function_ids, since, until)]
+            durable = await self.past(tx, await tx.calls.recent(function_ids, since, until, limit), limit)
+        synchronous = [call for call in self.synchronous(limit) if _is_among(call, function_ids, since, until)]
         return sorted([*durable, *synchronous], key=lambda call: call.record.created_at, reverse=True)[:limit]
 
     async def graph(self, call_id: CallId, limit: int) -> list[PastCall]:
@@ -84,41 +86,76 @@ class CallRecords:
                 return call
         async with self._store.transaction() as tx:
             call_id = await tx.calls.call_of(input_id)
-        return await self._on_disk(call_id) if call_id else None
+        return _with(await self._on_disk(call_id), await self._input(input_id)) if call_id else None
 
     async def _children(self, input_ids: Sequence[InputId]) -> list[PastCall]:
         parents = set(input_ids)
         synchronous = [call for call in self.synchronous() if call.record.parent_input_id in parents]
         async with self._store.transaction() as tx:
-            return [*synchronous, *await past_calls(tx, await tx.calls.children(list(parents)))]
+            return [*synchronous, *await self.past(tx, await tx.calls.children(list(parents)))]
 
-    def synchronous(self) -> Iterable[PastCall]:
-        """Those that memory knows: under way in the order of their making, then past ones, the newest first."""
-        yield from (past_of(call) for call in self._calls.live() if not call.is_durable)
+    def synchronous(self, inputs: int = _INPUTS) -> Iterable[PastCall]:
+        """Those that memory knows: under way, with up to so many inputs each, in the order of their making, then past ones, the newest first."""
+        yield from (glimpse_of(call, inputs) for call in self._calls.live() if not call.is_durable)
         yield from self._calls.history.newest_first()
 
     async def _on_disk(self, call_id: CallId) -> PastCall | None:
         await self._journal.flush()
         async with self._store.transaction() as tx:
             record = await tx.calls.find(call_id)
-            return (await past_calls(tx, [record]))[0] if record else None
+            return (await self.past(tx, [record]))[0] if record else None
+
+    async def past(self, tx: Transaction, records: Sequence[FunctionCall], inputs: int = _INPUTS) -> list[PastCall]:
+        """Each with its first so many inputs, and of those behind them as many that failed or have no result."""
+        call_ids = [record.id for record in records]
+        tallies = await tx.calls.tallies(call_ids)
+        found = [*await tx.calls.outline(call_ids, inputs)] if inputs else []
+        for call_id in call_ids if inputs else ():
+            if call_id in tallies and tallies[call_id].total > inputs:
+                found += await tx.calls.worth_a_look(call_id, inputs, inputs)
+        of_call = await _with_tries(tx, found)
+        return [
+            PastCall(
+                record=record,
+                inputs=tuple(of_call[record.id]),
+                counted=tallies.get(record.id),
+                has_running=self._has_running(record.id, tallies.get(record.id)),
+            )
+            for record in records
+        ]
+
+    def _has_running(self, call_id: CallId, tally: Tally | None) -> bool:
+        live = self._calls.find_live(call_id) if tally is not None and tally.unfinished else None
+        return live is not None and is_running(live)
+
+    async def _input(self, input_id: InputId) -> PastInput | None:
+        async with self._store.transaction() as tx:
+            stored = await tx.calls.contents([input_id])
+            return next(iter((await _with_tries(tx, stored))[stored[0].call_id])) if stored else None
 
 
 def _is_among(call: PastCall, function_ids: Sequence[FunctionId], since: datetime, until: datetime) -> bool:
     return call.record.function_id in function_ids and since <= call.record.created_at < until
 
 
-async def past_calls(tx: Transaction, records: Sequence[FunctionCall]) -> list[PastCall]:
-    inputs: dict[CallId, list[StoredInput]] = defaultdict(list)
+async def _with_tries(tx: Transaction, items: Sequence[StoredInput]) -> Mapping[CallId, list[PastInput]]:
     tries: dict[InputId, list[Attempt]] = defaultdict(list)
-    for item in await tx.calls.outline([record.id for record in records]):
-        inputs[item.call_id].append(item)
-    for attempt in await tx.calls.attempts_of([record.id for record in records]):
+    for attempt in await tx.calls.attempts_of([item.id for item in items]):
         tries[attempt.input_id].append(attempt)
-    return [PastCall(record=record, inputs=tuple(_past_input(item, tries[item.id]) for item in inputs[record.id])) for record in records]
+    of_call: dict[CallId, list[PastInput]] = defaultdict(list)
+    for item in items:
+        of_call[item.call_id].append(past_input(item, tries[item.id]))
+    return of_call
 
 
-def _past_input(item: StoredInput, tries: Sequence[Attempt]) -> PastInput:
+def _with(call: PastCall | None, item: PastInput | None) -> PastCall | None:
+    """The call with this input of it among those that it is shown with."""
+    if call is None or item is None or any(one.id == item.id for one in call.inputs):
+        return call
+    return replace(call, inputs=(*call.inputs, item))
+
+
+def past_input(item: StoredInput, tries: Sequence[Attempt] = ()) -> PastInput:
     if item.status and tries and tries[-1].ended_at is None:  # the one that gave the result ended with it, and was not noted for itself
         tries = [*tries[:-1], replace(tries[-1], ended_at=item.finished_at)]
     return PastInput(

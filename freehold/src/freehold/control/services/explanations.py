@@ -146,13 +146,14 @@ class Explanations:
         open_ones = [item for item in call.inputs if not item.status]
         kind = "asynchronous" if call.record.invocation is Invocation.ASYNC else "synchronous"
         made = f"{call.record.id} is a call of {function.name}, {kind}, made {duration(max((self._clock.now() - call.record.created_at).total_seconds(), 0.0))} ago"
-        first = made + (f"; {len(by_end)} of {len(call.inputs)} inputs have a result." if len(call.inputs) != 1 else ".")
+        tally = call.tally
+        first = made + (f"; {tally.finished} of {tally.total} inputs have a result." if tally.total != 1 else ".")
         cancelled = ("It was cancelled.",) if call.record.is_cancelled else ()
         told = [explain_input(self._input(item), function) for item in (open_ones or by_end)[:_INPUTS]]
-        more = len(open_ones) - _INPUTS
+        more = tally.unfinished - _INPUTS
         rest = (f"{more} more inputs have no result yet.",) if more > 0 else ()
         sentences = (first, *cancelled, *(sentence for explanation in told for sentence in explanation.sentences), *rest)
-        numbers = {**(told[0].numbers if told else {}), "inputs": len(call.inputs), "results": len(by_end)}
+        numbers = {**(told[0].numbers if told else {}), "inputs": tally.total, "results": tally.finished}
         return Explanation(sentences=tuple(dict.fromkeys(sentences)), numbers=numbers)
 
     async def _of_input(self, input_id: InputId) -> Explanation:

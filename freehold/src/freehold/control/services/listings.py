@@ -10,10 +10,10 @@ from typing import Generic, TypeVar
 from modal_proto import api_pb2
 
 from freehold.control.services.call_history import PastCall, PastInput
-from freehold.control.services.call_records import CallRecords, past_calls
-from freehold.control.services.calls import Calls
+from freehold.control.services.call_records import CallRecords, past_input
 from freehold.control.services.journal import Journal
 from freehold.domain.apps import App
+from freehold.domain.calls import FunctionCall
 from freehold.domain.errors import NotFound
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, CallId, FunctionId
@@ -50,9 +50,8 @@ class Failure:
 
 
 class Listings:
-    def __init__(self, *, store: Store, calls: Calls, records: CallRecords, journal: Journal) -> None:
+    def __init__(self, *, store: Store, records: CallRecords, journal: Journal) -> None:
         self._store = store
-        self._calls = calls
         self._records = records
         self._journal = journal
 
@@ -79,14 +78,16 @@ class Listings:
         return Page(found, (found[-1].created_at, found[-1].id) if len(found) == PAGE else None)
 
     async def calls(self, before: Place | None, *, function_ids: Collection[FunctionId] = ()) -> Page[PastCall]:
-        """Of these functions, or of all, newest first: asynchronous ones from disk, and among them the synchronous ones that memory knows."""
+        """Of these functions, or of all, newest first: asynchronous ones from disk, and among them the synchronous ones that memory knows; each
+        with the tally of its inputs alone.
+        """
         await self._journal.flush()
         async with self._store.transaction() as tx:
             # One index each: asked for together, all calls of all of them would be sorted.
             rows = [row for one in function_ids or (None,) for row in await tx.calls.latest(before, PAGE, function_id=one)]
             newest = sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)[:PAGE]
-            durable = await past_calls(tx, newest)
-        wanted = (call for call in self._records.synchronous() if not function_ids or call.record.function_id in function_ids)
+            durable = await self._records.past(tx, newest, 0)
+        wanted = (call for call in self._records.synchronous(0) if not function_ids or call.record.function_id in function_ids)
         recent = [call for call in wanted if before is None or _place(call) < before]
         found = sorted([*durable, *recent], key=_place, reverse=True)[:PAGE]
         return Page(found, _place(found[-1]) if len(found) == PAGE else None)
@@ -95,11 +96,10 @@ class Listings:
         """The last ones first, of an app or of all."""
         async with self._store.transaction() as tx:
             rows = await tx.calls.failures(app_id, limit)
-            calls = {call.record.id: call for call in await past_calls(tx, await tx.calls.of_ids({row.call_id for row in rows}))}
-        failed = {row.id for row in rows}
-        durable = [_failure(call, item) for call in calls.values() for item in call.inputs if item.id in failed]
+            calls = {call.id: call for call in await tx.calls.of_ids({row.call_id for row in rows})}
+        durable = [_failure(calls[row.call_id], past_input(row)) for row in rows]
         synchronous = (
-            _failure(call, item)
+            _failure(call.record, item)
             for call in self._records.synchronous()
             if app_id in (None, call.record.app_id)
             for item in call.inputs
@@ -131,8 +131,8 @@ def _place(call: PastCall) -> Place:
     return call.record.created_at, call.record.id
 
 
-def _failure(call: PastCall, item: PastInput) -> Failure:
-    return Failure(call_id=call.record.id, function_id=call.record.function_id, app_id=call.record.app_id, item=item)
+def _failure(call: FunctionCall, item: PastInput) -> Failure:
+    return Failure(call_id=call.id, function_id=call.function_id, app_id=call.app_id, item=item)
 
 
 def _ended_at(failure: Failure) -> float:

@@ -207,7 +207,7 @@ class Traces:
         )
 
     async def _ran(self, call: PastCall) -> dict[InputId, tuple[float, float] | None]:
-        if call.record.invocation is not Invocation.ASYNC or len(call.inputs) > _RESULTS_OF:
+        if call.record.invocation is not Invocation.ASYNC or call.tally.total > _RESULTS_OF:
             return {}
         async with self._store.transaction() as tx:
             stored = await tx.calls.inputs(call.record.id)

@@ -1,10 +1,11 @@
 """Calls in memory."""
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult
+from freehold.domain.calls import Attempt, FunctionCall, StoredInput, StoredResult, Tally
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
 from freehold.store.memory.rows import Rows, Undo, page
 from freehold.store.ports import Place
@@ -45,9 +46,18 @@ class Calls:
     async def inputs(self, call_id: CallId) -> Sequence[StoredInput]:
         return sorted((row for row in self._inputs if row.call_id == call_id), key=lambda row: row.idx)
 
-    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
-        found = (replace(row, payload=b"", result=None) for row in self._inputs if row.call_id in call_ids)
+    async def tallies(self, call_ids: Sequence[CallId]) -> Mapping[CallId, Tally]:
+        return {call_id: _tally(rows) for call_id in call_ids if (rows := await self.inputs(call_id))}
+
+    async def outline(self, call_ids: Sequence[CallId], most: int) -> Sequence[StoredInput]:
+        found = (_outlined(row) for row in self._inputs if row.call_id in call_ids and row.idx < most)
         return sorted(found, key=lambda row: (row.call_id, row.idx))
+
+    async def worth_a_look(self, call_id: CallId, start: int, limit: int) -> Sequence[StoredInput]:
+        rest = [_outlined(row) for row in await self.inputs(call_id) if row.idx >= start]
+        failed = [row for row in rest if (row.status or 0) > 1]
+        unfinished = [row for row in rest if row.finished_at is None]
+        return [*failed[:limit], *unfinished[:limit]]
 
     async def contents(self, input_ids: Sequence[InputId]) -> Sequence[StoredInput]:
         return [row for row in self._inputs if row.id in input_ids]
@@ -58,7 +68,7 @@ class Calls:
 
     async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
         calls = {call.id for call in self._rows if app_id in (None, call.app_id)}
-        found = [replace(row, payload=b"", result=None) for row in self._inputs if (row.status or 0) > 1 and row.call_id in calls]
+        found = [_outlined(row) for row in self._inputs if (row.status or 0) > 1 and row.call_id in calls]
         return sorted(found, key=lambda row: row.finished_at or row.created_at, reverse=True)[:limit]
 
     async def call_of(self, input_id: InputId) -> CallId | None:
@@ -80,8 +90,8 @@ class Calls:
         for attempt in attempts:
             self._attempts.put((attempt.input_id, attempt.number), attempt)
 
-    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
-        found = (attempt for attempt in self._attempts if attempt.call_id in call_ids)
+    async def attempts_of(self, input_ids: Sequence[InputId]) -> Sequence[Attempt]:
+        found = (attempt for attempt in self._attempts if attempt.input_id in input_ids)
         return sorted(found, key=lambda attempt: (attempt.started_at, attempt.input_id, attempt.number))
 
     async def last_attempts(self) -> Sequence[Attempt]:
@@ -108,6 +118,16 @@ class Calls:
 
     async def page(self, after: str, limit: int) -> Sequence[StoredInput]:
         return sorted((row for row in self._inputs if row.id > after), key=lambda row: row.id)[:limit]
+
+
+def _outlined(row: StoredInput) -> StoredInput:
+    return replace(row, payload=b"", result=None)
+
+
+def _tally(rows: Sequence[StoredInput]) -> Tally:
+    ends = [row.finished_at for row in rows if row.finished_at is not None]
+    by_status = Counter(row.status or 0 for row in rows if row.finished_at is not None)
+    return Tally(by_status=by_status, unfinished=len(rows) - len(ends), ended_at=max(ends, default=None))
 
 
 def _finished_before(row: StoredInput, moment: datetime) -> bool:

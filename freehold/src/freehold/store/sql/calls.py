@@ -1,6 +1,7 @@
 """Asynchronous calls and their inputs in SQL."""
 
-from collections.abc import Collection, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import sqlalchemy
 from sqlalchemy import Row, Select, bindparam, delete, exists, func, literal, literal_column, null, or_, select, update
 
-from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult
+from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult, Tally
 from freehold.domain.ids import AppId, CallId, FunctionId, InputId
 from freehold.domain.trace_contexts import read_traceparent
 from freehold.store.ports import Place
@@ -18,7 +19,7 @@ from freehold.store.sql.connection import Connection
 _calls = tables.calls
 _inputs = tables.inputs
 _attempts = tables.attempts
-_SUCCESS = "1"  # `GenericStatus`; all above are failures of some kind. Literally, so that the partial index serves
+_HAS_FAILED = _inputs.c.status > literal_column("1")  # `GenericStatus` of success. Literally, so that the partial indexes serve
 _LOOK_AT = 1000  # failures of all apps that are searched for those of one
 _ASKED = 1000  # ids in one statement
 # Made once: to make a statement takes as long as to execute it.
@@ -73,18 +74,36 @@ class SqlCalls:
         return [_call(row) for row in await self._connection.execute(page)]
 
     async def failures(self, app_id: AppId | None, limit: int) -> Sequence[StoredInput]:
-        last = (
-            _outlined().where(_inputs.c.status > literal_column(_SUCCESS)).order_by(_inputs.c.finished_at.desc()).limit(_LOOK_AT).subquery()
-        )
+        last = _outlined().where(_HAS_FAILED).order_by(_inputs.c.finished_at.desc()).limit(_LOOK_AT).subquery()
         query = select(last).join(_calls, _calls.c.id == last.c.call_id)
         if app_id is not None:
             query = query.where(_calls.c.app_id == app_id)
         return [_input(row) for row in await self._connection.execute(query.order_by(last.c.finished_at.desc()).limit(limit))]
 
-    async def outline(self, call_ids: Sequence[CallId]) -> Sequence[StoredInput]:
-        query = _outlined()
-        rows = await self._connection.execute(query.where(_inputs.c.call_id.in_(call_ids)).order_by(_inputs.c.call_id, _inputs.c.idx))
-        return [_input(row) for row in rows]
+    async def tallies(self, call_ids: Sequence[CallId]) -> Mapping[CallId, Tally]:
+        """Each of the three counts is of entries of an index: no input is read for it."""
+        call_id, ended_at = _inputs.c.call_id, _inputs.c.finished_at
+        of_these = call_id.in_(call_ids)
+        finished = select(call_id, func.count().label("many"), func.max(ended_at).label("ended_at")).where(of_these, ended_at.is_not(None))
+        unfinished = select(call_id, func.count().label("many")).where(of_these, ended_at.is_(None))
+        failed = select(call_id, _inputs.c.status, func.count().label("many")).where(of_these, _HAS_FAILED)
+        by_status: dict[CallId, dict[int, int]] = defaultdict(dict)
+        for row in await self._connection.execute(failed.group_by(call_id, _inputs.c.status)):
+            by_status[row.call_id][row.status] = row.many
+        open_ = {row.call_id: row.many for row in await self._connection.execute(unfinished.group_by(call_id))}
+        ended = {row.call_id: row for row in await self._connection.execute(finished.group_by(call_id))}
+        return {one: _tally(ended.get(one), by_status[one], open_.get(one, 0)) for one in call_ids if one in ended or one in open_}
+
+    async def outline(self, call_ids: Sequence[CallId], most: int) -> Sequence[StoredInput]:
+        query = _outlined().where(_inputs.c.call_id.in_(call_ids), _inputs.c.idx < most)
+        return [_input(row) for row in await self._connection.execute(query.order_by(_inputs.c.call_id, _inputs.c.idx))]
+
+    async def worth_a_look(self, call_id: CallId, start: int, limit: int) -> Sequence[StoredInput]:
+        # With a plus, so that the partial indexes serve: in the order of idx, all that succeeded would be passed over one by one.
+        rest = _outlined().where(_inputs.c.call_id == call_id, literal_column("+inputs.idx") >= start).limit(limit)
+        failed = rest.where(_HAS_FAILED).order_by(_inputs.c.idx)
+        unfinished = rest.where(_inputs.c.finished_at.is_(None)).order_by(literal_column("inputs.rowid"))
+        return [_input(row) for query in (failed, unfinished) for row in await self._connection.execute(query)]
 
     async def call_of(self, input_id: InputId) -> CallId | None:
         row = await statements.one(self._connection, select(_inputs.c.call_id).where(_inputs.c.id == input_id))
@@ -96,8 +115,8 @@ class SqlCalls:
     async def put_attempts(self, attempts: Sequence[Attempt]) -> None:
         await statements.put_all(self._connection, _attempts, [_attempt_row(attempt) for attempt in attempts])
 
-    async def attempts_of(self, call_ids: Sequence[CallId]) -> Sequence[Attempt]:
-        query = select(_attempts).where(_attempts.c.call_id.in_(call_ids))
+    async def attempts_of(self, input_ids: Sequence[InputId]) -> Sequence[Attempt]:
+        query = select(_attempts).where(_attempts.c.input_id.in_(input_ids))
         rows = await self._connection.execute(query.order_by(_attempts.c.started_at, _attempts.c.input_id, _attempts.c.number))
         return [_attempt(row) for row in rows]
 
@@ -152,6 +171,14 @@ def _write(
 def _without_result(connection: sqlalchemy.Connection, input_ids: Sequence[InputId]) -> Collection[InputId]:
     parts = (input_ids[begin : begin + _ASKED] for begin in range(0, len(input_ids), _ASKED))
     return {InputId(row.id) for part in parts for row in connection.execute(_UNFINISHED, {"input_ids": part})}
+
+
+def _tally(ended: Row[Any] | None, failed: Mapping[int, int], unfinished: int) -> Tally:
+    """`ended` counts those that failed too."""
+    if ended is None:
+        return Tally(unfinished=unfinished)
+    succeeded = ended.many - sum(failed.values())
+    return Tally(by_status={**({1: succeeded} if succeeded else {}), **failed}, unfinished=unfinished, ended_at=ended.ended_at)
 
 
 def _outlined() -> Select[Any]:

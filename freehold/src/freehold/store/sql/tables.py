@@ -163,6 +163,14 @@ inputs = Table(
     Index(None, "call_id", "idx"),
     Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
     Index("ix_inputs_failed", "finished_at", sqlite_where=text("status > 1"), postgresql_where=text("status > 1")),
+    Index("ix_inputs_failed_of_call", "call_id", "idx", "status", sqlite_where=text("status > 1"), postgresql_where=text("status > 1")),
+    Index(
+        "ix_inputs_finished",
+        "call_id",
+        "finished_at",
+        sqlite_where=text("finished_at IS NOT NULL"),
+        postgresql_where=text("finished_at IS NOT NULL"),
+    ),
 )
 
 attempts = Table(
