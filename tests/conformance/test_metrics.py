@@ -120,13 +120,25 @@ class TestSdk:
 
     def test_function_metrics(self, app: Deployment) -> None:
         schema = app.function("divide").metrics.schema()
-        assert set(schema) == {"calls", "containers"}
+        assert set(schema) == {"calls", "containers", "cpu", "memory", "gpu"}
         assert "successful_calls_count" in app.engine.modal("function", "metrics", f"{app.name}/divide").succeeded().output
 
         soon = datetime.now(UTC) + timedelta(minutes=2)  # a minute that is not over is told only if it is asked for
         metrics = app.function("divide").metrics.export(until=soon, bucket_size=timedelta(minutes=1), groups=["calls"])
         assert sum(point.value or 0 for point in metrics["failed_calls_count"].points) == 1
         assert max(point.value or 0 for point in metrics["end_to_end_latency_p50"].points) > 0
+
+    @pytest.mark.parametrize("name", ["divide", "page", "Site"])
+    def test_cpu_and_memory_of_containers_whatever_they_serve(self, app: Deployment, name: str) -> None:
+        """Read every few seconds, and once more when a container ends."""
+        subject = modal.Server.from_name(app.name, name) if name == "Site" else app.function(name)
+
+        def are_known() -> bool:
+            soon = datetime.now(UTC) + timedelta(minutes=2)
+            metrics = subject.metrics.export(until=soon, bucket_size=timedelta(minutes=1), groups=["cpu", "memory"])
+            return all(max(point.value or 0 for point in metrics[one].points) > 0 for one in ("cpu_usage_mean", "memory_usage_max"))
+
+        eventually(are_known, within=60, what="Some seconds of its containers")
 
     def test_server_stats(self, app: Deployment) -> None:
         found = printed(app, "server", "stats", f"{app.name}/Site")

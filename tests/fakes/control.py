@@ -27,6 +27,7 @@ from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.coldstarts import ColdStarts
 from freehold.control.services.cost import Costs
+from freehold.control.services.counters import Counters
 from freehold.control.services.decisions import Decisions
 from freehold.control.services.deployments import Deployments
 from freehold.control.services.durable_calls import DurableCalls
@@ -132,7 +133,8 @@ class ControlPlane:
             largest_booking=replace(total, milli_cpu=2000),
             gpu_fallback=gpu_fallback,
         )
-        self.usage = UsageBook(store=store, tasks=self.tasks, clock=clock, gpus=gpus)
+        self.counters = Counters(clock)
+        self.usage = UsageBook(store=store, tasks=self.tasks, clock=clock, gpus=gpus, counters=self.counters)
         self.prices = PriceFile(home)
         self.costs = Costs(usage=self.usage, prices=self.prices, store=store, clock=clock)
         self.decisions = Decisions(journal=self.journal)

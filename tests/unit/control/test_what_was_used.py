@@ -45,6 +45,16 @@ class TestSums:
         assert await plane.usage.of(live.id) == Usage(cpu_core_seconds=2.0, memory_gib_seconds=5.0)
         assert await plane.usage.of(app.id) == await plane.usage.of(task.id) == await plane.usage.of(live.id)
 
+    async def test_its_figures_have_what_one_container_used_on_average_and_at_most(self, plane, shop):
+        _, live, task = shop
+        for cpu, gib in ((2.0, 0.5), (3.0, 1.5)):
+            plane.clock.move(10)
+            read(plane, task, cpu=cpu, gib=gib)
+
+        [(function_id, _, figures)] = plane.counters.peek()
+        assert (function_id, figures.measured, figures.mean_cpu, figures.most_cpu) == (live.id, 20.0, 0.15, 0.2)
+        assert (figures.mean_memory, figures.most_memory) == (0.75, 1.5)
+
     async def test_since_counts_by_whole_hours(self, plane, shop):
         _, live, task = shop
         for cpu in (1.0, 3.0):

@@ -89,6 +89,14 @@ class TestFigures:
         assert (joined.samples, joined.mean_containers, joined.most_containers, joined.last_containers) == (5, 2.0, 2, 2)
         assert (joined.largest_batch, joined.requests) == (4, 14)
 
+    def test_what_one_container_used_at_most_is_no_more_for_having_neighbours(self):
+        one = Figures(measured=10, cpu=5.0, memory=20.0, gpu=10.0, most_cpu=1.5, most_memory=3.0)
+        other = Figures(measured=30, cpu=25.0, memory=20.0, most_cpu=1.0)
+        for joined in (one.beside(other), one.then(other)):
+            assert (joined.mean_cpu, joined.mean_memory, joined.mean_gpus) == (0.75, 1.0, 0.25)
+            assert (joined.most_cpu, joined.most_memory) == (1.5, 3.0)
+        assert (NOTHING.mean_cpu, NOTHING.mean_memory, NOTHING.mean_gpus) == (None, None, None)
+
     def test_nothing_changes_nothing(self):
         one = Figures(succeeded=3, latency=Histogram.of([0.1]))
         assert one.then(NOTHING) == one == one.beside(NOTHING) == together([NOTHING, one])

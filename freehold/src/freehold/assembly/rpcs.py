@@ -25,6 +25,7 @@ from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
 from freehold.control.rpc.servers import ServerRpcs
+from freehold.control.rpc.statistics import StatisticRpcs
 from freehold.control.rpc.tokens import TokenOperations, TokenRpcs
 from freehold.control.rpc.volumes import VolumeRpcs
 from freehold.control.rpc.workspaces import WorkspaceRpcs
@@ -113,5 +114,6 @@ def _of_insight(control: ControlPlane) -> list[object]:
         CallRecordRpcs(records=insight.records, functions=catalog.functions),
         CostRpcs(costs=insight.costs, environments=control.resources.environments),
         LogRpcs(logs=work.logs, apps=catalog.apps, functions=catalog.functions, history=insight.history),
-        MetricRpcs(statistics=insight.statistics, metrics=work.metrics, apps=catalog.apps, clock=control.base.clock),
+        MetricRpcs(statistics=insight.statistics, metrics=work.metrics, clock=control.base.clock),
+        StatisticRpcs(statistics=insight.statistics, metrics=work.metrics, apps=catalog.apps, clock=control.base.clock),
     ]

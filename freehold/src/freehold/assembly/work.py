@@ -32,7 +32,7 @@ class Work:
             largest_booking=capacity(settings),
             gpu_fallback=settings.gpu_fallback,
         )
-        self.usage = UsageBook(store=base.store, tasks=self.tasks, clock=base.clock, gpus=self.gpus.all)
+        self.usage = UsageBook(store=base.store, tasks=self.tasks, clock=base.clock, gpus=self.gpus.all, counters=counters)
         self.decisions = Decisions(journal=base.journal)
         self.trace_contexts = TraceContexts()
         self.calls = Calls(

@@ -113,6 +113,12 @@ class Figures:
     containers: int = 0
     most_containers: int = 0
     last_containers: int = 0
+    measured: float = 0.0  # seconds of containers, of which these are known: core-seconds, GiB-seconds, and seconds that GPUs were held
+    cpu: float = 0.0
+    memory: float = 0.0
+    gpu: float = 0.0
+    most_cpu: float = 0.0  # of one container over a few seconds: cores, and GiB
+    most_memory: float = 0.0
 
     @property
     def calls(self) -> int:
@@ -142,6 +148,21 @@ class Figures:
     @property
     def mean_containers(self) -> float:
         return self.containers / self.samples if self.samples else 0.0
+
+    @property
+    def mean_cpu(self) -> float | None:
+        """Cores, of one container."""
+        return self.cpu / self.measured if self.measured else None
+
+    @property
+    def mean_memory(self) -> float | None:
+        """GiB, of one container."""
+        return self.memory / self.measured if self.measured else None
+
+    @property
+    def mean_gpus(self) -> float | None:
+        """That one container held."""
+        return self.gpu / self.measured if self.measured else None
 
     @property
     def mean_batch(self) -> float | None:
@@ -245,11 +266,11 @@ def in_turn(figures: Iterable[Figures]) -> Figures:
 
 
 def together(figures: Iterable[Figures]) -> Figures:
-    """Of several functions, over the same span of time. The largest ones are added, as if they had been at the same moment."""
+    """Of several functions, over the same span of time. The largest ones are added, as if they had been at the same moment; those of a
+    single container or batch are not.
+    """
     many = list(figures)
-    return _joined(
-        many, sums=_SUMS | _LARGEST - {"largest_batch"}, largest={"samples", "largest_batch"}, last_containers=_sum(many, "last_containers")
-    )
+    return _joined(many, sums=_SUMS | _LARGEST - _OF_ONE, largest={"samples"} | _OF_ONE, last_containers=_sum(many, "last_containers"))
 
 
 def _joined(many: list[Figures], *, sums: AbstractSet[str], largest: AbstractSet[str], last_containers: int) -> Figures:
@@ -262,7 +283,7 @@ def _joined(many: list[Figures], *, sums: AbstractSet[str], largest: AbstractSet
     return Figures(last_containers=last_containers, **joined)
 
 
-def _sum(many: list[Figures], name: str) -> int:
+def _sum(many: list[Figures], name: str) -> Any:
     return sum(map(attrgetter(name), many))
 
 
@@ -282,6 +303,7 @@ def _between(index: int, share: float) -> float:
 
 
 _HISTOGRAMS = frozenset({"latency", "execution", "starts"})
-_LARGEST = frozenset({"largest_batch", "most_queued", "most_running", "most_containers"})
+_OF_ONE = frozenset({"largest_batch", "most_cpu", "most_memory"})
+_LARGEST = _OF_ONE | {"most_queued", "most_running", "most_containers"}
 _SUMS = frozenset(one.name for one in fields(Figures)) - _HISTOGRAMS - _LARGEST - {"statuses", "samples", "last_containers"}
 NOTHING = Figures()

@@ -8,7 +8,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
-from freehold.control.rpc.mapping import seconds
+from freehold.control.rpc.mapping import moment, seconds
 from freehold.control.services.call_history import PastCall, PastInput
 from freehold.control.services.call_records import CallRecords
 from freehold.control.services.functions import Functions
@@ -54,14 +54,14 @@ class CallRecordRpcs:
         """The last ones newest first, those of a range oldest first; each input is a line of its own."""
         since, until, limit = _BEGINNING, datetime.now(UTC) + _SOON, request.tail.count or _LISTED
         if request.HasField("range"):
-            since, until = _moment(request.range.since), _moment(request.range.until)
+            since, until = moment(request.range.since), moment(request.range.until)
             limit = request.range.limit or _MOST_CALLS
         calls = await self._calls(request.function_id, all_variants=request.all_variants, since=since, until=until, limit=limit)
         lines = [_line(call, item) for call in calls for item in call.inputs][:limit]
         return api_pb2.FunctionCallFetchResponse(function_call_inputs=lines[::-1] if request.HasField("range") else lines)
 
     async def FunctionCallCount(self, request: api_pb2.FunctionCallCountRequest, _caller: Caller) -> api_pb2.FunctionCallCountResponse:
-        since, until = _moment(request.since), _moment(request.until)
+        since, until = moment(request.since), moment(request.until)
         calls = await self._calls(request.function_id, all_variants=request.all_variants, since=since, until=until)
         width = request.bucket_secs or 60
         counts: Counter[int] = Counter()
@@ -165,7 +165,3 @@ def _node(call: PastCall, item: PastInput) -> api_pb2.InputCallGraphInfo:
         function_call_id=call.record.id,
         task_id=item.task_id,
     )
-
-
-def _moment(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)

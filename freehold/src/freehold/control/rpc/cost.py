@@ -1,13 +1,12 @@
 """Usage and its cost, as the client's billing commands ask for it. Costs travel as decimals in text."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc import mapping
 from freehold.control.services.cost import AppCost, Costs
 from freehold.control.services.environments import Environments
 from freehold.domain.cost import Prices
@@ -33,8 +32,8 @@ class CostRpcs:
     ) -> AsyncIterator[api_pb2.WorkspaceBillingReportItem]:
         environments = [await self._name_of(environment_id) for environment_id in request.environment_ids]
         rows = await self._costs.by_app(
-            _moment(request.start_timestamp),
-            _moment(request.end_timestamp),
+            mapping.moment(request.start_timestamp),
+            mapping.moment(request.end_timestamp),
             request.resolution or "d",
             environments=environments,
             app_ids=request.app_ids,
@@ -45,7 +44,7 @@ class CostRpcs:
     async def WorkspaceBillingSummary(
         self, request: api_pb2.WorkspaceBillingSummaryRequest, _caller: Caller
     ) -> api_pb2.WorkspaceBillingSummaryResponse:
-        end, costs = await self._costs.of_month(_moment(request.start_timestamp))
+        end, costs = await self._costs.of_month(mapping.moment(request.start_timestamp))
         total = _text(_sum(costs))
         response = api_pb2.WorkspaceBillingSummaryResponse(
             start_timestamp=request.start_timestamp, metered_cost=total, billed_cost=total, metered_cost_breakdown=_texts(costs)
@@ -56,7 +55,7 @@ class CostRpcs:
     async def EnvironmentBillingSummary(
         self, request: api_pb2.EnvironmentBillingSummaryRequest, _caller: Caller
     ) -> api_pb2.EnvironmentBillingSummaryResponse:
-        end, costs = await self._costs.of_month(_moment(request.start_timestamp), await self._name_of(request.environment_id))
+        end, costs = await self._costs.of_month(mapping.moment(request.start_timestamp), await self._name_of(request.environment_id))
         response = api_pb2.EnvironmentBillingSummaryResponse(
             start_timestamp=request.start_timestamp, metered_cost=_text(_sum(costs)), metered_cost_breakdown=_texts(costs)
         )
@@ -90,10 +89,6 @@ def _formatted(prices: Prices, rates: Mapping[str, str]) -> str:
     width = max(map(len, rates))
     lines = [f"{name:<{width}}  {price} {prices.currency}" for name, price in rates.items()]
     return "\n".join([*lines, "", "Prices are those of prices.toml in the home of the engine."])
-
-
-def _moment(stamp: Timestamp) -> datetime:
-    return stamp.ToDatetime(tzinfo=UTC)
 
 
 def _sum(costs: Mapping[str, Decimal]) -> Decimal:

@@ -3,9 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from modal_proto import api_pb2
 
 from freehold.control.services.tasks import LiveTask
@@ -35,6 +36,16 @@ _FROM_WIRE = {number: state for state, number in _APP_STATES.items()}
 def seconds(moment: datetime | None) -> float:
     """Seconds since the epoch; 0 for never, as the protocol has it."""
     return moment.timestamp() if moment else 0.0
+
+
+def stamp(moment: datetime) -> Timestamp:
+    found = Timestamp()
+    found.FromDatetime(moment)
+    return found
+
+
+def moment(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)
 
 
 def entry_number(entry_id: str) -> int:

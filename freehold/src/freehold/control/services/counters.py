@@ -15,6 +15,7 @@ from freehold.domain.clock import Clock
 from freehold.domain.functions import WebKind, WebTarget
 from freehold.domain.ids import AppId, FunctionId
 from freehold.domain.rollups import BOUNDS, STATUS_CLASSES, Figures, Histogram
+from freehold.domain.usage import GIB, Point, Usage
 
 _GENERIC = api_pb2.GenericResult
 _SUCCEEDED, _FAILED = int(_GENERIC.GENERIC_STATUS_SUCCESS), int(_GENERIC.GENERIC_STATUS_FAILURE)
@@ -48,14 +49,20 @@ class _Tally:
         "batches",
         "broken",
         "containers",
+        "cpu",
         "ended",
         "execution",
         "execution_total",
+        "gpu",
         "largest_batch",
         "last_containers",
         "latency",
         "latency_total",
+        "measured",
+        "memory",
         "most_containers",
+        "most_cpu",
+        "most_memory",
         "most_queued",
         "most_running",
         "outcomes",
@@ -77,6 +84,7 @@ class _Tally:
         self.ended = self.broken = self.batches = self.batched = self.largest_batch = 0
         self.queued = self.most_queued = self.running = self.most_running = 0
         self.containers = self.most_containers = self.last_containers = 0
+        self.measured = self.cpu = self.memory = self.gpu = self.most_cpu = self.most_memory = 0.0
 
     def figures(self, samples: int) -> Figures:
         succeeded, timed_out, cancelled = (self.outcomes[status] for status in (_SUCCEEDED, _TIMED_OUT, _CANCELLED))
@@ -102,6 +110,12 @@ class _Tally:
             containers=self.containers,
             most_containers=self.most_containers,
             last_containers=self.last_containers,
+            measured=self.measured,
+            cpu=self.cpu,
+            memory=self.memory,
+            gpu=self.gpu,
+            most_cpu=self.most_cpu,
+            most_memory=self.most_memory,
         )
 
 
@@ -157,6 +171,16 @@ class Counters:
         tally.broken += is_broken
 
     # What is looked at now and then.
+
+    def used(self, function_id: FunctionId, app_id: AppId, seconds: float, used: Usage, at: Point) -> None:
+        """What a container has used in so many seconds, and the point that this is of its curves."""
+        tally = self._tallies.get(function_id) or self._open(function_id, app_id)
+        tally.measured += seconds
+        tally.cpu += used.cpu_core_seconds
+        tally.memory += used.memory_gib_seconds
+        tally.gpu += sum(used.gpu_seconds.values())
+        tally.most_cpu = max(tally.most_cpu, at.cpu_cores)
+        tally.most_memory = max(tally.most_memory, at.memory_bytes / GIB)
 
     def begin_sample(self) -> None:
         """A look at all functions begins; those that it does not mention have nothing now."""

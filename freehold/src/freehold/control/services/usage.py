@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from freehold.control.services.counters import Counters
 from freehold.control.services.tasks import LiveTask, Tasks
 from freehold.control.wakeups import Wakeup
 from freehold.domain.clock import Clock
@@ -44,8 +45,9 @@ _WAITING = 50_000  # totals on their way to disk
 
 
 class UsageBook:
-    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, gpus: Sequence[Gpu]) -> None:
+    def __init__(self, *, store: Store, tasks: Tasks, clock: Clock, gpus: Sequence[Gpu], counters: Counters | None = None) -> None:
         self._store = store
+        self._counters = counters
         self._tasks = tasks
         self._clock = clock
         self._gpu_names = {gpu.index: gpu.name for gpu in gpus}
@@ -81,7 +83,10 @@ class UsageBook:
         shares = self._shares(live)
         used = between(before, now, gpus) + Usage(inputs=shares.finished)
         parts = divided(used, shares, seconds=span(before, now), starting=_starting(live, before, now))
-        self._draw(live.id, point(before, now, len(gpus)))
+        drawn = point(before, now, len(gpus))
+        self._draw(live.id, drawn)
+        if self._counters is not None:
+            self._counters.used(live.task.function_id, live.task.app_id, span(before, now), used, drawn)
         self._charge_function(live, now.at, used)
         self._charge(live.id, used)
         for call_id, part in parts.items():
