@@ -71,7 +71,7 @@ apps = Table(
     Column("tags", JSON, nullable=False),
     Column("client_version", String, nullable=False),
     Index(None, "environment", "created_at"),
-    Index("ix_apps_live", "state", sqlite_where=text("state != 'stopped'"), postgresql_where=text("state != 'stopped'")),
+    Index("ix_apps_live", "state", sqlite_where=text("state != 'stopped'")),
 )
 
 deployments = Table(
@@ -137,12 +137,11 @@ calls = Table(
     Column("retry_policy", LargeBinary, nullable=False, server_default=text("x''")),
     Column("origin", String, nullable=False, server_default=""),
     Index(None, "function_id", "created_at"),
-    Index("ix_calls_request_key", "request_key", sqlite_where=text("request_key != ''"), postgresql_where=text("request_key != ''")),
+    Index("ix_calls_request_key", "request_key", sqlite_where=text("request_key != ''")),
     Index(
         "ix_calls_parent_input_id",
         "parent_input_id",
         sqlite_where=text("parent_input_id != ''"),
-        postgresql_where=text("parent_input_id != ''"),
     ),
 )
 
@@ -161,15 +160,14 @@ inputs = Table(
     Column("status", Integer),
     Column("method_name", String, nullable=False, server_default=""),
     Index(None, "call_id", "idx"),
-    Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL"), postgresql_where=text("finished_at IS NULL")),
-    Index("ix_inputs_failed", "finished_at", sqlite_where=text("status > 1"), postgresql_where=text("status > 1")),
-    Index("ix_inputs_failed_of_call", "call_id", "idx", "status", sqlite_where=text("status > 1"), postgresql_where=text("status > 1")),
+    Index("ix_inputs_unfinished", "call_id", sqlite_where=text("finished_at IS NULL")),
+    Index("ix_inputs_failed", "finished_at", sqlite_where=text("status > 1")),
+    Index("ix_inputs_failed_of_call", "call_id", "idx", "status", sqlite_where=text("status > 1")),
     Index(
         "ix_inputs_finished",
         "call_id",
         "finished_at",
         sqlite_where=text("finished_at IS NOT NULL"),
-        postgresql_where=text("finished_at IS NOT NULL"),
     ),
 )
 
@@ -278,7 +276,6 @@ secrets = Table(
         "name",
         unique=True,
         sqlite_where=text("name != ''"),
-        postgresql_where=text("name != ''"),
     ),
 )
 
@@ -296,7 +293,6 @@ volumes = Table(
         "name",
         unique=True,
         sqlite_where=text("name != ''"),
-        postgresql_where=text("name != ''"),
     ),
 )
 
@@ -318,7 +314,7 @@ tasks = Table(
     Column("token_hash", String, nullable=False, server_default=""),
     Column("gpus", JSON, nullable=False, server_default="[]"),
     Index(None, "app_id", "enqueued_at"),
-    Index("ix_tasks_alive", "state", sqlite_where=text("state != 'ended'"), postgresql_where=text("state != 'ended'")),
+    Index("ix_tasks_alive", "state", sqlite_where=text("state != 'ended'")),
 )
 
 blobs = Table(
