@@ -286,6 +286,23 @@ class TestReaders:
         world.calls.forget_silent()
         assert world.calls.find_live(call.id) is None
 
+    async def test_of_finished_asynchronous_calls_memory_keeps_the_last_ones_and_the_disk_all(self, world, monkeypatch):
+        monkeypatch.setattr("freehold.control.services.call_book._ON_DISK", 1)
+        task = world.a_task()
+        calls = [await world.call(kind=CallKind.UNARY, invocation=Invocation.ASYNC) for _ in range(3)]
+        for data in (b"one", b"two", b"three"):
+            await world.answer(task, (await world.claim(task))[0], data)
+        assert [world.calls.find_live(call.id) for call in calls] == [None, None, calls[-1]]
+        given = [(await world.outputs(call, start_idx=0, end_idx=0)).outputs[0].result.data for call in calls]
+        assert given == [b"one", b"two", b"three"]
+
+    async def test_a_map_is_not_let_go_while_its_reader_moves_along_it(self, world, monkeypatch):
+        monkeypatch.setattr("freehold.control.services.call_book._ON_DISK", 0)
+        task = world.a_task()
+        call = await world.call(kind=CallKind.MAP, invocation=Invocation.ASYNC)
+        await world.answer(task, (await world.claim(task))[0])
+        assert world.calls.find_live(call.id) is call
+
     async def test_an_unfinished_call_stays_though_nobody_asks(self, clock):
         world = World(clock=clock)
         call = await world.call()

@@ -15,9 +15,15 @@ _KEPT = 20_000  # replies; a client retries within seconds
 _KEPT_BYTES = 64 * 1024 * 1024  # of them together: those of large maps name each input
 
 
+_Key = tuple[str, str]  # the RPC, and the client's own key
+
+
 class Replies:
+    """Those that are there are kept as bytes: as messages they would take five times as much."""
+
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], asyncio.Future[Any]] = OrderedDict()
+        self._under_way: dict[_Key, asyncio.Future[Any]] = {}
+        self._kept: OrderedDict[_Key, tuple[type[Message], bytes]] = OrderedDict()
         self._bytes = 0
 
     async def once(self, name: str, caller: Caller, request: Any, handler: Callable[[Any, Caller], Awaitable[Any]]) -> Any:
@@ -26,36 +32,32 @@ class Replies:
             return await handler(request, caller)
         key = (name, caller.idempotency_key)
         if (kept := self._kept.get(key)) is not None:
-            return await asyncio.shield(kept)
+            message, data = kept
+            return message.FromString(data)
+        if (first := self._under_way.get(key)) is not None:
+            return await asyncio.shield(first)
         return await self._first(key, handler(request, caller))
 
-    async def _first(self, key: tuple[str, str], work: Awaitable[Any]) -> Any:
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._kept[key] = reply
-        if len(self._kept) > _KEPT:
-            self._drop_oldest()
+    async def _first(self, key: _Key, work: Awaitable[Any]) -> Any:
+        reply = self._under_way[key] = asyncio.get_running_loop().create_future()
         try:
             result = await work
-        except BaseException as error:
-            self._kept.pop(key, None)  # a failed try left nothing: the next may do it
+            self._keep(key, result)
+            reply.set_result(result)
+        except BaseException as error:  # a failed try left nothing: the next may do it
             _fail(reply, error)
             raise
-        reply.set_result(result)
-        if self._kept.get(key) is reply:
-            self._bytes += _size(reply)
-        while self._kept and self._bytes > _KEPT_BYTES:
-            self._drop_oldest()
+        finally:
+            del self._under_way[key]
         return result
 
-    def _drop_oldest(self) -> None:
-        _, reply = self._kept.popitem(last=False)
-        self._bytes -= _size(reply)
-
-
-def _size(reply: "asyncio.Future[Any]") -> int:
-    """Bytes of a reply that is there."""
-    is_message = reply.done() and not reply.cancelled() and isinstance(reply.result(), Message)
-    return int(reply.result().ByteSize()) if is_message else 0
+    def _keep(self, key: _Key, reply: Message) -> None:
+        data = reply.SerializeToString()
+        self._kept[key] = type(reply), data
+        self._bytes += len(data)
+        while len(self._kept) > _KEPT or self._bytes > _KEPT_BYTES:
+            _, (_, dropped) = self._kept.popitem(last=False)
+            self._bytes -= len(dropped)
 
 
 def _fail(reply: "asyncio.Future[Any]", error: BaseException) -> None:

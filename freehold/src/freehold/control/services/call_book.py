@@ -7,10 +7,12 @@ from modal_proto import api_pb2
 
 from freehold.control.services.call_history import CallHistory
 from freehold.control.services.live import LiveCall
+from freehold.domain.calls import CallKind
 from freehold.domain.clock import Clock
 from freehold.domain.ids import CallId
 
 _FORGET_AFTER = 600.0  # seconds that a finished call of a silent caller stays
+_ON_DISK = 1000  # finished asynchronous calls with one input that stay beside what is on disk of them
 _ANSWERS = 1000  # finished calls whose last answer is kept a while longer, for a reader that did not receive it
 _ANSWER_BYTES = 32 * 1024 * 1024
 _GENERIC = api_pb2.GenericResult
@@ -24,6 +26,7 @@ class CallBook:
         self._forgotten = forgotten
         self._calls: dict[CallId, LiveCall] = {}
         self._finished: OrderedDict[CallId, float] = OrderedDict()  # those with nothing open; when to look whether to forget them
+        self._on_disk: OrderedDict[CallId, LiveCall] = OrderedDict()  # of these, those that can go: their results are read from there
         self._answered: OrderedDict[CallId, tuple[LiveCall, int]] = OrderedDict()  # with its size in bytes
         self._answer_bytes = 0
         self.history = CallHistory()
@@ -55,6 +58,15 @@ class CallBook:
         self._finished[call.id] = self._clock.monotonic() + _FORGET_AFTER
         if call.is_unwatched:
             self.forget(call)
+        elif _is_on_disk(call):
+            self._on_disk[call.id] = call
+            self._let_oldest_go()
+
+    def _let_oldest_go(self) -> None:
+        if len(self._on_disk) > _ON_DISK:
+            _, oldest = self._on_disk.popitem(last=False)
+            if not oldest.unfinished:
+                self.forget(oldest)
 
     def note_open(self, call: LiveCall) -> None:
         """It has got another input, or one that is tried again."""
@@ -82,6 +94,7 @@ class CallBook:
         if self._calls.pop(call.id, None) is not None and not call.is_durable:
             self.history.add(call)
         self._finished.pop(call.id, None)
+        self._on_disk.pop(call.id, None)
         self._forgotten(call)
 
     def make_room(self, inputs: int) -> None:
@@ -101,6 +114,11 @@ class CallBook:
                 self._finished[call_id] = now + _FORGET_AFTER
             else:
                 self.forget(self._calls[call_id])
+
+
+def _is_on_disk(call: LiveCall) -> bool:
+    """Whole: not what a generator has yielded, nor the order of a map's results, along which its reader moves."""
+    return call.is_durable and call.record.kind is CallKind.UNARY and not call.has_streamed
 
 
 def _size(call: LiveCall) -> int:

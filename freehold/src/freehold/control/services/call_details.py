@@ -62,13 +62,14 @@ class CallDesk:
         chosen = await self._filled(call, call.inputs[:_MOST])
         if obstacle := await self._obstacle(call, chosen):
             raise Conflict(obstacle)
+        payload = api_pb2.FunctionInput.FromString(chosen[0].payload or b"")
         live = await self._functions.live(call.record.function_id)
         made = await self._calls.create(
             live.function,
             kind=CallKind.UNARY,
             invocation=Invocation.ASYNC,
             retry_policy=live.message.retry_policy,
-            items=[api_pb2.FunctionPutInputsItem(idx=0, input=chosen[0].payload)],
+            items=[api_pb2.FunctionPutInputsItem(idx=0, input=payload)],
         )
         self._calls.unwatch(made)
         self._journal.event(made.id, "call_created", cause=f"replay of {call_id}", fields={"actor": actor})
@@ -82,14 +83,7 @@ class CallDesk:
         async with self._store.transaction() as tx:
             stored = {item.id: item for item in await tx.calls.contents([item.id for item in items])}
         return [
-            replace(
-                item,
-                payload=api_pb2.FunctionInput.FromString(stored[item.id].payload),
-                output=api_pb2.FunctionGetOutputsItem.FromString(result) if (result := stored[item.id].result) is not None else None,
-            )
-            if item.id in stored
-            else item
-            for item in items
+            replace(item, payload=stored[item.id].payload, output=stored[item.id].result) if item.id in stored else item for item in items
         ]
 
     async def _obstacle(self, call: PastCall, items: Sequence[PastInput]) -> str:
@@ -106,11 +100,11 @@ class CallDesk:
 
 
 def _told(item: PastInput) -> InputDetails:
-    output = item.output
+    output = api_pb2.FunctionGetOutputsItem.FromString(item.output) if item.output is not None else None
     is_success = item.status == _R.GENERIC_STATUS_SUCCESS
     return InputDetails(
         item=item,
-        arguments=shown_arguments(item.payload) if item.payload is not None else None,
+        arguments=shown_arguments(api_pb2.FunctionInput.FromString(item.payload)) if item.payload is not None else None,
         result=shown_result(output) if output is not None and is_success else None,
         exception=output.result.exception if output is not None and not is_success else "",
         traceback=output.result.traceback if output is not None and not is_success else "",

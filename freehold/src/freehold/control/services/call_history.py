@@ -13,7 +13,7 @@ from freehold.domain.calls import Attempt, FunctionCall, Tally
 from freehold.domain.ids import CallId, InputId
 
 _CALLS = 5_000
-_INPUTS = 10_000  # of all of them together; each takes some 2 KB
+_INPUTS = 10_000  # of all of them together; each takes some 1 KB
 _SMALL = 2048  # bytes of arguments, and of a result, that are kept with them
 _LONGEST = 20_000  # characters of a traceback
 
@@ -31,8 +31,9 @@ class PastInput:
     tries: tuple[Attempt, ...]
     finished_at: datetime | None = None
     ran: tuple[float, float] | None = None
-    payload: api_pb2.FunctionInput | None = None  # what it was called with, while that is known
-    output: api_pb2.FunctionGetOutputsItem | None = None  # what came of it
+    # Serialized: a message keeps all that it came with, and a kilobyte.
+    payload: bytes | None = None  # `FunctionInput`: what it was called with, while that is known
+    output: bytes | None = None  # `FunctionGetOutputsItem`: what came of it
 
     @property
     def is_running(self) -> bool:
@@ -128,7 +129,7 @@ def _past_input(call: LiveCall, live: LiveInput) -> PastInput:
         tries=live.tries,
         finished_at=live.tries[-1].ended_at if item and live.tries else None,
         ran=ran_in(item) if item else None,
-        payload=live.payload if len(live.payload.args) <= _SMALL else None,
+        payload=live.payload.SerializeToString() if len(live.payload.args) <= _SMALL else None,
         output=_small(item) if item else None,
     )
 
@@ -137,12 +138,12 @@ def ran_in(item: api_pb2.FunctionGetOutputsItem) -> tuple[float, float] | None:
     return (item.input_started_at, item.output_created_at) if item.input_started_at and item.output_created_at else None
 
 
-def _small(item: api_pb2.FunctionGetOutputsItem) -> api_pb2.FunctionGetOutputsItem | None:
+def _small(item: api_pb2.FunctionGetOutputsItem) -> bytes | None:
     """Without the serialized exception, which is for Python; nothing of what is too large to be kept a thousand times."""
     if item.result.status == api_pb2.GenericResult.GENERIC_STATUS_SUCCESS:
-        return item if len(item.result.data) <= _SMALL else None
+        return item.SerializeToString() if len(item.result.data) <= _SMALL else None
     told = api_pb2.FunctionGetOutputsItem(idx=item.idx, input_id=item.input_id)
     told.result.status = item.result.status
     told.result.exception = item.result.exception[:_LONGEST]
     told.result.traceback = item.result.traceback[-_LONGEST:]
-    return told
+    return told.SerializeToString()
