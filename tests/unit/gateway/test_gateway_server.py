@@ -1,6 +1,7 @@
 """The gateway as a component of a larger process, and what its bare host says."""
 
 import asyncio
+import math
 import signal
 import socket
 
@@ -48,6 +49,24 @@ class TestLife:
         for _ in range(2):
             async with a_component(port), aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz") as response:
                 assert response.status == 200
+
+    async def test_a_connection_that_rests_keeps_nothing_of_its_last_request_answers_the_next_and_is_closed_in_the_end(self):
+        async with a_component(port := free_port()) as gateway:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            ingress = gateway._ingress
+            for _ in range(2):
+                writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                async with asyncio.timeout(DEADLINE):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
+                (connection,) = ingress.connections
+                assert connection.head is not None
+                ingress.pausing.sweep(math.inf)
+                assert connection.head is None
+            ingress.idle.sweep(math.inf)
+            async with asyncio.timeout(DEADLINE):
+                assert await reader.read() == b""
+            writer.close()
 
     async def test_signals_stay_with_the_process_around_it(self):
         before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)

@@ -6,6 +6,7 @@ import math
 import re
 import socket
 from contextlib import suppress
+from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, cast
 
@@ -159,7 +160,7 @@ class Connection(Outlet):
         self.ingress.metrics.count(self.exchange.kind if self.exchange else "refused", self.status)
         self.exchange, self.has_begun = None, False
         if len(self._head_data) > _MAX_REMEMBERED:
-            self.head, self._head_data = None, b""
+            self._forget_head()
         self.ingress.busy.discard(self)
         if not self.keeps_alive:
             self._end()
@@ -184,6 +185,11 @@ class Connection(Outlet):
             self._fail(TooSlow(f"Nothing more of the request's body came within {self.ingress.limits.body_time:g} s."))
         elif self.exchange:
             self.exchange.check(now)
+
+    def rest(self) -> None:
+        """Its next request will be long in coming: of the last one nothing is kept, as thousands may rest."""
+        self._forget_head()
+        self.ingress.idle.begin(self, self.ingress.now)
 
     def expire(self) -> None:
         """It has had its time."""
@@ -218,7 +224,7 @@ class Connection(Outlet):
             self._await_head(data)
             return
         self._scanned = 0
-        self.ingress.idle.end(self)
+        self._awake()
         self.ingress.heads.end(self)
         try:
             self._prepare(self._read_head(data[:end]), data[end + len(_END_OF_HEAD) :])
@@ -232,12 +238,19 @@ class Connection(Outlet):
             self.head = Head(data)
         return self.head
 
+    def _awake(self) -> None:
+        self.ingress.pausing.end(self)
+        self.ingress.idle.end(self)
+
+    def _forget_head(self) -> None:
+        self.head, self._head_data = None, b""
+
     def _await_head(self, data: bytes) -> None:
         if not data:
             return
-        self.head, self._head_data = None, b""  # how the one before was answered means nothing here
+        self._forget_head()  # how the one before was answered means nothing here
         if not self._scanned:
-            self.ingress.idle.end(self)
+            self._awake()
             self.ingress.heads.begin(self, self.ingress.now)
         if fault := fault_so_far(data, self._scanned):
             self._fail(Malformed(fault))
@@ -310,7 +323,7 @@ class Connection(Outlet):
 
     def _go_on(self) -> None:
         self.let_go()
-        self.ingress.idle.begin(self, self.ingress.now)
+        self.ingress.pausing.begin(self, self.ingress.now)
         if self._ahead:
             self.ingress.loop.call_soon(self._take_next)
 
@@ -362,4 +375,10 @@ def _peer(transport: asyncio.Transport) -> Peer:
     is_local = address is not None and ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
     scheme = "https" if transport.get_extra_info("sslcontext") else "http"
     server = transport.get_extra_info("sockname")
-    return Peer(address, scheme, is_local=is_local, server=(str(server[0]), int(server[1])) if isinstance(server, tuple) else None)
+    return Peer(address, scheme, is_local=is_local, server=_our_end(server[0], server[1]) if isinstance(server, tuple) else None)
+
+
+@lru_cache(maxsize=64)
+def _our_end(host: str, port: int) -> tuple[str, int]:
+    """The same for all connections to it."""
+    return host, port

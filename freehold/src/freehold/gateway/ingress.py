@@ -20,7 +20,7 @@ from freehold.gateway.errors import NoProxyToken
 from freehold.gateway.handover import WebSocketServer
 from freehold.gateway.heads import Head
 from freehold.gateway.late import Late, call_id_in
-from freehold.gateway.limits import KEEP_ALIVE_SECONDS, LINGER_SECONDS, SWEEP_SECONDS, Deadlines, Limits, Visitors
+from freehold.gateway.limits import KEEP_ALIVE_SECONDS, LINGER_SECONDS, PAUSE_SECONDS, SWEEP_SECONDS, Deadlines, Limits, Visitors
 from freehold.gateway.metrics import Metrics
 from freehold.gateway.ports import Lanes, Measured, ProxyTokens, Traces
 from freehold.gateway.proxy_auth import credentials
@@ -57,7 +57,8 @@ class Ingress:
         self.tasks = 0  # that serve requests
         self.waiting = 0  # requests without a container
         self.is_closing = False
-        self.idle = Deadlines[Connection](KEEP_ALIVE_SECONDS, lambda connection: connection.expire())
+        self.pausing = Deadlines[Connection](PAUSE_SECONDS, lambda connection: connection.rest())
+        self.idle = Deadlines[Connection](KEEP_ALIVE_SECONDS - PAUSE_SECONDS, lambda connection: connection.expire())
         self.heads = Deadlines[Connection](limits.head_time, lambda connection: connection.give_up_head())
         self.discarding = Deadlines[Connection](limits.body_time, lambda connection: connection.transport.abort())
         self.lingering = Deadlines[Connection](LINGER_SECONDS, lambda connection: connection.expire())
@@ -110,7 +111,7 @@ class Ingress:
     def welcome(self, connection: Connection) -> str:
         """Why it cannot stay; empty: it can."""
         self.connections.add(connection)
-        self.idle.begin(connection, self.now)
+        self.pausing.begin(connection, self.now)
         address = connection.peer.address[0] if connection.peer.address else ""
         self._visitors.come(address)
         return self._visitors.excess(address, is_local=connection.peer.is_local)
@@ -120,7 +121,7 @@ class Ingress:
             return
         self.connections.discard(connection)
         self.busy.discard(connection)
-        for deadlines in (self.idle, self.heads, self.discarding, self.lingering):
+        for deadlines in (self.pausing, self.idle, self.heads, self.discarding, self.lingering):
             deadlines.end(connection)
         self._visitors.leave(connection.peer.address[0] if connection.peer.address else "")
 
@@ -192,7 +193,7 @@ class Ingress:
         self._tick()
         for connection in tuple(self.busy):
             connection.check(self.now)
-        for deadlines in (self.idle, self.heads, self.discarding, self.lingering):
+        for deadlines in (self.pausing, self.idle, self.heads, self.discarding, self.lingering):
             deadlines.sweep(self.now)
         self.late.sweep(self.now)
         self.upstreams.sweep(self.now)

@@ -10,6 +10,7 @@ from typing import Generic, Self, TypeVar
 from freehold.config import Settings
 
 KEEP_ALIVE_SECONDS = 75.0  # longer than the idle limit of common clients and proxies, so that they close first
+PAUSE_SECONDS = 2.0  # between requests in which a connection is as before; then it is an idle one, and remembers nothing
 LINGER_SECONDS = 2.0  # for the rest of a request that was refused: closing at once would take the answer away
 SWEEP_SECONDS = 0.25  # how late a limit of time may be noticed
 
