@@ -20,6 +20,7 @@ from conformance.clients import OLDER, Client
 from conformance.deployment import Deployment
 from conformance.engine import Engine
 from conformance.sites import browser
+from conformance.waiting import eventually
 
 RESULTS = FOLDER / "results.json"
 NAME = "older"
@@ -142,6 +143,16 @@ def test_a_schedule_is_known_and_runs(deployed: Deployed, seen: Seen) -> None:
     with seen(deployed.version, "schedule"):
         call_id = deployed.client.engine.freehold("schedules", "run", f"{NAME}.tick").succeeded().output.strip()
         assert modal.FunctionCall.from_id(call_id).get(timeout=60) == f"ticked by {deployed.version}"
+
+
+def test_commands_run_in_its_containers(deployed: Deployed) -> None:
+    deployed.answer("remote")
+    running = eventually(lambda: [each for each in deployed.deployment.containers() if each.started_at], within=60, what="A container")
+
+    finished = deployed.client.modal("container", "exec", "--no-pty", running[0].task_id, "--", "sh", "-c", "seq 5000; echo höre >&2; pwd")
+
+    lines = finished.succeeded().output.split()
+    assert {*map(str, range(1, 5001)), "höre", "/root"} <= set(lines)
 
 
 def test_its_logs_are_shown_by_its_own_command(deployed: Deployed, seen: Seen) -> None:

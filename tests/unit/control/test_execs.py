@@ -8,6 +8,7 @@ from modal_proto import task_command_router_pb2 as router_pb2
 
 from freehold.control.caller import Caller
 from freehold.control.rpc.execs import ExecRpcs, Passes
+from freehold.control.rpc.older_execs import OlderExecRpcs
 from freehold.control.services.execs import Execs
 from freehold.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from freehold.store.keyring import Keyring
@@ -22,6 +23,7 @@ class ListeningExecs:
     def __init__(self):
         self.started = {}
         self.input = b""
+        self.output, self.piece = b"", 5
         self.closed = False
         self.refusal = None
 
@@ -33,7 +35,10 @@ class ListeningExecs:
         return is_new
 
     async def read(self, task_id, exec_id, stream, offset):
-        yield f"{stream} from {offset}".encode()
+        if not self.output:
+            yield f"{stream} from {offset}".encode()
+        for at in range(offset, len(self.output), self.piece):
+            yield self.output[at : at + self.piece]
 
     async def write(self, task_id, exec_id, offset, data, *, eof=False):
         self.input = self.input[:offset] + data
@@ -55,6 +60,7 @@ class Desk:
         self.worker = plane.worker.execs = ListeningExecs()
         self.keyring = Keyring.open(home)
         self.execs = Execs(tasks=plane.tasks, secrets=plane.secrets, journal=plane.journal, keyring=self.keyring, worker=plane.worker)
+        self.older = OlderExecRpcs(self.execs)
         self.rpcs = ExecRpcs(execs=self.execs, url="http://127.0.0.1:8970")
 
     async def task_id(self, name="shop"):
@@ -233,3 +239,68 @@ class TestRpcs:
 
         assert polled.WhichOneof("exit_status") is None
         assert (waited.WhichOneof("exit_status"), waited.code) == ("code", 3)
+
+
+class TestOlderClients:
+    async def exec_id(self, desk, **fields):
+        request = api_pb2.ContainerExecRequest(task_id=await desk.task_id(), command=["true"], **fields)
+        return (await desk.older.ContainerExec(request, CLIENT)).exec_id
+
+    async def output(self, desk, exec_id, after=0):
+        request = api_pb2.ContainerExecGetOutputRequest(
+            exec_id=exec_id, timeout=55, last_batch_index=after, file_descriptor=api_pb2.FILE_DESCRIPTOR_STDOUT
+        )
+        return [batch async for batch in desk.older.ContainerExecGetOutput(request, CLIENT)]
+
+    async def put(self, desk, exec_id, index, message, *, eof=False):
+        message = api_pb2.RuntimeInputMessage(message=message, message_index=index, eof=eof)
+        await desk.older.ContainerExecPutInput(api_pb2.ContainerExecPutInputRequest(exec_id=exec_id, input=message), CLIENT)
+
+    async def test_all_output_is_kept_unless_they_say_otherwise(self, desk):
+        exec_id = await self.exec_id(desk)
+
+        assert desk.worker.started[exec_id.partition("/")[2]] == Command(argv=("true",))
+
+    async def test_output_comes_in_whole_characters_and_then_the_status(self, desk):
+        exec_id = await self.exec_id(desk)
+        desk.worker.output = "Füße ♥ 🙂".encode() + b"\xff\xf0"
+
+        *batches, last = await self.output(desk, exec_id)
+
+        pieces = [batch.items[0].message_bytes for batch in batches]
+        assert b"".join(pieces) == desk.worker.output
+        assert "".join(piece.decode() for piece in pieces[:-2]).startswith("Füße ♥")
+        assert (last.exit_code, last.HasField("exit_code")) == (3, True)
+
+    async def test_output_goes_on_behind_the_batch_that_came_last(self, desk):
+        exec_id = await self.exec_id(desk)
+        desk.worker.output = b"one two three"
+        first, *_ = await self.output(desk, exec_id)
+
+        rest = await self.output(desk, exec_id, after=first.batch_index)
+
+        assert b"".join(item.message_bytes for batch in (first, *rest) for item in batch.items) == b"one two three"
+
+    async def test_a_repeated_input_is_written_where_it_was(self, desk):
+        exec_id = await self.exec_id(desk)
+        for index, message in ((1, b"one "), (1, b"one "), (2, b"two "), (1, b"one "), (3, b"three")):
+            await self.put(desk, exec_id, index, message)
+        await self.put(desk, exec_id, 4, b"", eof=True)
+
+        assert (desk.worker.input, desk.worker.closed) == (b"one two three", True)
+
+    async def test_the_end_is_waited_for_as_long_as_they_say(self, desk):
+        exec_id = await self.exec_id(desk)
+        polled = await desk.older.ContainerExecWait(api_pb2.ContainerExecWaitRequest(exec_id=exec_id), CLIENT)
+        waited = await desk.older.ContainerExecWait(api_pb2.ContainerExecWaitRequest(exec_id=exec_id, timeout=10), CLIENT)
+
+        assert not polled.completed
+        assert (waited.completed, waited.exit_code) == (True, 3)
+
+    async def test_containers_may_not(self, desk):
+        with pytest.raises(PermissionDenied):
+            await desk.older.ContainerExec(api_pb2.ContainerExecRequest(task_id="ta-1", command=["true"]), Caller(task_id="ta-1"))
+
+    async def test_an_id_that_is_none_of_ours_is_not_found(self, desk):
+        with pytest.raises(NotFound, match="No command ex-1"):
+            await self.put(desk, "ex-1", 1, b"")

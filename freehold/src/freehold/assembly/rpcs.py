@@ -21,6 +21,7 @@ from freehold.control.rpc.images import ImageRpcs
 from freehold.control.rpc.logs import LogRpcs
 from freehold.control.rpc.metrics import MetricRpcs
 from freehold.control.rpc.mounts import MountRpcs
+from freehold.control.rpc.older_execs import OlderExecRpcs
 from freehold.control.rpc.proxy_tokens import ProxyTokenRpcs
 from freehold.control.rpc.schedules import ScheduleOperations
 from freehold.control.rpc.secrets import SecretRpcs
@@ -44,7 +45,7 @@ class Rpcs:
         self._containers = ContainerRpcs(claims=work.claims, tasks=work.tasks, apps=catalog.apps, history=control.insight.history)
         self.authenticator = Authenticator(credentials=control.resources.tokens, tasks=work.tasks)
         self.passes = Passes(execs)
-        own = [self._calls, self._containers, ExecRpcs(execs=execs, url=control.settings.control_url)]
+        own = [self._calls, self._containers, ExecRpcs(execs=execs, url=control.settings.control_url), OlderExecRpcs(execs)]
         self.resources = [*own, *_of_apps(control), *_of_resources(control), *_of_insight(control)]
 
     def inputs_socket(self) -> AbstractAsyncContextManager[None]:

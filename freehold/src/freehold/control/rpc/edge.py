@@ -25,7 +25,7 @@ _LONGEST_TEXT = 2000  # bytes of an error; statuses travel as HTTP headers, wher
 
 # These wait, change nothing while they do, and must end with their caller.
 _LONG_POLLS = frozenset({
-    "ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs", "TaskExecStdinWrite", "TaskExecWait",
+    "ContainerExecPutInput", "ContainerExecWait", "ContainerHeartbeat", "FunctionCallPutDataOut", "FunctionGetInputs", "FunctionGetOutputs", "TaskExecStdinWrite", "TaskExecWait",
     "TokenFlowWait",
 })  # fmt: skip
 

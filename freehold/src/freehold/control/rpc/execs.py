@@ -9,10 +9,11 @@ from modal_proto import api_pb2
 from modal_proto import task_command_router_pb2 as router_pb2
 
 from freehold.control.caller import Caller
+from freehold.control.rpc import mapping
 from freehold.control.services.execs import Execs
 from freehold.domain.errors import InvalidRequest, PermissionDenied, Unauthenticated
 from freehold.domain.ids import SecretId, TaskId
-from freehold.wire.execs import Command, Errors, ExecEnd, Stream, Terminal
+from freehold.wire.execs import Command, Errors, ExecEnd, Stream
 
 _BEARER = "Bearer "
 _STREAMS = {
@@ -24,7 +25,6 @@ _ERRORS = {
     router_pb2.TASK_EXEC_STDERR_CONFIG_PIPE: Errors.KEPT,
     router_pb2.TASK_EXEC_STDERR_CONFIG_STDOUT: Errors.JOINED,
 }
-_LARGEST = 65_535  # rows or columns; the kernel counts them in 16 bits
 
 
 class Passes:
@@ -56,8 +56,7 @@ class ExecRpcs:
         if request.container_id:
             msg = "A container of a function has no further containers in it: leave container_id away."
             raise InvalidRequest(msg)
-        actor = f"client with token {caller.token_id}"
-        await self._execs.start(task_id, request.exec_id, _command(request), actor, _sources(request))
+        await self._execs.start(task_id, request.exec_id, _command(request), self._execs.actor_of(caller), _sources(request))
         return router_pb2.TaskExecStartResponse()
 
     async def TaskExecStdioRead(
@@ -112,10 +111,10 @@ def _allowed(task_id: str, caller: Caller) -> TaskId:
 def _command(request: router_pb2.TaskExecStartRequest) -> Command:
     return Command(
         argv=tuple(request.command_args),
-        env={**_terminal_env(request.pty_info), **request.env},
+        env={**mapping.terminal_env(request.pty_info), **request.env},
         workdir=request.workdir,
         timeout=request.timeout_secs or None,
-        terminal=_terminal(request.pty_info) if request.HasField("pty_info") and request.pty_info.enabled else None,
+        terminal=mapping.terminal(request.pty_info) if request.HasField("pty_info") else None,
         keeps_output=request.stdout_config == router_pb2.TASK_EXEC_STDOUT_CONFIG_PIPE,
         errors=_ERRORS[request.stderr_config],
     )
@@ -126,16 +125,3 @@ def _sources(request: router_pb2.TaskExecStartRequest) -> list[SecretId | Mappin
     if not request.secret_sources:  # clients before 1.6
         return [SecretId(secret_id) for secret_id in request.secret_ids]
     return [SecretId(source.secret_id) if source.secret_id else source.env.contents for source in request.secret_sources]
-
-
-def _terminal(info: api_pb2.PTYInfo) -> Terminal:
-    default = Terminal()
-    return Terminal(
-        rows=min(info.winsz_rows or default.rows, _LARGEST),
-        columns=min(info.winsz_cols or default.columns, _LARGEST),
-    )
-
-
-def _terminal_env(info: api_pb2.PTYInfo) -> dict[str, str]:
-    told = {"TERM": info.env_term, "COLORTERM": info.env_colorterm, "TERM_PROGRAM": info.env_term_program}
-    return {name: value for name, value in told.items() if value}

@@ -14,6 +14,7 @@ from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layo
 from freehold.domain.deployments import may_come_back
 from freehold.domain.ids import AppId, DefinitionId, FunctionId
 from freehold.domain.tasks import Task
+from freehold.wire.execs import Terminal
 
 _APP_STATES = {
     AppState.INITIALIZING: api_pb2.APP_STATE_INITIALIZING,
@@ -29,6 +30,7 @@ _KINDS = {
     DeploymentKind.ROLLBACK: api_pb2.DEPLOYMENT_TYPE_ROLLBACK,
     DeploymentKind.ROLLOVER: api_pb2.DEPLOYMENT_TYPE_ROLLOVER,
 }
+_LARGEST_TERMINAL = 65_535  # rows or columns; the kernel counts them in 16 bits
 _ENTRY = re.compile(r"[0-9]{1,18}")
 _FROM_WIRE = {number: state for state, number in _APP_STATES.items()}
 
@@ -133,3 +135,16 @@ def task_info(task: Task) -> api_pb2.TaskInfo:
 
 def count_by_app(tasks: Iterable[LiveTask]) -> Mapping[AppId, int]:
     return Counter(live.task.app_id for live in tasks)
+
+
+def terminal(info: api_pb2.PTYInfo) -> Terminal:
+    """As large as the client's own; what it does not know is left at what is usual."""
+    usual = Terminal()
+    return Terminal(
+        rows=min(info.winsz_rows or usual.rows, _LARGEST_TERMINAL), columns=min(info.winsz_cols or usual.columns, _LARGEST_TERMINAL)
+    )
+
+
+def terminal_env(info: api_pb2.PTYInfo) -> dict[str, str]:
+    told = {"TERM": info.env_term, "COLORTERM": info.env_colorterm, "TERM_PROGRAM": info.env_term_program}
+    return {name: value for name, value in told.items() if value}

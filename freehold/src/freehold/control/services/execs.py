@@ -33,11 +33,19 @@ class Execs:
         self._keyring = keyring
         self._worker = worker
 
-    def new_pass(self, task_id: TaskId, caller: Caller) -> str:
-        """What a client shows to run commands in this one container, for ten minutes."""
+    def check_may(self, caller: Caller) -> None:
+        """Raises PermissionDenied."""
         if caller.is_task:
             msg = "A container may not run commands in others, nor in itself in this way. It can start processes of its own."
             raise PermissionDenied(msg)
+
+    def actor_of(self, caller: Caller) -> str:
+        """For the record."""
+        return f"client with token {caller.token_id}"
+
+    def new_pass(self, task_id: TaskId, caller: Caller) -> str:
+        """What a client shows to run commands in this one container, for ten minutes."""
+        self.check_may(caller)
         self._tasks.get(task_id)
         return self._keyring.sign({"op": _OPERATION, "task": task_id, "token": caller.token_id}, _PASS_LIFE)
 
