@@ -11,6 +11,7 @@ from freehold.domain.apps import App, AppState, Deployment, DeploymentKind, Layo
 from freehold.domain.calls import Attempt, CallKind, FunctionCall, Invocation, StoredInput, StoredResult, Tally
 from freehold.domain.environments import Environment
 from freehold.domain.errors import NotFound
+from freehold.domain.figures import Figures, Histogram
 from freehold.domain.files import FileTree, Mount, TreeFile
 from freehold.domain.functions import Definition, Function, UserClass
 from freehold.domain.ids import (
@@ -32,7 +33,7 @@ from freehold.domain.ids import (
 from freehold.domain.images import Image, ImageConfig, ImageState
 from freehold.domain.overrides import AutoscalerOverride
 from freehold.domain.proxy_tokens import ProxyToken, allow
-from freehold.domain.rollups import Bucket, Figures, Histogram
+from freehold.domain.rollups import Bucket
 from freehold.domain.schedules import Cron, Period, begin, pause
 from freehold.domain.secrets import Secret
 from freehold.domain.tasks import ExitKind, Task, TaskExit, TaskState

@@ -11,9 +11,10 @@ from freehold.control.controllers.metrics import Historian
 from freehold.control.services.metrics import Metrics
 from freehold.domain.apps import App, AppState
 from freehold.domain.errors import Unavailable
+from freehold.domain.figures import together
 from freehold.domain.functions import Function, WebKind, WebTarget
 from freehold.domain.ids import AppId, FunctionId, new_function_id
-from freehold.domain.rollups import floor, together
+from freehold.domain.rollups import floor
 from freehold.domain.tasks import ExitKind, TaskExit, TaskState
 
 R = api_pb2.GenericResult

@@ -7,21 +7,9 @@ from itertools import pairwise
 import pytest
 
 from freehold.domain import rollups
+from freehold.domain.figures import BOUNDS, NOTHING, Durations, Figures, Histogram, together
 from freehold.domain.ids import AppId, FunctionId
-from freehold.domain.rollups import (
-    BOUNDS,
-    NOTHING,
-    Bucket,
-    Durations,
-    Figures,
-    Histogram,
-    floor,
-    fold,
-    line,
-    source_for,
-    together,
-    width_for,
-)
+from freehold.domain.rollups import Bucket, floor, fold, line, source_for, width_for
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 KEPT = rollups.resolutions(timedelta(days=7))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from freehold.domain.errors import InvalidRequest
-from freehold.domain.rollups import Figures, Histogram
+from freehold.domain.figures import Figures, Histogram
 
 PERCENTILES = (50, 90, 95, 99)
 

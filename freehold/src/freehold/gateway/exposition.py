@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from freehold.domain.rollups import BOUNDS, Figures, Histogram
+from freehold.domain.figures import BOUNDS, Figures, Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,9 +12,9 @@ from freehold.control.services.metrics import Metrics, Now
 from freehold.control.services.statistics import FunctionFigures, Statistics
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotSupported
+from freehold.domain.figures import Figures, Histogram, together
 from freehold.domain.ids import AppId, FunctionId
 from freehold.domain.metric_groups import PERCENTILES
-from freehold.domain.rollups import Figures, Histogram, together
 from freehold.domain.tasks import TaskState
 
 _BASIS_POINTS = 100

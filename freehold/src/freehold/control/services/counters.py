@@ -12,9 +12,9 @@ from datetime import datetime
 from modal_proto import api_pb2
 
 from freehold.domain.clock import Clock
+from freehold.domain.figures import BOUNDS, STATUS_CLASSES, Figures, Histogram
 from freehold.domain.functions import WebKind, WebTarget
 from freehold.domain.ids import AppId, FunctionId
-from freehold.domain.rollups import BOUNDS, STATUS_CLASSES, Figures, Histogram
 from freehold.domain.usage import GIB, Point, Usage
 
 _GENERIC = api_pb2.GenericResult

@@ -21,8 +21,9 @@ from freehold.domain import rollups
 from freehold.domain.clock import Clock
 from freehold.domain.environments import DEFAULT_ENVIRONMENT
 from freehold.domain.errors import FreeholdError, NotFound
+from freehold.domain.figures import NOTHING, Figures, together
 from freehold.domain.ids import AppId, FunctionId
-from freehold.domain.rollups import NOTHING, Bucket, Figures, Point
+from freehold.domain.rollups import Bucket, Point
 from freehold.domain.tasks import TaskState
 from freehold.store.ports import Store
 
@@ -127,7 +128,7 @@ class Metrics:
         since = rollups.floor(since, width)
         found = rollups.totals(await self._buckets(function_ids, width, since, until))
         figures = {function_id: self._up_to_now(function_id, found[function_id], until, now) for function_id in found}
-        return Summary(since=since, until=until, figures=rollups.together(figures.values()), functions=figures)
+        return Summary(since=since, until=until, figures=together(figures.values()), functions=figures)
 
     async def of_apps(self, *, since: datetime, width: int) -> Mapping[AppId, Series]:
         """Of each app that did something since then: its functions together."""

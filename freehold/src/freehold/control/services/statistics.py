@@ -14,9 +14,9 @@ from freehold.control.services.metrics import Metrics, Now, Summary
 from freehold.domain.apps import App
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotSupported
+from freehold.domain.figures import NOTHING, Figures, Histogram, together
 from freehold.domain.functions import Function
 from freehold.domain.ids import AppId, FunctionId, is_id
-from freehold.domain.rollups import NOTHING, Figures, Histogram, together
 from freehold.domain.usage import hour_of
 from freehold.store.ports import Store
 from freehold.wire import functions as wire

@@ -7,8 +7,9 @@ from typing import Any
 
 from sqlalchemy import Row, delete, select
 
+from freehold.domain.figures import BOUNDS, NOTHING, STATUS_CLASSES, Figures, Histogram
 from freehold.domain.ids import FunctionId
-from freehold.domain.rollups import BOUNDS, NOTHING, STATUS_CLASSES, Bucket, Figures, Histogram
+from freehold.domain.rollups import Bucket
 from freehold.store.sql import statements
 from freehold.store.sql.connection import Connection
 from freehold.store.sql.tables import metrics

@@ -10,7 +10,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
 from freehold.domain.errors import Unavailable
-from freehold.domain.rollups import Durations
+from freehold.domain.figures import Durations
 from freehold.store import migrations, ports
 from freehold.store.sql import sqlite
 from freehold.store.sql.apps import SqlApps
