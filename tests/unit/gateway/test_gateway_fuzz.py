@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import httptools
 from fakes.gateway import FakeTraces
-from fakes.lanes import FakeLanes, FakeProxyTokens
+from fakes.lanes import FakeLanes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,9 +19,9 @@ from freehold.config import Settings
 from freehold.gateway.connections import Connection
 from freehold.gateway.exchanges import Exchange
 from freehold.gateway.heads import Head
-from freehold.gateway.ingress import Ingress
+from freehold.gateway.late import Late
 from freehold.gateway.limits import Limits
-from freehold.gateway.routing import Addresses
+from freehold.gateway.state import ServerState
 
 HOST = b"Host: local--f.localhost\r\n"
 VALID = [
@@ -110,20 +110,11 @@ class Taken(Exchange):
         pass
 
 
-class Reader(Ingress):
+class Reader(ServerState):
     """Gives requests to nobody, and runs what is due by hand."""
 
     def __init__(self) -> None:
-        lanes = FakeLanes()
-        super().__init__(
-            lanes=lanes,
-            proxy_tokens=FakeProxyTokens(),
-            traces=FakeTraces(),
-            addresses=Addresses(lanes, "localhost"),
-            limits=LIMITS,
-            own_pages=cast(Any, None),
-            functions=cast(Any, None),
-        )
+        super().__init__(lanes=FakeLanes(), traces=FakeTraces(), limits=LIMITS, late=Late(LIMITS.redirect_after), measured=None)
         self.now = 0.0
         self.loop = cast(asyncio.AbstractEventLoop, self)
         self.due: list[Callable[[], None]] = []
@@ -132,7 +123,7 @@ class Reader(Ingress):
     def call_soon(self, work: Callable[[], None]) -> None:
         self.due.append(work)
 
-    def begin(self, connection: Connection, head: Head, content: bytes, *, is_complete: bool) -> None:
+    def begin(self, connection: Connection, head: Head, content: bytes, is_complete: bool) -> None:
         connection.exchange = exchange = Taken(self, connection, head)
         self.taken.append(exchange)
         exchange.start(content, is_complete)
@@ -140,7 +131,7 @@ class Reader(Ingress):
 
 def read(*pieces: bytes) -> tuple[Reader, Wire]:
     reader, wire = Reader(), Wire()
-    connection = Connection(reader)
+    connection = Connection(reader, reader.begin)
     connection.connection_made(cast(asyncio.Transport, wire))
     for piece in pieces:
         if not wire.is_closed:

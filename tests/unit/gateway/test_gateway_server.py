@@ -53,17 +53,17 @@ class TestLife:
     async def test_a_connection_that_rests_keeps_nothing_of_its_last_request_answers_the_next_and_is_closed_in_the_end(self):
         async with a_component(port := free_port()) as gateway:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            ingress = gateway._ingress
+            state = gateway._ingress.state
             for _ in range(2):
                 writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
                 async with asyncio.timeout(DEADLINE):
                     head = await reader.readuntil(b"\r\n\r\n")
                     await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0]))
-                (connection,) = ingress.connections
+                (connection,) = state.connections
                 assert connection.head is not None
-                ingress.pausing.sweep(math.inf)
+                state.pausing.sweep(math.inf)
                 assert connection.head is None
-            ingress.idle.sweep(math.inf)
+            state.idle.sweep(math.inf)
             async with asyncio.timeout(DEADLINE):
                 assert await reader.read() == b""
             writer.close()

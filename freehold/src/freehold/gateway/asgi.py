@@ -1,17 +1,15 @@
 """ASGI applications behind a connection: the engine's own pages, and functions whose containers take requests as messages."""
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
 from freehold.gateway.exchanges import Caller, Exchange
 from freehold.gateway.heads import Head
-
-if TYPE_CHECKING:
-    from freehold.gateway.ingress import Ingress
-    from freehold.gateway.routing import Peer
+from freehold.gateway.routing import Peer
+from freehold.gateway.state import ServerState
 
 OPENED = "freehold.opened"  # in the scope: told the id of the call that the request became
 _MAX_HELD = 64 * 1024  # bytes of a body that the application has not read
@@ -25,9 +23,9 @@ class AsgiExchange(Exchange):
     __slots__ = ("_app", "_held", "_is_over", "_left", "_moved", "_request_id", "_scope", "_task")
 
     def __init__(
-        self, ingress: "Ingress", caller: Caller, head: Head, *, app: ASGIApp, kind: str, scope: dict[str, Any], request_id: bytes = b""
+        self, state: ServerState, caller: Caller, head: Head, *, app: ASGIApp, kind: str, scope: dict[str, Any], request_id: bytes = b""
     ) -> None:
-        super().__init__(ingress, caller, head)
+        super().__init__(state, caller, head)
         self.kind = kind
         self._app = app
         self._request_id = request_id  # that the caller is told, unless the application does
@@ -41,7 +39,7 @@ class AsgiExchange(Exchange):
     def start(self, content: bytes, is_complete: bool) -> None:
         self._held += content
         self.is_complete = is_complete
-        self.ingress.spawn(self._run)
+        self.state.spawn(self._run)
 
     def receive(self, content: bytes, is_complete: bool) -> None:
         if self.is_complete:
@@ -119,7 +117,7 @@ class AsgiExchange(Exchange):
                 lines.append(b"\r\n" + name + b": " + value)
                 has_id = has_id or told == b"x-request-id"
         self._left = None if length is None or self.head.method == b"HEAD" or message["status"] in {204, 304} else int(length)
-        lines.append(self.ingress.date_line)
+        lines.append(self.state.date_line)
         if self.call_id:
             lines.append(b"\r\nmodal-function-call-id: " + self.call_id.encode())
         if not has_id:
@@ -152,7 +150,7 @@ class AsgiExchange(Exchange):
             self.call_id, self.owner = call_id, owner
 
 
-def scope_of(head: Head, peer: "Peer") -> dict[str, Any]:
+def scope_of(head: Head, peer: Peer) -> dict[str, Any]:
     path, _, query = head.target.partition(b"?")
     return {
         "type": "http",

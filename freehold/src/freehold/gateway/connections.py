@@ -5,10 +5,13 @@ import ipaddress
 import math
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import cast
+
+import structlog
 
 from freehold.domain.errors import FreeholdError
 from freehold.gateway.bodies import Body, ChunkedBody, SizedBody, too_large
@@ -17,9 +20,9 @@ from freehold.gateway.exchanges import Exchange
 from freehold.gateway.heads import LIMIT, Head, fault_so_far
 from freehold.gateway.outlet import Outlet
 from freehold.gateway.routing import Peer
+from freehold.gateway.state import ServerState
 
-if TYPE_CHECKING:
-    from freehold.gateway.ingress import Ingress
+_log = structlog.get_logger(__name__)
 
 _ENDED = frozenset({7, 8})  # CLOSE and CLOSE_WAIT of Linux: the other end has left, or says nothing more
 _MAX_AHEAD = 64 * 1024  # bytes of requests that came before it was their turn
@@ -34,6 +37,7 @@ class Connection(Outlet):
 
     __slots__ = (
         "_ahead",
+        "_begin_request",
         "_body",
         "_body_at",
         "_discarded",
@@ -43,14 +47,16 @@ class Connection(Outlet):
         "_is_lingering",
         "_scanned",
         "exchange",
-        "ingress",
         "is_tunnel",
         "peer",
+        "state",
     )
 
-    def __init__(self, ingress: "Ingress") -> None:
+    def __init__(self, state: ServerState, begin_request: Callable[["Connection", Head, bytes, bool], None]) -> None:
+        """`begin_request` gives the connection an exchange for a head and what of the body is there, perhaps all; or raises the refusal."""
         super().__init__()
-        self.ingress = ingress
+        self.state = state
+        self._begin_request = begin_request
         self.exchange: Exchange | None = None
         self.is_tunnel = False  # all that comes belongs to the exchange
         self._ahead = b""
@@ -66,13 +72,13 @@ class Connection(Outlet):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.peer = _peer(self.transport)
-        if excess := self.ingress.welcome(self):
+        if excess := self.state.welcome(self):
             self._fail(TooManyConnections(excess))
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._is_closed = True
-        self.ingress.forget(self)
+        self.state.forget(self)
         if self.exchange:
             exchange, self.exchange = self.exchange, None
             exchange.caller_left()
@@ -99,7 +105,7 @@ class Connection(Outlet):
         if self.exchange:
             self.exchange.caller_is_ready()
         elif self._ahead:
-            self.ingress.loop.call_soon(self._take_next)
+            self.state.loop.call_soon(self._take_next)
 
     # The exchange's side.
 
@@ -110,7 +116,7 @@ class Connection(Outlet):
     def inform(self, status: int, lines: bytes = b"") -> None:
         super().inform(status, lines)
         if status == HTTPStatus.CONTINUE:
-            self._body_at = self.ingress.now
+            self._body_at = self.state.now
 
     def begin(self, status: int, lines: bytes, length: bytes | None) -> None:
         if self._body is not None and self._body_at == math.inf:
@@ -129,12 +135,12 @@ class Connection(Outlet):
     def let_go(self) -> None:
         if self._is_held and not self.transport.is_closing():
             self._is_held = False
-            self._body_at = max(self._body_at, self.ingress.now)
+            self._body_at = max(self._body_at, self.state.now)
             self.transport.resume_reading()
 
     def refuse(self, error: Exception) -> None:
         if self.has_begun or self.transport.is_closing():
-            self.ingress.log_cut(self.head, error)
+            _log_cut(self.head, error)
             self.cut()
             return
         head = self.head
@@ -152,23 +158,23 @@ class Connection(Outlet):
     def release_transport(self) -> bytes:
         """Another protocol takes over the transport. Returns what it has yet to read."""
         self.let_go()
-        self.ingress.forget(self)
+        self.state.forget(self)
         self.exchange = None
         return self._ahead
 
     def responded(self) -> None:
-        self.ingress.metrics.count(self.exchange.kind if self.exchange else "refused", self.status)
+        self.state.metrics.count(self.exchange.kind if self.exchange else "refused", self.status)
         self.exchange, self.has_begun = None, False
         if len(self._head_data) > _MAX_REMEMBERED:
             self._forget_head()
-        self.ingress.busy.discard(self)
+        self.state.busy.discard(self)
         if not self.keeps_alive:
             self._end()
         elif self._body is None:
             self._go_on()
         else:
             self.let_go()
-            self.ingress.discarding.begin(self, self.ingress.now)
+            self.state.discarding.begin(self, self.state.now)
 
     # The gateway's side.
 
@@ -181,15 +187,15 @@ class Connection(Outlet):
     def check(self, now: float) -> None:
         if self._is_held and self._has_left():
             self.transport.abort()
-        elif self._body is not None and not self._is_held and now - self._body_at > self.ingress.limits.body_time:
-            self._fail(TooSlow(f"Nothing more of the request's body came within {self.ingress.limits.body_time:g} s."))
+        elif self._body is not None and not self._is_held and now - self._body_at > self.state.limits.body_time:
+            self._fail(TooSlow(f"Nothing more of the request's body came within {self.state.limits.body_time:g} s."))
         elif self.exchange:
             self.exchange.check(now)
 
     def rest(self) -> None:
         """Its next request will be long in coming: of the last one nothing is kept, as thousands may rest."""
         self._forget_head()
-        self.ingress.idle.begin(self, self.ingress.now)
+        self.state.idle.begin(self, self.state.now)
 
     def expire(self) -> None:
         """It has had its time."""
@@ -197,7 +203,7 @@ class Connection(Outlet):
         self._await_end()
 
     def give_up_head(self) -> None:
-        self._fail(TooSlow(f"The request's head was not complete within {self.ingress.limits.head_time:g} s."))
+        self._fail(TooSlow(f"The request's head was not complete within {self.state.limits.head_time:g} s."))
 
     def shutdown(self) -> None:
         """No further request; one under way is finished."""
@@ -225,7 +231,7 @@ class Connection(Outlet):
             return
         self._scanned = 0
         self._awake()
-        self.ingress.heads.end(self)
+        self.state.heads.end(self)
         try:
             self._prepare(self._read_head(data[:end]), data[end + len(_END_OF_HEAD) :])
         except FreeholdError as error:
@@ -239,8 +245,8 @@ class Connection(Outlet):
         return self.head
 
     def _awake(self) -> None:
-        self.ingress.pausing.end(self)
-        self.ingress.idle.end(self)
+        self.state.pausing.end(self)
+        self.state.idle.end(self)
 
     def _forget_head(self) -> None:
         self.head, self._head_data = None, b""
@@ -251,7 +257,7 @@ class Connection(Outlet):
         self._forget_head()  # how the one before was answered means nothing here
         if not self._scanned:
             self._awake()
-            self.ingress.heads.begin(self, self.ingress.now)
+            self.state.heads.begin(self, self.state.now)
         if fault := fault_so_far(data, self._scanned):
             self._fail(Malformed(fault))
         elif len(data) > LIMIT:
@@ -260,7 +266,7 @@ class Connection(Outlet):
             self._ahead, self._scanned = data, max(0, len(data) - len(_END_OF_HEAD) + 1)
 
     def _prepare(self, head: Head, rest: bytes) -> None:
-        self.keeps_alive = head.keeps_alive and not self.ingress.is_closing
+        self.keeps_alive = head.keeps_alive and not self.state.is_closing
         content = b""
         self._body = self._body_of(head)
         if self._body is not None and rest:
@@ -269,16 +275,16 @@ class Connection(Outlet):
         self._begin(head, content)
 
     def _begin(self, head: Head, content: bytes) -> None:
-        self._body_at = math.inf if head.expects and not content else self.ingress.now  # its time begins when it may be sent
+        self._body_at = math.inf if head.expects and not content else self.state.now  # its time begins when it may be sent
         self._discarded = 0
-        self.ingress.busy.add(self)
+        self.state.busy.add(self)
         try:
-            self.ingress.begin(self, head, content, is_complete=self._body is None)
+            self._begin_request(self, head, content, self._body is None)
         except Exception as error:  # noqa: BLE001 — the edge: whatever happened, the caller gets an answer
             self.refuse(error)
 
     def _body_of(self, head: Head) -> Body | None:
-        limit = self.ingress.limits.max_body
+        limit = self.state.limits.max_body
         if head.length is None:
             return ChunkedBody(limit)
         if limit and head.length > limit:
@@ -300,7 +306,7 @@ class Connection(Outlet):
             else:
                 self._end()  # the request has its answer
             return
-        self._body_at = self.ingress.now
+        self._body_at = self.state.now
         if rest:
             self._take_ahead(rest)
         if self.exchange:
@@ -311,7 +317,7 @@ class Connection(Outlet):
     def _discard(self, size: int) -> None:
         self._discarded += size
         if self._body is None:
-            self.ingress.discarding.end(self)
+            self.state.discarding.end(self)
             self._go_on()
         elif self._discarded > _MAX_DISCARDED:
             self._end()
@@ -323,9 +329,9 @@ class Connection(Outlet):
 
     def _go_on(self) -> None:
         self.let_go()
-        self.ingress.pausing.begin(self, self.ingress.now)
+        self.state.pausing.begin(self, self.state.now)
         if self._ahead:
-            self.ingress.loop.call_soon(self._take_next)
+            self.state.loop.call_soon(self._take_next)
 
     def _take_next(self) -> None:
         is_free = self.exchange is None and self._body is None and not self.is_slow
@@ -353,7 +359,7 @@ class Connection(Outlet):
         if self.transport.can_write_eof():  # over TLS there is none
             with suppress(OSError):  # it has left
                 self.transport.write_eof()
-        self.ingress.lingering.begin(self, self.ingress.now)
+        self.state.lingering.begin(self, self.state.now)
 
     def _has_left(self) -> bool:
         """While nothing is read, its leaving is not read either; the kernel knows."""
@@ -365,8 +371,13 @@ class Connection(Outlet):
 
     def _await_end(self) -> None:
         """Who does not read what is still to be sent does not keep the connection for ever."""
-        if not self._is_closed and self in self.ingress.connections:
-            self.ingress.discarding.begin(self, self.ingress.now)
+        if not self._is_closed and self in self.state.connections:
+            self.state.discarding.begin(self, self.state.now)
+
+
+def _log_cut(head: Head | None, error: Exception) -> None:
+    what = None if isinstance(error, FreeholdError) else error
+    _log.info("response_cut", path=head.target.decode("latin-1") if head else "", exc_info=what, reason=str(error))
 
 
 def _peer(transport: asyncio.Transport) -> Peer:

@@ -1,13 +1,11 @@
 """What every request under way has, whichever way it takes: its caller, who may leave or be sent away for a while, and its time."""
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from starlette.responses import Response
 
 from freehold.gateway.heads import Head
-
-if TYPE_CHECKING:
-    from freehold.gateway.ingress import Ingress
+from freehold.gateway.state import ServerState
 
 
 class Caller(Protocol):
@@ -57,16 +55,16 @@ class Exchange:
     An exchange ends by `finish`, `cut` or `refuse` of its caller, or by `abandon`; after that nothing is called.
     """
 
-    __slots__ = ("call_id", "caller", "head", "ingress", "is_complete", "kind", "owner", "since", "was_put_off")
+    __slots__ = ("call_id", "caller", "head", "is_complete", "kind", "owner", "since", "state", "was_put_off")
 
     kind: str  # as the metrics name it
 
-    def __init__(self, ingress: "Ingress", caller: Caller, head: Head) -> None:
-        self.ingress = ingress
+    def __init__(self, state: ServerState, caller: Caller, head: Head) -> None:
+        self.state = state
         self.caller = caller
         self.head = head
         self.call_id = ""  # empty: it cannot be put off
-        self.since = ingress.now  # when its caller began to wait
+        self.since = state.now  # when its caller began to wait
         self.is_complete = False  # the request is here
         self.was_put_off = False
         self.owner: object = None  # whose the request is: what was put off is given to nobody else
@@ -83,7 +81,7 @@ class Exchange:
 
     def caller_left(self) -> None:
         if self.was_put_off and not self.caller.has_begun:
-            self.ingress.late.keep(self)
+            self.state.late.keep(self)
         else:
             self.abandon()
 
@@ -96,4 +94,4 @@ class Exchange:
     def check(self, now: float) -> None:
         """Called about four times a second."""
         if self.is_complete and self.call_id and not self.caller.has_begun:
-            self.ingress.late.put_off_if_due(self, now)
+            self.state.late.put_off_if_due(self, now)

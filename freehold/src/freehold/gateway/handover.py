@@ -1,17 +1,13 @@
 """WebSockets to functions that take them as messages: their handshake and frames are uvicorn's business, on the transport that is there."""
 
-from typing import TYPE_CHECKING
-
 import anyio
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
+from freehold.gateway.connections import Connection
 from freehold.gateway.heads import Head
-
-if TYPE_CHECKING:
-    from freehold.gateway.connections import Connection
 
 _LOOK_SECONDS = 0.05
 
@@ -22,7 +18,7 @@ class WebSocketServer:
         self._config.load()
         self._state = ServerState()
 
-    def take_over(self, connection: "Connection", head: Head) -> None:
+    def take_over(self, connection: Connection, head: Head) -> None:
         rest = connection.release_transport()
         protocol = WebSocketsSansIOProtocol(self._config, self._state, {})
         protocol.connection_made(connection.transport)

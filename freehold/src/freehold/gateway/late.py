@@ -29,7 +29,7 @@ class Shelf:
     def hand_over(self, connection: Connection) -> None:
         if self.exchange:
             self.exchange.caller = connection
-            self.exchange.since = connection.ingress.now
+            self.exchange.since = connection.state.now
         connection.exchange = self.exchange
         for method, arguments in self._written:
             method(connection, *arguments)
@@ -98,7 +98,7 @@ class Late:
             caller.answer(RedirectResponse(_address(caller, exchange.call_id), 303))
 
     def keep(self, exchange: Exchange) -> None:
-        shelf = Shelf(exchange, exchange.ingress.now + _KEPT_SECONDS)
+        shelf = Shelf(exchange, exchange.state.now + _KEPT_SECONDS)
         exchange.caller, exchange.was_put_off = shelf, True
         self._shelves[exchange.call_id] = shelf
 

@@ -2,7 +2,8 @@
 
 import errno
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import anyio
 
@@ -10,15 +11,13 @@ from freehold.domain.errors import DeadlineExceeded, Unavailable
 from freehold.domain.functions import WebKind, WebRoute, WebTarget
 from freehold.domain.ids import CallId, new_request_ids
 from freehold.gateway.asgi import scope_of
+from freehold.gateway.connections import Connection
 from freehold.gateway.errors import NoRoomInTime, answer_of
 from freehold.gateway.exchanges import Exchange
 from freehold.gateway.heads import Head
 from freehold.gateway.routing import Address, target_for, told_to_container
+from freehold.gateway.state import ServerState
 from freehold.gateway.upstreams import Response, Upstream
-
-if TYPE_CHECKING:
-    from freehold.gateway.connections import Connection
-    from freehold.gateway.ingress import Ingress
 
 _MAX_HELD = 64 * 1024  # bytes of a body that wait for a container, and that could be sent again
 _MAX_TRIES = 3  # lanes that refuse
@@ -35,6 +34,7 @@ class Relay(Exchange):
         "_address",
         "_answered_at",
         "_began_at",
+        "_begin_stock",
         "_booked_at",
         "_deadline",
         "_held",
@@ -56,8 +56,19 @@ class Relay(Exchange):
 
     kind = "direct"
 
-    def __init__(self, ingress: "Ingress", connection: "Connection", head: Head, address: Address, route: WebRoute) -> None:
-        super().__init__(ingress, connection, head)
+    def __init__(
+        self,
+        state: ServerState,
+        connection: Connection,
+        head: Head,
+        address: Address,
+        route: WebRoute,
+        *,
+        begin_stock: Callable[["Relay", bytes], None],
+    ) -> None:
+        """`begin_stock` takes over, with what of the body is there, where containers take requests as messages."""
+        super().__init__(state, connection, head)
+        self._begin_stock = begin_stock
         self.owner = route.target
         self._address = address
         self._route = route
@@ -118,7 +129,7 @@ class Relay(Exchange):
     def check(self, now: float) -> None:
         if self._deadline and now > self._deadline:
             if not self.caller.is_awaited:
-                self.ingress.lanes.timed_out(self._lane)
+                self.state.lanes.timed_out(self._lane)
             self._fail(DeadlineExceeded(f"The function's timeout of {self._route.timeout:g} s has passed."))
         elif not self._is_raw:
             super().check(now)
@@ -147,7 +158,7 @@ class Relay(Exchange):
     def respond_end(self, *, is_reusable: bool) -> None:
         caller, upstream, is_raw = self.caller, self._upstream, self._is_raw
         if upstream and is_reusable and self.is_complete:
-            self.ingress.upstreams.keep(upstream, self.ingress.now)
+            self.state.upstreams.keep(upstream, self.state.now)
             self._upstream = None
         self._leave()
         if is_raw:
@@ -161,7 +172,7 @@ class Relay(Exchange):
     def upstream_lost(self, *, is_before_anything: bool) -> None:
         upstream, self._upstream = self._upstream, None
         if upstream and upstream.is_used and is_before_anything and self._repeatable is not None and self.head.is_idempotent:
-            self.ingress.spawn(self._connect)
+            self.state.spawn(self._connect)
         else:
             self._fail(
                 Unavailable("The container closed the connection before its response was complete; `modal app logs <app>` shows its log.")
@@ -176,10 +187,10 @@ class Relay(Exchange):
     # The steps.
 
     def _find_lane(self) -> None:
-        lane = self.ingress.lanes.take(self._route.target, self._session())
+        lane = self.state.lanes.take(self._route.target, self._session())
         if lane is None:
-            self.ingress.waiting += 1
-            self.ingress.spawn(self._wait)
+            self.state.waiting += 1
+            self.state.spawn(self._wait)
         else:
             self._book(lane)
 
@@ -189,13 +200,13 @@ class Relay(Exchange):
                 if not self._is_over:
                     await self._wait_for_lane()
         finally:
-            self.ingress.waiting -= 1
+            self.state.waiting -= 1
             self._waiting = None
 
     async def _wait_for_lane(self) -> None:
-        patience = self.ingress.limits.container_wait
+        patience = self.state.limits.container_wait
         try:
-            lane = await self.ingress.lanes.wait(self._route.target, patience, self._session())
+            lane = await self.state.lanes.wait(self._route.target, patience, self._session())
         except DeadlineExceeded as error:
             self._fail(NoRoomInTime(*error.args))
         except Exception as error:  # noqa: BLE001 — the edge: whatever happened, the caller gets an answer
@@ -206,19 +217,19 @@ class Relay(Exchange):
     def _arrive(self, lane: Any) -> None:
         if self._is_over:
             if lane is not None:
-                self.ingress.lanes.release(lane)
+                self.state.lanes.release(lane)
         elif lane is not None:
             self._book(lane)
         else:
             self._is_over = True
-            self.ingress.begin_stock(self, b"".join(self._held))
+            self._begin_stock(self, b"".join(self._held))
 
     def _book(self, lane: Any) -> None:
         self._lane, self._task_id, self._booked_at = lane, lane.id, time.time()
-        self._deadline = self.ingress.now + self._route.timeout
-        upstream = self.ingress.upstreams.find(lane)
+        self._deadline = self.state.now + self._route.timeout
+        upstream = self.state.upstreams.find(lane)
         if upstream is None:
-            self.ingress.spawn(self._connect)
+            self.state.spawn(self._connect)
         else:
             self._send(upstream)
 
@@ -227,7 +238,7 @@ class Relay(Exchange):
         if self._is_over:
             return
         try:
-            upstream = await self.ingress.upstreams.connect(lane)
+            upstream = await self.state.upstreams.connect(lane)
         except OSError as error:
             self._refused(lane, error)
         else:
@@ -241,7 +252,7 @@ class Relay(Exchange):
         if self._is_over:
             return
         if error.errno not in _OUR_OWN:
-            self.ingress.lanes.lost(lane)
+            self.state.lanes.lost(lane)
         self._release()
         self._tries += 1
         if self._tries < _MAX_TRIES:
@@ -266,7 +277,7 @@ class Relay(Exchange):
         if head.relayed is None or head.relayed[0] is not target:
             head.relayed = (target, self._lines_for(target))
         ids = b"" if target.kind is WebKind.SERVER else b"\r\nx-freehold-ids: %s,%s" % (self._input_id.encode(), self.call_id.encode())
-        if context := self.ingress.traces.context(CallId(self.call_id), self._input_id, self._traceparent):
+        if context := self.state.traces.context(CallId(self.call_id), self._input_id, self._traceparent):
             ids += b"\r\ntraceparent: " + context
         return b"%s%s\r\nx-request-id: %s\r\n\r\n" % (head.relayed[1], ids, self.request_id)
 
@@ -311,7 +322,7 @@ class Relay(Exchange):
         lines = b"\r\nmodal-function-call-id: " + self.call_id.encode()
         if b"x-request-id" not in response.told:
             lines += b"\r\nx-request-id: " + self.request_id
-        return lines if b"date" in response.told else lines + self.ingress.date_line
+        return lines if b"date" in response.told else lines + self.state.date_line
 
     def _switch(self, response: Response) -> None:
         if not self.head.upgrade:
@@ -348,11 +359,9 @@ class Relay(Exchange):
 
     def _measure(self, now: float) -> None:
         """Of what changed the protocol, up to that change: how long such a connection lasts says nothing."""
-        if self.ingress.measured is not None:
+        if self.state.measured is not None:
             task_id, took = (self._lane.id, now - self._booked_at) if self._lane is not None else ("", 0.0)
-            self.ingress.measured(
-                self._route.target, self.head.target, task_id, self._outcome, latency=now - self._began_at, execution=took
-            )
+            self.state.measured(self._route.target, self.head.target, task_id, self._outcome, latency=now - self._began_at, execution=took)
 
     def _note(self, now: float) -> None:
         seen = (
@@ -366,13 +375,13 @@ class Relay(Exchange):
             self._task_id,
             self._traceparent,
         )
-        self.ingress.traces.note(CallId(self.call_id), seen)
+        self.state.traces.note(CallId(self.call_id), seen)
 
     def _release(self) -> None:
         lane, self._lane = self._lane, None
         self._deadline = 0.0
         if lane is not None:
-            self.ingress.lanes.release(lane)
+            self.state.lanes.release(lane)
 
 
 def _framing(head: Head) -> bytes:

@@ -19,7 +19,6 @@ from freehold.domain.errors import Conflict, FreeholdError
 from freehold.gateway import doors, exposition
 from freehold.gateway.app import Functions, Status, own_pages
 from freehold.gateway.blobs import Blobs
-from freehold.gateway.connections import Connection
 from freehold.gateway.exposition import Measurements
 from freehold.gateway.ingress import Ingress
 from freehold.gateway.limits import Limits, allow_descriptors
@@ -77,7 +76,8 @@ class Gateway:
         self._serving: AbstractAsyncContextManager[None] = self._serve()
 
     async def figures(self) -> str:
-        families = list(self._ingress.metrics.families(self._ingress.gauges()))
+        state = self._ingress.state
+        families = list(state.metrics.families(state.gauges()))
         if self._measurements is not None:
             functions, engine = await self._measurements()
             families += [*exposition.of_functions(functions), *exposition.of_engine(engine)]
@@ -93,13 +93,13 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def _serve(self) -> AsyncIterator[None]:
         failure: Exception | None = None
-        ingress = self._ingress
+        state = self._ingress.state
         allow_descriptors(self._settings.http_connections + _OTHER_DESCRIPTORS)
         with contextlib.closing(self._listener or _bound(self._settings.host, self._settings.gateway_port)) as listener:
             listener.setblocking(False)
             async with anyio.create_task_group() as group:
-                ingress.open(group)
-                group.start_soon(ingress.sweep_often)
+                state.open(group)
+                group.start_soon(state.sweep_often)
                 try:
                     async with self._accepting(listener):
                         yield
@@ -115,10 +115,10 @@ class Gateway:
     async def _accepting(self, listener: socket.socket) -> AsyncIterator[None]:
         """Until the end of the block; connections that are there stay."""
         if self._ssl_context is not None:
-            async with doors.serving(listener, lambda: Connection(self._ingress), self._ssl_context):
+            async with doors.serving(listener, self._ingress.connection, self._ssl_context):
                 yield
             return
-        server = await asyncio.get_running_loop().create_server(lambda: Connection(self._ingress), sock=listener, backlog=_BACKLOG)
+        server = await asyncio.get_running_loop().create_server(self._ingress.connection, sock=listener, backlog=_BACKLOG)
         try:
             yield
         finally:
@@ -126,17 +126,18 @@ class Gateway:
 
     async def _end(self, work: anyio.CancelScope) -> None:
         """What outlives the grace is cancelled; the control plane must hear of it before it stops too."""
-        ingress = self._ingress
-        ingress.shutdown()
+        state, websockets = self._ingress.state, self._ingress.websockets
+        state.shutdown()
+        websockets.shutdown()
         with anyio.move_on_after(_GRACE_SECONDS):
-            while ingress.busy or ingress.websockets.is_busy:  # noqa: ASYNC110 — a stop is rare
+            while state.busy or websockets.is_busy:  # noqa: ASYNC110 — a stop is rare
                 await anyio.sleep(_LOOK_SECONDS)
-        await ingress.websockets.cancel(_FAREWELL_SECONDS)
-        ingress.close()
+        await websockets.cancel(_FAREWELL_SECONDS)
+        state.close()
         with anyio.move_on_after(_FAREWELL_SECONDS):
-            while ingress.tasks:  # noqa: ASYNC110
+            while state.tasks:  # noqa: ASYNC110
                 await anyio.sleep(_LOOK_SECONDS)
-        ingress.leave()
+        state.leave()
         work.cancel()
 
 
