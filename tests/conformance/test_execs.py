@@ -259,8 +259,8 @@ class TestEnds:
     """Of the container, or of the engine, under a command. They come last, for they take the container with them."""
 
     def test_the_next_engine_ends_what_nobody_can_reach_any_more(self, engine: Engine, forked: str) -> None:
-        run(forked, "sh", "-c", "exec sleep 54321")
-        assert processes("sleep", "54321")
+        run(forked, "sleep", "54321")
+        eventually(lambda: processes("sleep", "54321"), within=30, what="A command that runs")
 
         engine.kill_engine()
         engine.await_answer()

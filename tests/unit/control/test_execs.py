@@ -10,7 +10,7 @@ from freehold.control.caller import Caller
 from freehold.control.rpc.execs import ExecRpcs, Passes
 from freehold.control.rpc.older_execs import OlderExecRpcs
 from freehold.control.services.execs import Execs
-from freehold.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound, NotSupported, PermissionDenied, Unauthenticated, Unavailable
 from freehold.store.keyring import Keyring
 from freehold.wire.execs import Command, Errors, ExecEnd, InputStatus, Stream, Terminal
 
@@ -174,6 +174,12 @@ class TestStart:
         _, live = await desk.plane.deploy()
         task = desk.plane.tasks.create(live.function, live.definition_id, "test")
         with pytest.raises(Conflict, match="still starting"):
+            await desk.start(task.id)
+
+    async def test_steps_of_builds_are_left_alone(self, desk):
+        _, live = await desk.plane.deploy()
+        task = desk.plane.tasks.create(live.function, live.definition_id, "test", is_build=True)
+        with pytest.raises(NotSupported, match="image build"):
             await desk.start(task.id)
 
     async def test_one_that_its_worker_has_not_taken_over_yet_may_be_asked_again(self, desk):

@@ -104,6 +104,12 @@ class TestCommand:
             assert "timeout of 0.3 s" in end.reason
             assert end.reason in await setting.text("a", Stream.STDERR)
 
+    async def test_who_reads_meanwhile_is_told_too(self, setting):
+        async with setting:
+            await setting.execs.start("ta-1", "a", replace(FOREVER, timeout=0.3))
+
+            assert "timeout of 0.3 s" in await setting.text("a", Stream.STDERR)
+
     async def test_one_that_is_stopped_says_by_whom(self, setting):
         async with setting:
             await setting.execs.start("ta-1", "a", FOREVER)

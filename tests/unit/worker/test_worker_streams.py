@@ -106,8 +106,13 @@ class TestOutput:
         read = bytearray()
         with anyio.fail_after(DEADLINE):
             async with anyio.create_task_group() as group:
+
+                async def read_all():
+                    await pump(reading, output)
+                    output.finish()
+
                 group.start_soon(anyio.to_thread.run_sync, write)
-                group.start_soon(pump, reading, output)
+                group.start_soon(read_all)
                 async for piece in output.read(0):
                     read += piece
                     await anyio.lowlevel.checkpoint()

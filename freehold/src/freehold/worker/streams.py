@@ -12,6 +12,7 @@ from freehold.wire.execs import InputStatus
 
 _AHEAD = 1 << 20  # bytes that nobody has taken yet, beyond which the command waits
 _BEHIND = 256 << 10  # bytes that were taken, and can be taken again by who lost them on the way
+_STALLED = 60.0  # seconds
 _PIECE = 64 << 10  # as much as a pipe holds
 _LAST_WORDS = 1 << 20  # bytes: as much as a pipe can be made to hold
 _END_OF_TRANSMISSION = b"\x04"  # what a terminal takes for the end of its input
@@ -46,9 +47,12 @@ class Output:
             await self._changed.wait()
 
     async def taken(self) -> None:
-        """Returns when those who read it have it all, or have left."""
+        """Returns when those who read it have it all, have left, or take nothing any more."""
         while self.readers and not (self._is_whole and self._taken == self._end):
-            await self._changed.wait()
+            with anyio.move_on_after(_STALLED) as waiting:
+                await self._changed.wait()
+            if waiting.cancelled_caught:
+                return
 
     async def read(self, offset: int) -> AsyncIterator[bytes]:
         """From there on, as it comes, to the end. Raises Conflict when the beginning of that is kept no longer."""
@@ -93,7 +97,6 @@ async def pump(source: int, output: Output) -> None:
     with suppress(OSError):  # a terminal that nobody has open
         while data := await _next(source, output):
             output.append(data)
-    output.finish()
 
 
 async def _next(source: int, output: Output) -> bytes:

@@ -21,7 +21,8 @@ from freehold.domain.ids import ImageId, TaskId
 from freehold.domain.seams import Zygotes
 from freehold.wire.worker import BuildSpec, BuiltImage, ClientRuntime, TaskSample, TaskSpec, WorkerReports
 from freehold.worker import adoption, launch
-from freehold.worker.execs import Execs, Place
+from freehold.worker.execs import Execs
+from freehold.worker.execution import Place
 from freehold.worker.gpus import Gpus
 from freehold.worker.network.relay import serve_gateway_door
 from freehold.worker.pace import machine_pace

@@ -62,7 +62,7 @@ class ExecRpcs:
     async def TaskExecStdioRead(
         self, request: router_pb2.TaskExecStdioReadRequest, caller: Caller
     ) -> AsyncIterator[router_pb2.TaskExecStdioReadResponse]:
-        task_id, stream = _allowed(request.task_id, caller), _STREAMS[request.file_descriptor]
+        task_id, stream = _allowed(request.task_id, caller), _STREAMS.get(request.file_descriptor, Stream.STDOUT)
         async for data in self._execs.read(task_id, request.exec_id, stream, request.offset):
             yield router_pb2.TaskExecStdioReadResponse(data=data)
 
@@ -77,7 +77,7 @@ class ExecRpcs:
         self, requests: AsyncIterator[router_pb2.TaskExecStdinWriteStreamRequest], caller: Caller
     ) -> router_pb2.TaskExecStdinWriteStreamResponse:
         """A start, the data, and an end, which closes the input. Without that it stays open, for the rest to come in another stream."""
-        start = (await anext(requests)).start
+        start = (await anext(requests, router_pb2.TaskExecStdinWriteStreamRequest())).start
         task_id, offset = _allowed(start.task_id, caller), start.offset
         async for request in requests:
             is_end = request.HasField("end")
@@ -116,7 +116,7 @@ def _command(request: router_pb2.TaskExecStartRequest) -> Command:
         timeout=request.timeout_secs or None,
         terminal=mapping.terminal(request.pty_info) if request.HasField("pty_info") else None,
         keeps_output=request.stdout_config == router_pb2.TASK_EXEC_STDOUT_CONFIG_PIPE,
-        errors=_ERRORS[request.stderr_config],
+        errors=_ERRORS.get(request.stderr_config, Errors.DROPPED),
     )
 
 

@@ -43,9 +43,9 @@ class OlderExecRpcs:
         """One stream of it; then its exit status, if that comes in time. Otherwise the client asks again, from where it was."""
         self._execs.check_may(caller)
         task_id, exec_id = _parts(request.exec_id)
-        index = request.last_batch_index
+        index, stream = request.last_batch_index, _STREAMS.get(request.file_descriptor, Stream.STDOUT)
         with anyio.move_on_after(request.timeout):
-            async for data in _characters(self._execs.read(task_id, exec_id, _STREAMS[request.file_descriptor], index)):
+            async for data in _characters(self._execs.read(task_id, exec_id, stream, index)):
                 index += len(data)
                 item = api_pb2.RuntimeOutputMessage(file_descriptor=request.file_descriptor, message_bytes=data)
                 yield api_pb2.RuntimeOutputBatch(items=[item], batch_index=index)

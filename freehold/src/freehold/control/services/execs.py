@@ -9,7 +9,7 @@ from freehold.control.caller import Caller
 from freehold.control.services.journal import Journal
 from freehold.control.services.secrets import Secrets
 from freehold.control.services.tasks import Tasks
-from freehold.domain.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated, Unavailable
+from freehold.domain.errors import Conflict, InvalidRequest, NotFound, NotSupported, PermissionDenied, Unauthenticated, Unavailable
 from freehold.domain.ids import SecretId, TaskId
 from freehold.domain.tasks import TaskState
 from freehold.store.keyring import Keyring
@@ -63,6 +63,9 @@ class Execs:
         """Returns when it runs. `secrets`, or the variables of some, come below its own variables. `actor` is who wants it, for the record."""
         _check(exec_id, command)
         live = self._tasks.get(task_id)
+        if live.is_build:
+            msg = f"Container {task_id} is a step of an image build. Commands run in containers of functions."
+            raise NotSupported(msg)
         if live.state is TaskState.PENDING:
             msg = f"Container {task_id} is still starting. Try again in a moment; `freehold why {task_id}` says what it waits for."
             raise Conflict(msg)
