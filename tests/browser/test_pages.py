@@ -256,6 +256,8 @@ def test_links_of_the_client_lead_to_pages(page):
     page.goto(f"/id/{counter.object_id}")
     assert page.get_by_role("heading", name="Counter", exact=True).is_visible()
     assert "start=5" in page.locator("section", has_text="Variants").inner_text()
+    call = away(lambda: modal.Cls.from_name("shop", "Counter")(start=5).after.spawn(1))
+    page.get_by_role("link", name=call.object_id).wait_for()
     page.locator("section", has_text="Calls").locator("a[href*='/calls/']").first.wait_for()
     volume = away(lambda: modal.Volume.from_name("shop-data").hydrate())
     page.goto(f"/id/{volume.object_id}")

@@ -106,6 +106,15 @@ class TestBinding:
         assert (with_others.function.serialized_params, with_others.spec.timeout) == (b"b", timedelta(seconds=9))
         assert {item.function.base_id for item in (with_params, with_both, with_others)} == {live.id}
 
+    async def test_variants_in_use_are_known_until_their_app_stops(self, plane):
+        app, live = await plane.deploy()
+        bound = await plane.functions.bind(live.id, bind_request(b"a"))
+        newer = await plane.define(app, existing=live.id)
+        await plane.publish(app, newer)
+        assert set(plane.functions.known_variants(live.id)) == {bound.id}
+        await plane.apps.stop(app.id, "test")
+        assert not plane.functions.known_variants(live.id)
+
     async def test_a_bound_function_runs_the_code_that_is_live(self, plane):
         app, live = await plane.deploy()
         bound = await plane.functions.bind(live.id, bind_request(b"a"))

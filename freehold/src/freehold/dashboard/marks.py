@@ -8,7 +8,7 @@ from freehold.control.wakeups import Wakeup
 from freehold.dashboard.parts import Parts
 from freehold.domain.ids import AppId, CallId, FunctionId, ImageId, TaskId, is_id
 
-_LOOKED_AT = 100  # inputs of a call, as many as its page shows
+_LOOKED_AT = 100  # inputs of a call, as many as its page shows, and variants of a function
 
 
 class Marks:
@@ -42,6 +42,11 @@ class Marks:
         return self._hints(), _load([live for live in self._parts.tasks.all() if live.task.app_id == app_id])
 
     def _of_function(self, function_id: FunctionId) -> Hashable:
+        """With its variants, of which a class with parameters consists."""
+        variants = islice(self._parts.functions.known_variants(function_id), _LOOKED_AT)
+        return tuple(self._of_one(one) for one in (function_id, *variants))
+
+    def _of_one(self, function_id: FunctionId) -> Hashable:
         pool = self._parts.calls.find_pool(function_id)
         waiting = (pool.queued, pool.running, len(pool.paused)) if pool is not None else ()
         return waiting, _load(self._parts.tasks.of_function(function_id).values())

@@ -1,6 +1,6 @@
 """Functions and classes: created by a deploy, switched by its publication, bound to parameters and options by their callers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -60,6 +60,7 @@ class Functions:
         self._demand = demand
         self._max_inline = max_inline_bytes
         self._live: dict[FunctionId, LiveFunction] = {}
+        self._variants: dict[FunctionId, set[FunctionId]] = {}  # of those, by what they are bound to
         self._overrides: dict[FunctionId, AutoscalerOverride] = {}
         self._min_kept: set[FunctionId] = set()  # functions that want tasks without inputs
 
@@ -156,12 +157,16 @@ class Functions:
             found = self._live.setdefault(function_id, loaded)  # a publication may have brought a newer one meanwhile
             if override is not None and found is loaded:
                 self._overrides[function_id] = override
-            self._note_minimum(found)
+            self._note(found)
         return found
 
     def known(self, function_id: FunctionId) -> LiveFunction | None:
         """The function if it has been used since the start; without waiting."""
         return self._live.get(function_id)
+
+    def known_variants(self, base_id: FunctionId) -> Collection[FunctionId]:
+        """Those bound to it that have been used since the start; without waiting."""
+        return self._variants.get(base_id, ())
 
     def autoscaler_of(self, live: LiveFunction) -> AutoscalerSettings:
         """Its settings, as the definition says or as they were changed since."""
@@ -228,7 +233,7 @@ class Functions:
         self._live[function_id] = loaded
         if override is not None:
             self._overrides[function_id] = override
-        self._note_minimum(loaded)
+        self._note(loaded)
 
     async def route(self, app: App, function_id: FunctionId) -> None:
         live = await self.live(function_id)
@@ -292,10 +297,20 @@ class Functions:
 
     def _forget(self, function_id: FunctionId) -> None:
         """What was known of its definition, changed of its settings and held against its starts."""
-        del self._live[function_id]
+        base_id = self._live.pop(function_id).function.base_id
+        if base_id is not None:
+            self._variants[base_id].discard(function_id)
+            if not self._variants[base_id]:
+                del self._variants[base_id]
         self._overrides.pop(function_id, None)
         self._min_kept.discard(function_id)
         self._tasks.forgive(function_id)
+
+    def _note(self, live: LiveFunction) -> None:
+        """What is looked for among all that are known."""
+        if live.function.base_id is not None:
+            self._variants.setdefault(live.function.base_id, set()).add(live.id)
+        self._note_minimum(live)
 
     def _note_minimum(self, live: LiveFunction) -> None:
         if self.autoscaler_of(live).min_containers:

@@ -133,6 +133,7 @@
     open();
     show();
   });
+  document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" }); // on a phone they are a row to scroll
   addEventListener("pagehide", close);
   addEventListener("pageshow", open);
   open();
