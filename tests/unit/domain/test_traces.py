@@ -120,6 +120,14 @@ class TestCalls:
         assert spans[0].attributes["freehold.inputs"] == 150
         assert [span.attributes["freehold.index"] for span in spans if span.name == "run"] == list(range(100))
 
+    def test_inputs_that_wait_for_one_container_stand_together_each_and_its_start_is_told_once(self):
+        inputs = [an_input(a_try(begin=1, end=2 + idx), id_=f"in-{idx}", idx=idx, finished=2 + idx) for idx in range(2)]
+
+        spans = spans_of_call(a_call(*inputs), {"ta-1": a_start(0.1, container=0.2, enter=0.9)})
+
+        told = ["call shop.f", "queue", "container start", "container", "enter", "run", "queue", "run"]
+        assert [name for _, name, *_ in drawn(spans)] == told
+
     def test_what_a_try_calls_is_within_it(self):
         tries = (a_try(begin=1, end=2, outcome="lost"), a_try(1, begin=3, end=9))
         outer = spans_of_call(a_call(an_input(*tries, finished=9)), {})

@@ -24,6 +24,8 @@ from freehold.domain.trace_contexts import TraceParent, call_span, digest, run_s
 
 Value = str | int | float | bool
 
+_START = "container start"
+_INDEX = "freehold.index"  # of an input in its map
 _STARTING = (Phase.CONTAINER, Phase.PYTHON, Phase.FORKED, Phase.RUNTIME, Phase.IMPORTS, Phase.ENTER)
 _MOST_INPUTS = 100  # of one call that have spans
 
@@ -44,7 +46,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Parents come before their children, those in the order in which they began."""
+    """Parents come before their children, those as `in_order` has them."""
 
     id: str
     spans: Sequence[Span]
@@ -117,8 +119,10 @@ def spans_of_request(facts: RequestFacts, input_id: InputId, start: ColdStart | 
 
 
 def spans_of_call(facts: CallFacts, starts: Mapping[TaskId, ColdStart], *, parent: str = "") -> list[Span]:
-    """`parent` is the span that it was made in; `starts` are those of the containers that it may have waited for."""
-    root = call_span(facts.id)
+    """`parent` is the span that it was made in; `starts` are those of the containers that it may have waited for. Where several inputs
+    waited for one container, its start is told once.
+    """
+    root, untold = call_span(facts.id), dict(starts)
     shown = sorted(facts.inputs, key=lambda item: item.idx)[:_MOST_INPUTS]
     ends = [item.finished_at for item in facts.inputs]
     spans = [
@@ -139,7 +143,11 @@ def spans_of_call(facts: CallFacts, starts: Mapping[TaskId, ColdStart], *, paren
         )
     ]
     for item in shown:
-        spans += _of_input(root, facts, item, starts, is_alone=len(facts.inputs) == 1)
+        of_input = _of_input(root, facts, item, untold, is_alone=len(facts.inputs) == 1)
+        for span in of_input:
+            if span.name == _START:
+                untold.pop(TaskId(str(span.attributes["freehold.task_id"])), None)
+        spans += of_input
     return spans
 
 
@@ -150,8 +158,10 @@ def parent_of(input_id: InputId, tries: Sequence[Attempt], moment: datetime) -> 
 
 
 def in_order(spans: Iterable[Span]) -> list[Span]:
-    """Parents before their children, those by their beginnings. What has a parent outside comes first."""
-    spans = sorted(spans, key=lambda span: span.begins_at)
+    """Parents before their children, those by the input of a map that they belong to, and by their beginnings. What has a parent outside
+    comes first.
+    """
+    spans = sorted(spans, key=lambda span: (_index(span), span.begins_at))
     ids, children = {span.id for span in spans}, dict[str, list[Span]]()
     for span in spans:
         children.setdefault(span.parent if span.parent in ids and span.parent != span.id else "", []).append(span)
@@ -166,10 +176,15 @@ def in_order(spans: Iterable[Span]) -> list[Span]:
     return ordered
 
 
+def _index(span: Span) -> int:
+    found = span.attributes.get(_INDEX)
+    return found if isinstance(found, int) else -1
+
+
 def _of_input(root: str, facts: CallFacts, item: InputFacts, starts: Mapping[TaskId, ColdStart], *, is_alone: bool) -> list[Span]:
     mark: dict[str, Value] = {"freehold.input_id": item.id}
     if not is_alone:
-        mark["freehold.index"] = item.idx
+        mark[_INDEX] = item.idx
     spans: list[Span] = []
     since = facts.created_at
     for attempt in sorted(item.tries, key=lambda attempt: attempt.number):
@@ -227,7 +242,7 @@ def _of_start(start: ColdStart, parent: str, key: str) -> list[Span]:
     known = [(phase, begin + timedelta(seconds=start.moments[phase])) for phase in _STARTING if phase in start.moments]
     own = digest(f"start {key}", 8)
     told: dict[str, Value] = {"freehold.task_id": start.task_id, "freehold.start": start.kind}
-    spans = [Span(name="container start", id=own, parent=parent, begins_at=begin, ends_at=known[-1][1], attributes=told)]
+    spans = [Span(name=_START, id=own, parent=parent, begins_at=begin, ends_at=known[-1][1], attributes=told)]
     for phase, end in known:
         spans.append(Span(name=str(phase), id=digest(f"{phase} {key}", 8), parent=own, begins_at=begin, ends_at=max(end, begin)))
         begin = max(end, begin)
