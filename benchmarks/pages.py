@@ -79,7 +79,7 @@ def _cost(engine: Engine, pages: Sequence[Page]) -> tuple[float, float]:
 
 @contextmanager
 def _opened(engine: Engine, pages: Sequence[Page]) -> Iterator["subprocess.Popen[str]"]:
-    arguments = json.dumps([engine.gateway, _cookie(engine), list(pages)])
+    arguments = json.dumps([engine.gateway, f"Cookie: {_cookie(engine)}", list(pages)])
     with subprocess.Popen([sys.executable, _READERS, arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as readers:
         assert readers.stdout is not None
         if readers.stdout.readline() != "open\n":

@@ -18,13 +18,13 @@ _PATIENCE = 30.0
 
 
 class Reader:
-    """One page: its path, and what it watches."""
+    """One page: its path, what it watches, and the header field of a login."""
 
-    def __init__(self, address: tuple[str, int], path: str, watch: str, cookie: str) -> None:
+    def __init__(self, address: tuple[str, int], path: str, watch: str, login: str) -> None:
         host = f"{address[0]}:{address[1]}"
         query = urlencode({"page": path, "watch": watch, "after": "0"})
         self._address = address
-        self._request = f"GET /dash/stream?{query} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"
+        self._request = f"GET /dash/stream?{query} HTTP/1.1\r\nHost: {host}\r\n{login}\r\n\r\n"
         self.contents: list[float] = []  # when they came
         self.is_open = asyncio.Event()
 
@@ -42,8 +42,8 @@ class Reader:
         sys.exit("A stream has ended.")
 
 
-async def main(address: tuple[str, int], token: str, pages: list[tuple[str, str]]) -> None:
-    readers = [Reader(address, path, watch, token) for path, watch in pages]
+async def main(address: tuple[str, int], login: str, pages: list[tuple[str, str]]) -> None:
+    readers = [Reader(address, path, watch, login) for path, watch in pages]
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(reader.run()) for reader in readers]
         for reader in readers:

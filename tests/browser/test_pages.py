@@ -158,9 +158,15 @@ def test_lines_of_a_log_appear_as_they_are_written(page, app_id):
 def test_a_page_follows_what_happens_without_being_loaded_again(page, app_id):
     function_page(page, app_id, "ticks")
     page.evaluate("window.stays = true")
+    field = page.get_by_label("min_containers")
+    field.fill("7")
+    page.locator("#live h1").click()
+    place = page.evaluate("scrollY")
     call = away(lambda: modal.Function.from_name("shop", "ticks").spawn(1))
     page.get_by_role("link", name=call.object_id).wait_for()
     assert page.evaluate("window.stays")
+    assert field.input_value() == "7", "what was typed is not written over"
+    assert page.evaluate("scrollY") == place
 
 
 def test_a_container_shows_its_start_its_curves_and_its_log(page, app_id):

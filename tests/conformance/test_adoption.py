@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ import pytest
 from conformance.deployment import Deployment, deployed
 from conformance.engine import Engine
 from conformance.leftovers import leftovers
+from conformance.pages import AppPage
 from conformance.sites import browser
 from conformance.waiting import eventually
 
@@ -86,6 +88,25 @@ class TestGoesOn:
             die_and_rise(app.engine)
 
         assert app.function("remember").remote("last") == (container, ["first", "last"])
+
+    def test_a_page_follows_over_the_death_of_its_engine_and_ends_with_its_end(self, app: Deployment) -> None:
+        words = [f"{secrets.token_hex(4)} {number}" for number in range(3)]
+        page = AppPage(app.engine, app.app_id)
+        app.function("remember").remote(words[0])
+        page.read_until(lambda: bool(page.contents) and f"told {words[0]}" in page.lines)
+
+        die_and_rise(app.engine)
+        for word in words[1:]:
+            app.function("remember").remote(word)
+            page.read_until(lambda word=word: f"told {word}" in page.lines)
+
+        told = [line for line in page.lines if line.removeprefix("told ") in words]
+        assert told == [f"told {word}" for word in words], "each once"
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(page.read_to_its_end)
+            app.engine.stop().succeeded()
+            reading.result(60)
+        app.engine.start()
 
     def test_what_it_prints_meanwhile_is_in_the_log(self, app: Deployment) -> None:
         call = app.function("chatter").spawn(4000)
