@@ -11,7 +11,7 @@ _TOGETHER = 1500
 IN_FLIGHT = 32
 _MAPPED = 3000
 _CONTAINERS = 4
-_SPAWNED = 1000
+SPAWNED = 1000
 
 
 def one_by_one() -> list[float]:
@@ -51,10 +51,10 @@ def _call(function: modal.Function, answering: set[str]) -> "Work":
     return work
 
 
-def spawned_per_second(in_flight: int) -> float:
+def spawned_per_second(at_once: int) -> float:
     """`.spawn()`s per second, each on disk when it returns."""
     function = _warm("add_together")
-    return asyncio.run(in_flight(in_flight, [lambda: function.spawn.aio(1)] * _SPAWNED))
+    return asyncio.run(in_flight(at_once, [lambda: function.spawn.aio(1)] * SPAWNED))
 
 
 Work = Callable[[], Awaitable[object]]

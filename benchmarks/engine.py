@@ -71,21 +71,18 @@ class Engine:
 
     def resident_mb(self) -> float:
         """Memory of the engine and its supervisor, without its containers."""
-        return sum(process.memory_info().rss for process in self._processes()) / _MB
+        supervisor = self._supervisor()
+        return sum(process.memory_info().rss for process in (supervisor, *supervisor.children())) / _MB
 
-    @property
-    def pid(self) -> int:
-        """Of the engine itself."""
-        _, engine = self._processes()
-        return int(engine.pid)
+    def cpu_seconds(self) -> float:
+        """What the engine has used so far, without its containers."""
+        return sum(times.user + times.system for times in (process.cpu_times() for process in self._supervisor().children()))
 
-    def _processes(self) -> tuple[psutil.Process, ...]:
-        """The supervisor, and the engine that it has started."""
+    def _supervisor(self) -> psutil.Process:
         running = find(self.settings.root)
         if running is None:
             sys.exit("The engine has ended.")
-        supervisor = psutil.Process(running.pid)
-        return supervisor, *supervisor.children()
+        return psutil.Process(running.pid)
 
 
 @contextmanager
