@@ -8,6 +8,7 @@ from fakes.clock import FakeClock
 from modal_proto import api_pb2
 
 from freehold.control.controllers.metrics import Historian
+from freehold.control.services.activity import Activity
 from freehold.control.services.metrics import Metrics
 from freehold.domain.apps import App, AppState
 from freehold.domain.errors import Unavailable
@@ -27,11 +28,12 @@ class Measured(World):
 
     def __init__(self, *, store=None, clock=None):
         super().__init__(clock=clock or FakeClock(), store=store)
+        self.activity = Activity(calls=self.calls, tasks=self.tasks, clock=self.clock)
         self.metrics = self.anew()
 
     def anew(self):
         """As an engine begins that finds the store of the one before."""
-        return Metrics(store=self.store, counters=self.counters, calls=self.calls, tasks=self.tasks, clock=self.clock, kept=WEEK)
+        return Metrics(store=self.store, counters=self.counters, activity=self.activity, clock=self.clock, kept=WEEK)
 
     async def figures(self, since=HOUR):
         now = self.clock.now()
@@ -209,13 +211,13 @@ class TestNow:
         await world.call(inputs=2)
         world.clock.move(3.0)
 
-        now = world.metrics.now([world.function.id])
+        now = world.activity.of(world.function.id)
         assert (now.queued, now.running, now.waiting) == (2, 1, 3.0)
         assert now.containers == {TaskState.READY: 1}
-        assert world.metrics.engine() == now
+        assert world.activity.of_all() == now
 
     def test_of_a_function_that_nobody_calls_there_is_nothing(self, world):
-        now = world.metrics.now([FunctionId("fu-none")])
+        now = world.activity.of(FunctionId("fu-none"))
         assert (now.queued, now.running, now.all_containers) == (0, 0, 0)
 
 

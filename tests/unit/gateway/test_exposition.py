@@ -5,7 +5,7 @@ import pytest
 from fakes.gateway import a_gateway
 from prometheus_client.parser import text_string_to_metric_families
 
-from freehold.control.services.metrics import Now
+from freehold.control.services.activity import Now
 from freehold.domain.figures import Figures, Histogram
 from freehold.domain.tasks import TaskState
 from freehold.gateway.exposition import EngineFigures, of_engine, of_functions, text

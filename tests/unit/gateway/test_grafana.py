@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from freehold.control.services.metrics import Now
+from freehold.control.services.activity import Now
 from freehold.domain.figures import Figures, Histogram
 from freehold.gateway.exposition import EngineFigures, of_engine, of_functions, text
 from freehold.gateway.metrics import Metrics

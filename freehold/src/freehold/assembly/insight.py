@@ -60,6 +60,7 @@ class Insight:
             functions=catalog.functions,
             explanations=self.explanations,
             metrics=work.metrics,
+            activity=work.activity,
             counters=base.counters,
             costs=self.costs,
             clock=base.clock,

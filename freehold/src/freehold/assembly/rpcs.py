@@ -116,5 +116,7 @@ def _of_insight(control: ControlPlane) -> list[object]:
         CostRpcs(costs=insight.costs, environments=control.resources.environments),
         LogRpcs(logs=work.logs, apps=catalog.apps, functions=catalog.functions, history=insight.history),
         MetricRpcs(statistics=insight.statistics, metrics=work.metrics, clock=control.base.clock),
-        StatisticRpcs(statistics=insight.statistics, metrics=work.metrics, apps=catalog.apps, clock=control.base.clock),
+        StatisticRpcs(
+            statistics=insight.statistics, metrics=work.metrics, activity=work.activity, apps=catalog.apps, clock=control.base.clock
+        ),
     ]

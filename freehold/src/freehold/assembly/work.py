@@ -1,6 +1,7 @@
 """Tasks, the inputs that they take, and who is woken by what."""
 
 from freehold.assembly.foundation import Foundation
+from freehold.control.services.activity import Activity
 from freehold.control.services.calls import Calls
 from freehold.control.services.claims import Claims
 from freehold.control.services.decisions import Decisions
@@ -46,11 +47,11 @@ class Work:
         )
         self.tasks.report_ends_to(self.calls)
         self.claims = Claims(calls=self.calls, tasks=self.tasks, clock=base.clock, batch_taken=counters.batch_taken if counters else None)
+        self.activity = Activity(calls=self.calls, tasks=self.tasks, clock=base.clock)
         self.metrics = Metrics(
             store=base.store,
             counters=base.counters,
-            calls=self.calls,
-            tasks=self.tasks,
+            activity=self.activity,
             clock=base.clock,
             kept=settings.metrics_ttl,
         )

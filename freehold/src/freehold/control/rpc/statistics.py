@@ -7,8 +7,9 @@ from modal_proto import api_pb2
 
 from freehold.control.caller import Caller
 from freehold.control.rpc import mapping
+from freehold.control.services.activity import Activity, Now
 from freehold.control.services.apps import Apps
-from freehold.control.services.metrics import Metrics, Now
+from freehold.control.services.metrics import Metrics
 from freehold.control.services.statistics import FunctionFigures, Statistics
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotSupported
@@ -24,9 +25,10 @@ _StatsRequest = api_pb2.AppGetTimeRangeStatsRequest | api_pb2.FunctionGetTimeRan
 
 
 class StatisticRpcs:
-    def __init__(self, *, statistics: Statistics, metrics: Metrics, apps: Apps, clock: Clock) -> None:
+    def __init__(self, *, statistics: Statistics, metrics: Metrics, activity: Activity, apps: Apps, clock: Clock) -> None:
         self._statistics = statistics
         self._metrics = metrics
+        self._activity = activity
         self._apps = apps
         self._clock = clock
 
@@ -113,7 +115,7 @@ class StatisticRpcs:
         return since, until if until < now - timedelta(seconds=1) else now  # what has just happened belongs to a window up to now
 
     def _now(self, ids: Sequence[FunctionId], until: datetime) -> Now:
-        return self._metrics.now(ids) if until >= self._clock.now() - timedelta(seconds=1) else Now()
+        return self._activity.together(ids) if until >= self._clock.now() - timedelta(seconds=1) else Now()
 
 
 def _functions(rows: Sequence[FunctionFigures]) -> api_pb2.AppFunctionStatsGroup:

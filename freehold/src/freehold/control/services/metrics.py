@@ -5,18 +5,16 @@ for point in series.points:
     point.start, point.figures.calls / series.width, point.figures.latency.percentile(95)
 
 summary = await metrics.summary(function_ids, since=now - timedelta(hours=1))
-metrics.now(function_ids).queued
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
 
-from freehold.control.services.calls import Calls
+from freehold.control.services.activity import Activity, Now
 from freehold.control.services.counters import Counters
-from freehold.control.services.tasks import Tasks
 from freehold.domain import rollups
 from freehold.domain.clock import Clock
 from freehold.domain.environments import DEFAULT_ENVIRONMENT
@@ -24,7 +22,6 @@ from freehold.domain.errors import FreeholdError, NotFound
 from freehold.domain.figures import NOTHING, Figures, together
 from freehold.domain.ids import AppId, FunctionId
 from freehold.domain.rollups import Bucket, Point
-from freehold.domain.tasks import TaskState
 from freehold.store.ports import Store
 
 log = structlog.get_logger()
@@ -47,29 +44,6 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """What goes on in this moment. `containers` are those of each state that has some."""
-
-    queued: int = 0
-    running: int = 0
-    containers: Mapping[TaskState, int] = field(default_factory=dict)
-    waiting: float = 0.0  # seconds that the oldest input or web request has waited
-
-    @property
-    def all_containers(self) -> int:
-        return sum(self.containers.values())
-
-    def beside(self, other: "Now") -> "Now":
-        states = {*self.containers, *other.containers}
-        return Now(
-            queued=self.queued + other.queued,
-            running=self.running + other.running,
-            containers={state: self.containers.get(state, 0) + other.containers.get(state, 0) for state in states},
-            waiting=max(self.waiting, other.waiting),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """The figures from `since` until `until`, which are where buckets begin and end, and those of each function."""
 
@@ -85,16 +59,14 @@ class Metrics:
         *,
         store: Store,
         counters: Counters,
-        calls: Calls,
-        tasks: Tasks,
+        activity: Activity,
         clock: Clock,
         kept: timedelta,
     ) -> None:
         """`kept`: how long the widest buckets stay."""
         self._store = store
         self._counters = counters
-        self._calls = calls
-        self._tasks = tasks
+        self._activity = activity
         self._clock = clock
         self._resolutions = rollups.resolutions(kept)
         self._narrowest = self._resolutions[0].width
@@ -143,16 +115,6 @@ class Metrics:
             for app_id, buckets in by_app.items()
         }
 
-    def now(self, function_ids: Iterable[FunctionId]) -> Now:
-        found = Now()
-        for function_id in function_ids:
-            found = found.beside(self._now_of(function_id))
-        return found
-
-    def engine(self) -> Now:
-        """All functions together."""
-        return self.now({*self._tasks.functions_with_tasks(), *(pool.function_id for pool in self._calls.pools())})
-
     async def exposition(self) -> Mapping[Labels, tuple[Figures, Now]]:
         """By names: the figures since the engine began, and now. Functions beyond the first thousand are together under `other`."""
         await self._learn_names()
@@ -160,14 +122,10 @@ class Metrics:
         for function_id, _, figures in self._counters.peek():
             if (labels := self._labels.get(function_id)) is not None:
                 found[labels] = found[labels][0].then(figures), found[labels][1]
-        for function_id, _ in self._busy():
+        for function_id in self._activity.busy():
             if (labels := self._labels.get(function_id)) is not None:
-                found[labels] = found[labels][0], found[labels][1].beside(self._now_of(function_id))
+                found[labels] = found[labels][0], found[labels][1].beside(self._activity.of(function_id))
         return found
-
-    def busy(self) -> Iterable[FunctionId]:
-        """Functions that have containers, or something to do."""
-        return [function_id for function_id, _ in self._busy()]
 
     async def names(self, function_ids: Collection[FunctionId]) -> Mapping[FunctionId, Labels]:
         """Of app and function; several functions may have the same."""
@@ -195,10 +153,9 @@ class Metrics:
     def sample(self) -> None:
         """Look at what waits and runs."""
         self._counters.begin_sample()
-        for function_id, app_id in self._busy():
-            pool = self._calls.find_pool(function_id)
-            queued, running = (pool.queued, pool.running) if pool is not None else (0, 0)
-            self._counters.sample(function_id, app_id, queued, running, len(self._tasks.of_function(function_id)))
+        for function_id, app_id in self._activity.busy().items():
+            now = self._activity.of(function_id)
+            self._counters.sample(function_id, app_id, now.queued, now.running, now.all_containers)
 
     async def flush(self) -> None:
         """What was counted goes to the store, and counting begins for the next bucket."""
@@ -241,25 +198,7 @@ class Metrics:
         """How many containers are left is known exactly, if it is asked of now."""
         if until < now:
             return figures
-        return replace(figures, last_containers=len(self._tasks.of_function(function_id)))
-
-    def _now_of(self, function_id: FunctionId) -> Now:
-        states: dict[TaskState, int] = {}
-        for task in self._tasks.of_function(function_id).values():
-            states[task.state] = states.get(task.state, 0) + 1
-        pool = self._calls.find_pool(function_id)
-        if pool is None:
-            return Now(containers=states)
-        since = pool.waiting_since
-        waiting = max(self._clock.monotonic() - since, 0.0) if since is not None else 0.0
-        return Now(queued=pool.queued, running=pool.running, containers=states, waiting=waiting)
-
-    def _busy(self) -> Iterable[tuple[FunctionId, AppId]]:
-        """Functions that have containers, or something to do."""
-        found = {pool.function_id: pool.app_id for pool in self._calls.pools() if not pool.is_idle}
-        for function_id in self._tasks.functions_with_tasks():
-            found.setdefault(function_id, next(iter(self._tasks.of_function(function_id).values())).task.app_id)
-        return found.items()
+        return replace(figures, last_containers=self._activity.of(function_id).all_containers)
 
     def _add(self, function_id: FunctionId, app_id: AppId, start: datetime, width: int, figures: Figures) -> None:
         before = self._current.get((function_id, width))
@@ -292,7 +231,7 @@ class Metrics:
     async def _learn_names(self) -> None:
         """Everything that goes by names does so without waiting, so that nothing is counted twice or not at all."""
         counted = [function_id for function_id, _, _ in self._counters.peek()]
-        for function_id in [*counted, *self.busy()]:
+        for function_id in [*counted, *self._activity.busy()]:
             if function_id not in self._labels:
                 labels = await self._name(function_id)
                 if labels not in self._totals and len(self._totals) >= _MOST_LABELS:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from freehold.control.services.activity import Activity, Now
 from freehold.control.services.apps import Apps
 from freehold.control.services.cost import Costs
 from freehold.control.services.counters import Counters, ServedRequest
 from freehold.control.services.explanations import Explanations
 from freehold.control.services.functions import Functions
-from freehold.control.services.metrics import Metrics, Now, Summary
+from freehold.control.services.metrics import Metrics, Summary
 from freehold.domain.apps import App
 from freehold.domain.clock import Clock
 from freehold.domain.errors import InvalidRequest, NotSupported
@@ -57,6 +58,7 @@ class Statistics:
         functions: Functions,
         explanations: Explanations,
         metrics: Metrics,
+        activity: Activity,
         counters: Counters,
         costs: Costs,
         clock: Clock,
@@ -66,6 +68,7 @@ class Statistics:
         self._functions = functions
         self._explanations = explanations
         self._metrics = metrics
+        self._activity = activity
         self._counters = counters
         self._costs = costs
         self._clock = clock
@@ -87,7 +90,7 @@ class Statistics:
         return FunctionFigures(
             function=function,
             figures=together(found.functions.get(function_id, NOTHING) for function_id in variants),
-            now=self._metrics.now(variants),
+            now=self._activity.together(variants),
             is_server=await self._is_server(function),
         )
 
@@ -151,15 +154,15 @@ class Statistics:
         now = self._clock.now()
         found = await self._metrics.summary(None, since=now - timedelta(seconds=_TOP_SECONDS), until=now)
         seconds = (found.until - found.since).total_seconds()
-        names = await self._metrics.names([*found.functions, *self._metrics.busy()])
+        names = await self._metrics.names([*found.functions, *self._activity.busy()])
         rows: dict[tuple[str, str], tuple[Figures, Now]] = {}
         for function_id, labels in names.items():
             figures, then = rows.get(labels, (NOTHING, Now()))
-            rows[labels] = figures.beside(found.functions.get(function_id, NOTHING)), then.beside(self._metrics.now([function_id]))
+            rows[labels] = figures.beside(found.functions.get(function_id, NOTHING)), then.beside(self._activity.of(function_id))
         return {
             "seconds": seconds,
             "functions": [{"app": app, **told(name, figures, then)} for (app, name), (figures, then) in rows.items()],
-            "total": told("all", found.figures, self._metrics.engine()),
+            "total": told("all", found.figures, self._activity.of_all()),
         }
 
     async def _subject(self, subject: str, environment: str) -> tuple[AppId, Collection[FunctionId]]:
