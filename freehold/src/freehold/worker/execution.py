@@ -91,7 +91,7 @@ class Execution:
     async def wait(self) -> ExecEnd:
         await self._over.wait()
         assert self.end is not None
-        if not any(output.readers for output in self.outputs.values()):
+        if any(output.is_unread for output in self.outputs.values()):
             await anyio.sleep(_READER)
         for output in self.outputs.values():
             await output.taken()

@@ -29,6 +29,11 @@ class Output:
         self._changed = anyio.Event()
         self.readers = 0
 
+    @property
+    def is_unread(self) -> bool:
+        """There is something that nobody has taken, and nobody is about to."""
+        return not self.readers and self._taken < self._end
+
     def append(self, data: bytes) -> None:
         self._kept += data
         surplus = min(len(self._kept) - _AHEAD - _BEHIND, self._taken - self._start)
