@@ -22,6 +22,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SHOTS = Path(os.environ["SCREENSHOTS"]).absolute() if os.environ.get("SCREENSHOTS") else None
 AXE = (Path(__file__).parent / "axe.min.js").read_text()
 WAIT_MS = 30_000
+# What stays in view while one scrolls would be in the middle of a picture of it all.
+UNSTUCK = "() => { const top = document.querySelector('.top'); if (top) top.style.position = 'static'; }"
 
 PRICES = 'currency = "EUR"\n[per_second]\ncpu_core = 0.02\nmemory_gib = 0.002\n[per_second.gpu]\nT4 = 0.1\n'
 
@@ -133,3 +135,17 @@ def page(visitor: "playwright.BrowserContext") -> Iterator["playwright.Page"]:
 @pytest.fixture(scope="session")
 def app_id(site: Engine) -> str:
     return str(away(lambda: modal.App.lookup("shop").app_id))
+
+
+def shot(page, name, *, full=True):
+    if SHOTS is not None:
+        SHOTS.mkdir(parents=True, exist_ok=True)
+        page.evaluate(UNSTUCK)
+        page.screenshot(path=SHOTS / f"{name}.png", full_page=full)
+
+
+def serious(page):
+    """What axe finds that would keep someone out. Evaluated, not loaded: the pages allow no other script."""
+    page.evaluate(AXE)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]

@@ -5,6 +5,7 @@ import anyio
 import pytest
 from fakes.asgi_apps import failing
 from fakes.gateway import DEADLINE, a_gateway
+from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from freehold.domain.errors import Unavailable
@@ -161,3 +162,24 @@ async def test_an_app_that_does_not_accept_in_time_is_a_504():
 
         assert refused.value.status == 504
         assert gateway.calls.calls[0].is_cancelled
+
+
+class TestOwnPages:
+    async def test_a_page_of_the_engine_takes_them_too(self):
+        async def page(socket: WebSocket) -> None:
+            await socket.accept()
+            await socket.send_text(await socket.receive_text())
+
+        async with a_gateway(routes=[WebSocketRoute("/talk", page)]) as gateway, gateway.http.ws_connect(f"{gateway.url}/talk") as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str() == "hello"
+
+    async def test_those_that_do_not_refuse(self):
+        async with a_gateway() as gateway:
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+                await gateway.http.ws_connect(f"{gateway.url}/healthz")
+
+    async def test_other_peoples_names_lead_to_none(self):
+        async with a_gateway() as gateway:
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="404"):
+                await gateway.http.ws_connect(f"{gateway.url}/healthz", headers={"Host": "evil.example", "X-Forwarded-For": "192.0.2.7"})

@@ -31,6 +31,7 @@ from freehold.dashboard.parts import Parts
 from freehold.dashboard.resources import ResourcePages
 from freehold.dashboard.schedules import SchedulePages
 from freehold.dashboard.streams import Stream, after_of
+from freehold.dashboard.terminals import TerminalPages
 from freehold.dashboard.tokens import TokenPages
 from freehold.dashboard.views import Views
 from freehold.domain import errors
@@ -65,6 +66,7 @@ class Dashboard:
             [
                 *Doors(access, self._views, parts.journal).routes,
                 *pages,
+                *TerminalPages(parts.execs, parts.tasks).routes,
                 Route("/stream", self._stream),
                 Mount("/static", StaticFiles(directory=_STATIC)),
             ]

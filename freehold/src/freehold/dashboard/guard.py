@@ -4,7 +4,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -12,6 +12,7 @@ from freehold.dashboard.access import COOKIE, ROOT, Access, Session, is_same
 from freehold.domain.domains import finds_functions
 
 SESSION = "freehold.session"  # in the scope: who asks
+LASTS = "freehold.lasts"  # in the scope of what stays open: whether the session still counts
 FORM = "freehold.form"  # in the scope: the fields of a change
 _OPEN = (f"{ROOT}/login", f"{ROOT}/static/")
 _SAFE = {"GET", "HEAD"}
@@ -40,16 +41,29 @@ class Guard:
         self._domain = domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await (self._refusal_of_socket(HTTPConnection(scope)) or self._app)(scope, receive, send)
             return
         refusal = await self._refusal(Request(scope, receive))
         await (refusal or self._app)(scope, receive, _with_headers(scope, send))
 
+    def _refusal_of_socket(self, connection: HTTPConnection) -> Response | None:
+        """Any page of any site may open one, and the browser sends our cookie along: where it says that it comes from has to be here. Only
+        then a handler may look for the word of the session, in the first message.
+        """
+        if not self._is_ours(connection.headers.get("host", "")):
+            return self._elsewhere()
+        cookie = connection.cookies.get(COOKIE, "")
+        connection.scope[SESSION] = session = self._access.session(cookie)
+        connection.scope[LASTS] = lambda: self._access.session(cookie) is not None
+        if session is None:
+            return _unauthorized()
+        return None if _is_from_here(connection.headers) else _forged()
+
     async def _refusal(self, request: Request) -> Response | None:
         """None for what may pass; who asks, and what a change is to be, is in the scope then."""
         if not self._is_ours(request.headers.get("host", "")):
-            return PlainTextResponse(_ELSEWHERE.format(domain=self._domain), HTTPStatus.MISDIRECTED_REQUEST)
+            return self._elsewhere()
         request.scope[SESSION] = session = session_of(self._access, request)
         is_open = _path(request.scope).startswith(_OPEN)
         if session is None and not is_open:
@@ -66,6 +80,9 @@ class Guard:
         is_program = _bearer(self._access, request) is not None
         is_meant = is_program or (_is_from_here(request.headers) and (is_open or session is None or is_same(said, session.csrf)))
         return None if is_meant else _forged()
+
+    def _elsewhere(self) -> Response:
+        return PlainTextResponse(_ELSEWHERE.format(domain=self._domain), HTTPStatus.MISDIRECTED_REQUEST)
 
     def _is_ours(self, host: str) -> bool:
         """Names of other people's domains may be made to mean this machine; they are not ours. And where functions have no hosts of their own,
@@ -103,9 +120,7 @@ def _is_from_here(headers: Headers) -> bool:
 def _to_login(request: Request) -> Response:
     wants_page = "text/html" in request.headers.get("accept", "")
     if not wants_page:
-        words = "Log in first, or send the workspace's token: Authorization: Bearer <id>:<secret>."
-        challenge = {"WWW-Authenticate": 'Bearer realm="freehold"'}
-        return JSONResponse({"error": "unauthorized", "detail": words}, HTTPStatus.UNAUTHORIZED, challenge)
+        return _unauthorized()
     return RedirectResponse(f"{ROOT}/login?next={quote(_page_of(request), safe='')}", HTTPStatus.SEE_OTHER)
 
 
@@ -122,6 +137,12 @@ def page_before(request: Request) -> str:
     before = urlsplit(request.headers.get("referer", ""))
     is_ours = before.netloc == request.headers.get("host", "") and before.path.startswith(f"{ROOT}/") and "//" not in before.path
     return before.path if request.method not in _SAFE and is_ours else ""
+
+
+def _unauthorized() -> Response:
+    words = "Log in first, or send the workspace's token: Authorization: Bearer <id>:<secret>."
+    challenge = {"WWW-Authenticate": 'Bearer realm="freehold"'}
+    return JSONResponse({"error": "unauthorized", "detail": words}, HTTPStatus.UNAUTHORIZED, challenge)
 
 
 def _forged() -> Response:

@@ -119,8 +119,8 @@ def rate(price: Decimal) -> str:
 
 
 def amount(seconds: float) -> str:
-    """Of a resource, over time."""
-    return f"{seconds:,.1f}"
+    """Of a resource, over time. What is less than can be shown does not look like nothing."""
+    return "<0.1" if 0 < seconds < 0.1 else f"{seconds:,.1f}"  # noqa: PLR2004
 
 
 def gpus(seconds: Mapping[str, float]) -> str:

@@ -38,7 +38,7 @@ class Ingress:
         """`functions` is the application that carries requests to containers as messages."""
         self._late = Late(limits.redirect_after)
         self.state = ServerState(lanes=lanes, traces=traces, limits=limits, late=self._late, measured=measured)
-        self.websockets = WebSocketServer(functions)
+        self.websockets = WebSocketServer(functions, own_pages)
         self._proxy_tokens = proxy_tokens
         self._addresses = addresses
         self._own_pages = own_pages
@@ -52,7 +52,7 @@ class Ingress:
         """Raises what its caller is to be told."""
         found = self._addresses.find(head.host.decode("latin-1"), head.path.decode("ascii"))
         if found is None:
-            self._begin_own(connection, head, self._own_pages).start(content, is_complete)
+            self._begin_page(connection, head, content, is_complete=is_complete)
             return
         address, route = found
         if there := own_address(head, address, connection.peer.scheme, self._addresses.domain):
@@ -80,6 +80,12 @@ class Ingress:
             exchange.call_id, exchange.owner, exchange.was_put_off = relay.call_id, relay.owner, True
         connection.exchange = exchange
         exchange.start(content, relay.is_complete)
+
+    def _begin_page(self, connection: Connection, head: Head, content: bytes, *, is_complete: bool) -> None:
+        if head.upgrade == b"websocket":
+            self.websockets.take_over(connection, head, is_own=True)
+        else:
+            self._begin_own(connection, head, self._own_pages).start(content, is_complete)
 
     def _begin_own(self, connection: Connection, head: Head, app: ASGIApp) -> AsgiExchange:
         exchange = AsgiExchange(self.state, connection, head, app=app, kind="own", scope=scope_of(head, connection.peer))

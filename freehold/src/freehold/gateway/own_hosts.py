@@ -19,7 +19,7 @@ class OwnHosts:
         self._domain = domain
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and self._is_foreign(Headers(scope=scope)):
+        if scope["type"] in {"http", "websocket"} and self._is_foreign(Headers(scope=scope)):
             answer = JSONResponse({"error": "not_found", "detail": "No web function answers at this host."}, 404)
             await answer(scope, receive, send)
             return

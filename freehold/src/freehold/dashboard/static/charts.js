@@ -55,14 +55,15 @@
     }
     plots.forEach((one) => one.destroy());
     box.replaceChildren();
-    plots = charts.map((chart) => {
+    const places = charts.map((chart) => {
       const frame = Object.assign(document.createElement("figure"), { className: "chart" });
       frame.append(Object.assign(document.createElement("figcaption"), { textContent: chart.title }));
       const place = document.createElement("div");
       frame.append(place);
       box.append(frame);
-      return plot(chart, at, place);
+      return place;
     });
+    plots = charts.map((chart, index) => plot(chart, at, places[index])); // once all are there: with fewer, each has more room
   }
 
   since?.addEventListener("change", () => draw(true));
