@@ -78,6 +78,12 @@ class Engine:
         """What the engine has used so far, without its containers."""
         return sum(times.user + times.system for times in (process.cpu_times() for process in self._supervisor().children()))
 
+    @property
+    def pid(self) -> int:
+        """Of the engine itself."""
+        (engine,) = self._supervisor().children()
+        return int(engine.pid)
+
     def _supervisor(self) -> psutil.Process:
         running = find(self.settings.root)
         if running is None:
