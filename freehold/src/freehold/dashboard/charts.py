@@ -1,5 +1,6 @@
 """Figures over time, for the curves of pages: small ones drawn here, large ones as numbers for the browser."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +17,11 @@ from freehold.domain.ids import AppId, FunctionId, TaskId
 HOUR = timedelta(hours=1)
 _MINUTE = 60  # seconds
 _HEIGHT = 20.0
+_LIFE = 5.0  # seconds: half of what one point is about
+_MOST_KEPT = 50
 _WINDOWS = {"15m": timedelta(minutes=15), "1h": HOUR, "6h": timedelta(hours=6), "1d": timedelta(days=1), "7d": timedelta(days=7)}
+
+Asked = tuple[FunctionId, timedelta]  # whose curves, and how far back
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +36,28 @@ class Spark:
 class ChartPages:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._kept: OrderedDict[Asked, tuple[float, Mapping[str, Any]]] = OrderedDict()  # with when it was made
         self.routes = [
             Route("/functions/{function_id}/series", self._function),
             Route("/containers/{task_id}/series", self._container),
         ]
 
     async def _function(self, request: Request) -> Response:
-        function = await self._parts.listings.function(FunctionId(request.path_params["function_id"]))
+        """Those who have the same page open ask for the same curves, and all of them every few seconds."""
+        asked = FunctionId(request.path_params["function_id"]), _WINDOWS.get(request.query_params.get("since", ""), HOUR)
+        made_at, columns = self._kept.get(asked, (0.0, {}))
+        now = self._parts.clock.monotonic()
+        if not columns or now - made_at > _LIFE:
+            columns = await self._columns(*asked)
+            self._kept[asked] = now, columns
+            if len(self._kept) > _MOST_KEPT:
+                self._kept.popitem(last=False)
+        return JSONResponse(columns)
+
+    async def _columns(self, function_id: FunctionId, window: timedelta) -> Mapping[str, Any]:
+        function = await self._parts.listings.function(function_id)
         variants = await self._parts.functions.variants_of(function.app_id, function.id)
-        window = _WINDOWS.get(request.query_params.get("since", ""), HOUR)
-        series = await self._parts.metrics.series(variants, since=self._parts.clock.now() - window)
-        return JSONResponse(_columns(series))
+        return _columns(await self._parts.metrics.series(variants, since=self._parts.clock.now() - window))
 
     async def _container(self, request: Request) -> Response:
         points = self._parts.usage.samples(TaskId(request.path_params["task_id"]))

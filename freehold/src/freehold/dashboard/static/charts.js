@@ -8,7 +8,8 @@
   const FEW = 30; // values that are drawn as points too: one alone makes no line
   const STEPS = [1, 5, 15, 30, 60, 300, 900, 1800, 3600, 10800, 21600, 43200, 86400, 172800, 604800]; // seconds between two marks
   const since = document.getElementById("since");
-  const rest = Number(box.dataset.every || 10) * 1000; // between two looks at the figures
+  const rest = Number(box.dataset.every || 10) * 1000; // between two looks at the figures, where nothing else says that they changed
+  const AT_ONCE_MS = 10000; // and where something does: as long as the engine counts for one point
   let plots = [];
   let drawn = 0;
   let isByDay = false;
@@ -67,9 +68,9 @@
   }
 
   since?.addEventListener("change", () => draw(true));
-  addEventListener("refreshed", () => { if (Date.now() - drawn > rest / 5) draw(); });
+  addEventListener("refreshed", () => { if (Date.now() - drawn > AT_ONCE_MS) draw(); });
   addEventListener("themed", () => draw(true));
   addEventListener("resize", () => plots.forEach((one) => one.setSize({ width: Math.max(one.root.parentElement.clientWidth, 200), height: 150 })));
-  setInterval(() => document.hidden || draw(), rest);
+  setInterval(() => document.hidden || Date.now() - drawn < rest || draw(), rest);
   draw(true);
 })();

@@ -46,7 +46,7 @@
   const isFilledIn = (node) => node.matches("input, textarea") && node.value !== node.defaultValue;
   const isInUse = (node) => node.hasAttribute("data-keep") && node.childElementCount > 0 && !node.querySelector(".try-open");
   const isKept = (node) => node.nodeType === 1 && (isFilledIn(node) || isInUse(node));
-  const isTyping = () => document.activeElement.closest("#live, #live-more") && document.activeElement.matches("input, textarea, select");
+  const isTyping = () => document.activeElement?.closest("#live, #live-more") && document.activeElement.matches("input, textarea, select");
   function show() {
     if (content === null || document.hidden || isTyping()) return;
     const page = new DOMParser().parseFromString(content, "text/html");
