@@ -317,7 +317,10 @@ def test_dark_and_small_it_is_as_usable(page, app_id):
     shot(page, "dark", full=False)
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth + 1")
+    assert serious(page) == []
     shot(page, "phone", full=False)
+    page.goto("/dash/settings")
+    assert serious(page) == []
     page.locator("#theme").click()
 
 
