@@ -36,6 +36,14 @@ async def test_a_rollback_is_a_new_version_with_the_old_definitions(plane):
     assert await timeout_of(plane, first) == 1
 
 
+async def test_who_wanted_a_version_is_in_the_story_of_the_app(plane):
+    app, *_ = await twice(plane)
+    await plane.deployments.roll_back(app.id, 1, actor="client with token ak-1")
+    [event] = [one for one in await plane.story(app.id) if one.kind == "app_rolled_back"]
+    assert event.cause == "client with token ak-1"
+    assert event.fields == {"version": "3", "state": "deployed", "layout_of": "1"}
+
+
 async def test_tags_commit_and_client_of_the_old_version_come_back_with_it(plane):
     app = await plane.an_app()
     live = await plane.define(app, image_id=(await plane.an_image()).id)

@@ -25,6 +25,11 @@ class Caller:
         return self.task_id is not None
 
     @property
+    def actor(self) -> str:
+        """For the record of what was changed."""
+        return f"container {self.task_id}" if self.task_id else f"client with token {self.token_id}"
+
+    @property
     def cautions(self) -> Sequence[str]:
         """What its user should know about using this version here."""
         return [text for text in (clients.caution(self.client_version),) if text]

@@ -116,27 +116,21 @@ class AppPages:
 
     async def _roll_back(self, request: Request) -> Response:
         app_id, version = _of(request), whole(form_field(request, "version"), "version")
-        app, made = await self._parts.deployments.roll_back(app_id, version)
-        self._note(app, "app_rolled_back", request, version=version, as_version=made.version)
+        await self._parts.deployments.roll_back(app_id, version, actor=actor(request))
         return go(f"/apps/{app_id}")
 
     async def _promote(self, request: Request) -> Response:
         app_id, version = _of(request), whole(form_field(request, "version"), "version")
-        app, made = await self._parts.deployments.promote(app_id, version)
-        self._note(app, "app_promoted", request, version=version, as_version=made.version)
+        await self._parts.deployments.promote(app_id, version, actor=actor(request))
         return go(f"/apps/{app_id}")
 
     async def _roll_over(self, request: Request) -> Response:
-        app, made = await self._parts.deployments.roll_over(_of(request))
-        self._note(app, "app_rolled_over", request, as_version=made.version)
+        app, _ = await self._parts.deployments.roll_over(_of(request), actor=actor(request))
         return go(f"/apps/{app.id}")
 
     async def _stop(self, request: Request) -> Response:
         app = await self._parts.apps.stop(_of(request), actor(request))
         return go(f"/apps/{app.id}")
-
-    def _note(self, app: App, kind: str, request: Request, **fields: int) -> None:
-        self._parts.journal.event(app.id, kind, cause=actor(request), fields={name: str(value) for name, value in fields.items()})
 
     def _loads(self) -> Mapping[AppId, Load]:
         """Of every app that has something."""

@@ -89,6 +89,7 @@ class AppRpcs:
             commit_info=request.commit_info.SerializeToString(),
             tags=dict(request.tags),
             kind=DeploymentKind.STAGED if request.staged else DeploymentKind.STANDARD,
+            actor=caller.actor,
         )
         app, deployment = await self._deployments.publish(AppId(request.app_id), publication)
         functions = publication.layout.function_ids.values()
@@ -104,17 +105,17 @@ class AppRpcs:
             ),
         )
 
-    async def AppRollback(self, request: api_pb2.AppRollbackRequest, _caller: Caller) -> api_pb2.AppRollbackResponse:
+    async def AppRollback(self, request: api_pb2.AppRollbackRequest, caller: Caller) -> api_pb2.AppRollbackResponse:
         version = None if request.version == _PREVIOUS else request.version
-        app, deployment = await self._deployments.roll_back(AppId(request.app_id), version)
+        app, deployment = await self._deployments.roll_back(AppId(request.app_id), version, actor=caller.actor)
         return api_pb2.AppRollbackResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
 
-    async def AppRollover(self, request: api_pb2.AppRolloverRequest, _caller: Caller) -> api_pb2.AppRolloverResponse:
-        app, deployment = await self._deployments.roll_over(AppId(request.app_id))
+    async def AppRollover(self, request: api_pb2.AppRolloverRequest, caller: Caller) -> api_pb2.AppRolloverResponse:
+        app, deployment = await self._deployments.roll_over(AppId(request.app_id), actor=caller.actor)
         return api_pb2.AppRolloverResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
 
-    async def AppPromote(self, request: api_pb2.AppPromoteRequest, _caller: Caller) -> api_pb2.AppPromoteResponse:
-        app, deployment = await self._deployments.promote(AppId(request.app_id), request.version)
+    async def AppPromote(self, request: api_pb2.AppPromoteRequest, caller: Caller) -> api_pb2.AppPromoteResponse:
+        app, deployment = await self._deployments.promote(AppId(request.app_id), request.version, actor=caller.actor)
         return api_pb2.AppPromoteResponse(url=self._page(app.id), deployed_at=deployment.deployed_at.timestamp())
 
     async def AppHeartbeat(self, request: api_pb2.AppHeartbeatRequest, _caller: Caller) -> Empty:
@@ -126,8 +127,8 @@ class AppRpcs:
         await self._apps.disconnect(AppId(request.app_id), mapping.enum_name(api_pb2.AppDisconnectReason, request.reason))
         return Empty()
 
-    async def AppStop(self, request: api_pb2.AppStopRequest, _caller: Caller) -> Empty:
-        await self._apps.stop(AppId(request.app_id), mapping.enum_name(api_pb2.AppStopSource, request.source))
+    async def AppStop(self, request: api_pb2.AppStopRequest, caller: Caller) -> Empty:
+        await self._apps.stop(AppId(request.app_id), caller.actor)
         return Empty()
 
     async def AppList(self, request: api_pb2.AppListRequest, _caller: Caller) -> api_pb2.AppListResponse:

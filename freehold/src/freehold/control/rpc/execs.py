@@ -56,7 +56,7 @@ class ExecRpcs:
         if request.container_id:
             msg = "A container of a function has no further containers in it: leave container_id away."
             raise InvalidRequest(msg)
-        await self._execs.start(task_id, request.exec_id, _command(request), self._execs.actor_of(caller), _sources(request))
+        await self._execs.start(task_id, request.exec_id, _command(request), caller.actor, _sources(request))
         return router_pb2.TaskExecStartResponse()
 
     async def TaskExecStdioRead(

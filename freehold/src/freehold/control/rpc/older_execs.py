@@ -34,7 +34,7 @@ class OlderExecRpcs:
         self._execs.check_may(caller)
         task_id, exec_id = TaskId(request.task_id), caller.idempotency_key or secrets.token_hex(16)
         named = [SecretId(secret_id) for secret_id in request.secret_ids]
-        await self._execs.start(task_id, exec_id, _command(request), self._execs.actor_of(caller), named)
+        await self._execs.start(task_id, exec_id, _command(request), caller.actor, named)
         return api_pb2.ContainerExecResponse(exec_id=f"{task_id}/{exec_id}")
 
     async def ContainerExecGetOutput(

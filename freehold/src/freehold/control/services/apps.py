@@ -27,6 +27,15 @@ _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 _HEARTBEAT_LIMIT = 60.0  # seconds without one before an ephemeral app is taken for abandoned; the client sends one every 15 s
 
 
+_EVENTS = {
+    DeploymentKind.STANDARD: "app_published",
+    DeploymentKind.STAGED: "app_staged",
+    DeploymentKind.ROLLBACK: "app_rolled_back",
+    DeploymentKind.ROLLOVER: "app_rolled_over",
+    DeploymentKind.PROMOTION: "app_promoted",
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publication:
     """What a client publishes: a layout under a state, and for deployments a name and words about them."""
@@ -41,6 +50,7 @@ class Publication:
     kind: DeploymentKind = DeploymentKind.STANDARD
     rollback_of: int = 0  # the version whose layout this is
     replaces: int | None = None  # the version that must be live; None: whichever is
+    actor: str = ""  # who wants it, for the record
 
     @property
     def is_staged(self) -> bool:
@@ -172,8 +182,10 @@ class Apps:
                 await self._retire(gone, "Its function is no longer part of the app.")
         if publication.state is AppState.DEPLOYED and not publication.is_staged:
             self._published.add(app_id)
-        fields = {"version": str(deployment.version), "kind": deployment.kind}
-        self._journal.event(app.id, "app_published", cause=app.state, fields=fields)
+        fields = {"version": str(deployment.version), "state": app.state}
+        if publication.rollback_of:
+            fields["layout_of"] = str(publication.rollback_of)
+        self._journal.event(app.id, _EVENTS[publication.kind], cause=publication.actor, fields=fields)
         self._changed.notify()
         return app, deployment
 

@@ -42,21 +42,21 @@ class Deployments:
             await self._wait_for_takeover(app_id)
         return app, deployment
 
-    async def roll_back(self, app_id: AppId, version: int | None) -> tuple[App, Deployment]:
+    async def roll_back(self, app_id: AppId, version: int | None, *, actor: str = "") -> tuple[App, Deployment]:
         """Bring a version back, as a new one: the one before the live one unless another is named."""
         app, live = await self._live(app_id)
         target = rollback_target(await self._apps.history(app_id), live.version, version)
-        return await self._bring(app, target, target.layout, DeploymentKind.ROLLBACK)
+        return await self._bring(app, target, target.layout, DeploymentKind.ROLLBACK, actor)
 
-    async def promote(self, app_id: AppId, version: int) -> tuple[App, Deployment]:
+    async def promote(self, app_id: AppId, version: int, *, actor: str = "") -> tuple[App, Deployment]:
         app = await self._apps.get_live(app_id)
         target = promotion_target(await self._apps.history(app_id), version)
-        return await self._bring(app, target, target.layout, DeploymentKind.PROMOTION)
+        return await self._bring(app, target, target.layout, DeploymentKind.PROMOTION, actor)
 
-    async def roll_over(self, app_id: AppId) -> tuple[App, Deployment]:
+    async def roll_over(self, app_id: AppId, *, actor: str = "") -> tuple[App, Deployment]:
         """The live version again, for new tasks: its definitions get new ids, which makes all tasks outdated."""
         app, live = await self._live(app_id)
-        return await self._bring(app, live, await self._copy(live.layout), DeploymentKind.ROLLOVER)
+        return await self._bring(app, live, await self._copy(live.layout), DeploymentKind.ROLLOVER, actor)
 
     async def _live(self, app_id: AppId) -> tuple[App, Deployment]:
         app = await self._apps.get_live(app_id)
@@ -66,7 +66,7 @@ class Deployments:
             raise Conflict(msg)
         return app, live
 
-    async def _bring(self, app: App, source: Deployment, layout: Layout, kind: DeploymentKind) -> tuple[App, Deployment]:
+    async def _bring(self, app: App, source: Deployment, layout: Layout, kind: DeploymentKind, actor: str) -> tuple[App, Deployment]:
         if app.state is not AppState.DEPLOYED:
             msg = f"App {app.name or app.description!r} is {app.state}, not deployed: only deployed apps have versions to choose from."
             raise Conflict(msg)
@@ -81,6 +81,7 @@ class Deployments:
             kind=kind,
             rollback_of=source.version,
             replaces=app.version,
+            actor=actor,
         )
         return await self.publish(app.id, publication)
 

@@ -39,10 +39,6 @@ class Execs:
             msg = "A container may not run commands in others, nor in itself in this way. It can start processes of its own."
             raise PermissionDenied(msg)
 
-    def actor_of(self, caller: Caller) -> str:
-        """For the record."""
-        return f"client with token {caller.token_id}"
-
     def new_pass(self, task_id: TaskId, caller: Caller) -> str:
         """What a client shows to run commands in this one container, for ten minutes."""
         self.check_may(caller)
