@@ -208,6 +208,31 @@ class TestEveryRuntime:
         assert (await kept.wait()).code == 128 + signal.SIGKILL
 
 
+async def test_a_sweep_ends_what_runc_was_killed_over_beside_what_is_kept(runc, spec, tmp_path):
+    kept = await runc.start(spec)
+    secrets = tmp_path / "run/runc/bundles/ta-2"
+    secrets.mkdir(parents=True)
+    (secrets / "config.json").write_text("secret")
+    waiting = await anyio.open_process(["sleep", "1000"])
+    groups = [line.split(":")[2] for line in groups_of(kept.pid).splitlines() if line.endswith("/ta-1")]
+    cgroups = read_cgroups()
+    halves = [root / Path(groups[0]).parent.relative_to("/") / "ta-2" for root in {*cgroups.v1.values(), cgroups.v2} if root]
+    for half in halves:
+        half.mkdir(exist_ok=True)
+        with suppress(OSError):  # of CPUs, before it has been given some
+            (half / "cgroup.procs").write_text(str(waiting.pid))
+
+    assert await runc.sweep(keep={"ta-1"}) == []
+
+    with anyio.fail_after(DEADLINE):
+        assert await waiting.wait() == -signal.SIGKILL
+    assert not secrets.exists()
+    await runc.sweep(keep={"ta-1"})  # what had not left when it was killed
+    assert not [half for half in halves if half.exists()]
+    await kept.signal(signal.SIGKILL)
+    await kept.wait()
+
+
 ENGINE = """
 import os, signal, sys
 from pathlib import Path

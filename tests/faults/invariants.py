@@ -1,5 +1,6 @@
 """What must hold after every fault, once the engine has come to rest: nothing lost, nothing twice, nothing left behind."""
 
+import time
 from pathlib import Path
 
 import modal
@@ -13,6 +14,7 @@ from faults.workload import Workload
 from freehold.worker.naming import home_key
 from freehold.worker.zygotes import pool, spares
 
+_LOOK = 0.2  # seconds
 _REST = 90.0  # seconds that the engine may need to finish what was accepted
 
 
@@ -23,7 +25,15 @@ def check(work: Workload) -> None:
     eventually(lambda: not _unfinished(work.engine.home), within=_REST, what="No input on disk without a result")
     assert not _doubled(work.engine.home), "An input is on disk twice."
     eventually(lambda: _is_idle(work.engine), within=_REST, what="No input queued or running")
-    eventually(lambda: not strays(work.engine), within=90, what="Only what living tasks need on the machine")
+    _nothing_is_left_behind(work.engine)
+
+
+def _nothing_is_left_behind(engine: Engine) -> None:
+    """Beyond what living tasks need."""
+    deadline = time.monotonic() + _REST
+    while left := strays(engine):
+        assert time.monotonic() < deadline, f"Left behind on the machine for {_REST:g} s: {left}"
+        time.sleep(_LOOK)
 
 
 def _each_accepted_call_has_its_result(work: Workload) -> None:

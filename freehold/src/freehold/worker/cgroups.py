@@ -1,6 +1,10 @@
 """Control groups of all three kinds: which controllers there are, what a group counted, and removing it."""
 
 import contextlib
+import os
+import signal
+import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +12,8 @@ from pathlib import Path
 from freehold.wire.worker import Limits
 
 _MOUNTS = Path("/proc/self/mountinfo")
+_END_SECONDS = 2.0  # for processes that were killed
+_LOOK_SECONDS = 0.005
 _NOT_CONTROLLERS = frozenset({"rw", "ro", "xattr", "clone_children", "noprefix"})
 
 
@@ -80,15 +86,27 @@ class Cgroups:
 
     def enroll(self, group: str, pid: int) -> None:
         """Move a process into a group, in every hierarchy that has it."""
-        for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:
+        for root in self._roots:
             members = root / group.lstrip("/") / "cgroup.procs"
             if members.exists():
                 members.write_text(str(pid))
 
     def remove(self, group: str) -> None:
         """Remove an empty group, and its empty children, from every hierarchy."""
-        for root in {*self.v1.values(), *([self.v2] if self.v2 else [])}:
+        for root in self._roots:
             _remove_tree(root / group.lstrip("/"))
+
+    def end_children(self, group: str, keep: AbstractSet[str]) -> None:
+        """Kill what is in the children of a group, and remove them, but those of these names."""
+        for root in self._roots:
+            for child in (root / group.lstrip("/")).glob("*/"):
+                if child.name not in keep:
+                    _kill_members(child)
+                    _remove_tree(child)
+
+    @property
+    def _roots(self) -> set[Path]:
+        return {*self.v1.values(), *([self.v2] if self.v2 else [])}
 
     def _memory_folder(self, group: str) -> Path | None:
         root = self.v1.get("memory", self.v2)
@@ -128,6 +146,23 @@ def _fields(file: Path) -> dict[str, int]:
         return {name: int(value) for name, value in pairs}
     except (OSError, ValueError):
         return {}
+
+
+def _kill_members(group: Path) -> None:
+    """And wait until they have left it; what hangs in the kernel is left to the next sweep."""
+    deadline = time.monotonic() + _END_SECONDS
+    while (pids := _members(group)) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _members(group: Path) -> list[int]:
+    try:
+        return [int(pid) for pid in (group / "cgroup.procs").read_text().split()]
+    except OSError:  # it has gone
+        return []
 
 
 def _remove_tree(group: Path) -> None:

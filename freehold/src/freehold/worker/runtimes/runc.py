@@ -73,8 +73,7 @@ class RuncRuntime:
         async with anyio.create_task_group() as group:  # each takes a tenth of a second, most of it waiting
             for container_id in leftovers:
                 group.start_soon(self.delete, container_id)
-        if not keep:
-            await anyio.to_thread.run_sync(self._remove_folders)
+        await anyio.to_thread.run_sync(self._remove_half_made, keep)
         return leftovers
 
     def enroll(self, container_id: str, pid: int) -> None:
@@ -100,10 +99,13 @@ class RuncRuntime:
             most_memory_bytes=self._cgroups.most_memory_bytes(group),
         )
 
-    def _remove_folders(self) -> None:
-        self._cgroups.remove(self._cgroup)
+    def _remove_half_made(self, keep: AbstractSet[str]) -> None:
+        """What runc was killed over, before it had noted a container: its group, with what waits there, and the bundle with its secrets."""
+        self._cgroups.end_children(self._cgroup, keep)
         shutil.rmtree(self._folder / "bundles", ignore_errors=True)
-        remove_places(self._pins)
+        if not keep:
+            self._cgroups.remove(self._cgroup)
+            remove_places(self._pins)
 
     @property
     def _pins(self) -> Path:
